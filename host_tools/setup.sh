@@ -1,0 +1,19 @@
+# Sourced by demo.sh, test.sh and flash.sh: makes build/venv, sets $repo, puts the tools on PATH. Needs python3 >= 3.11 with venv.
+repo=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
+venv=$repo/build/venv
+fail() { echo "parwana: $*" >&2; exit 1; }
+
+command -v python3 >/dev/null || fail "python3 is missing; on Debian: apt-get install python3 python3-venv"
+python3 -c 'import sys; sys.exit(sys.version_info < (3, 11))' ||
+    fail "python3 is $(python3 -V 2>&1 | cut -d' ' -f2), 3.11 or newer is needed (Debian 12 or later)"
+python3 -c 'import ensurepip, venv' 2>/dev/null || fail "python3-venv is missing; on Debian: apt-get install python3-venv"
+
+stamp=$(cat "$repo/constraints.txt" "$repo/pyproject.toml" | sha256sum | cut -d' ' -f1)-$(python3 -V | tr -d ' ')
+if [ "$(cat "$venv/stamp" 2>/dev/null)" != "$stamp" ]; then
+    echo "parwana: installing Python packages into build/venv"
+    rm -rf "$venv" && mkdir -p "$repo/build" && python3 -m venv "$venv"
+    "$venv/bin/pip" install --quiet --disable-pip-version-check -c "$repo/constraints.txt" -e "$repo[dev]" >"$repo/build/pip.log" 2>&1 ||
+        { tail -5 "$repo/build/pip.log" >&2; fail "pip could not install the packages; see build/pip.log"; }
+    echo "$stamp" >"$venv/stamp"
+fi
+PATH=$venv/bin:$PATH
