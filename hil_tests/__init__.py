@@ -1,0 +1,1 @@
+"""Tests of Parwana as a whole."""

@@ -1,0 +1,1 @@
+"""Tests of the firmware's pure modules: plain functions that CPython and MicroPython both run."""

@@ -1,0 +1,31 @@
+"""Run the tests of one file under MicroPython: micropython run.py FOLDER/test_NAME.py"""
+
+import gc
+import sys
+
+
+def main(path):
+    """Call every function `test_*` of the file. Returns the number of failures."""
+    here = __file__.rsplit("/", 1)[0] if "/" in __file__ else "."
+    root = here + "/../.."
+    folder, name = path.rsplit("/", 1)
+    name = name[: -len(".py")]
+    sys.path[:0] = [folder, root, root + "/firmware", root + "/firmware/lib"]
+    module = __import__(name)
+    tests = sorted(n for n in dir(module) if n.startswith("test_"))
+    failed = 0
+    for test in tests:
+        gc.collect()
+        try:
+            getattr(module, test)()
+        except Exception as error:
+            failed += 1
+            print("FAILED", test)
+            sys.print_exception(error)
+    gc.collect()
+    print(f"{name}: {len(tests)} tests, {failed} failed, heap free {gc.mem_free()}")
+    return failed if tests else 1
+
+
+if __name__ == "__main__":
+    sys.exit(1 if main(sys.argv[1]) else 0)
