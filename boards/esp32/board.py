@@ -1,0 +1,263 @@
+"""Name the parts of an ESP32 devkit; the only importer of machine, network and ntptime.
+
+Here, and nowhere else, an ESP32 and the unix port are made alike: the epoch, the codes of a socket
+that would wait, and the form of an address. Nothing is touched before `build`.
+"""
+
+import binascii
+import os
+import select
+import socket
+import time
+
+import machine
+import network
+import ntptime
+
+_UNIX_S_AT_2000 = 946684800
+_EPOCH_S = _UNIX_S_AT_2000 if time.gmtime(0)[0] == 2000 else 0
+
+_PULSE_MS = 100
+_SERVICE_WATCHDOG_MS = 600000
+_NTP_TIMEOUT_S = 0.8
+_JOIN_AGAIN_MS = 60000
+
+# GPIO numbers; None: not fitted. No strapping pin (0, 2, 5, 12, 15) and none of the flash (6-11).
+PINS = {
+    "uart_tx": 17,
+    "uart_rx": 16,
+    "contactor": 25,
+    "contactor_open": 26,
+    "contactor_sense": None,
+    "button": 33,
+    "led": 32,
+    "mains": None,
+    "tamper": None,
+}
+
+
+def wall():
+    """Return the RTC in Unix seconds (an integer); far in the past after a power cut."""
+    return int(time.time()) + _EPOCH_S
+
+
+def set_wall(time_s):
+    """Set the RTC to Unix time `time_s`."""
+    year, month, day, hour, minute, second, weekday, _ = time.gmtime(time_s - _EPOCH_S)
+    machine.RTC().datetime((year, month, day, weekday, hour, minute, second, 0))
+
+
+def network_time(address):
+    """Ask the NTP server at `address` (dotted quad) once; return Unix seconds.
+
+    Waits at most 0.8 s. Raises OSError when there is no answer.
+    """
+    ntptime.host = address
+    ntptime.timeout = _NTP_TIMEOUT_S
+    try:
+        return ntptime.time() + _EPOCH_S
+    except IndexError:
+        raise OSError("the NTP server sent a torn answer")
+
+
+def random(size):
+    """Return `size` random bytes with the radio on: off, the ESP32's generator is predictable.
+
+    Source: ESP-IDF Programming Guide, Random Number Generation.
+    """
+    wlan = network.WLAN(network.STA_IF)
+    if not wlan.active():
+        wlan.active(True)
+    return os.urandom(size)
+
+
+def unique_id():
+    """Return the chip's serial number in hex."""
+    return binascii.hexlify(machine.unique_id()).decode()
+
+
+def reset_cause():
+    """Return `machine.reset_cause()`."""
+    return machine.reset_cause()
+
+
+def reset():
+    """Restart the board."""
+    machine.reset()
+
+
+class Contactor:
+    """A contactor on one pin that is high while closed.
+
+    The pad is held, so a watchdog reset does not drop it; building this object changes no level.
+    After a power cut the pad is low (a pull-down on the board keeps it there): open.
+    Source: ESP-IDF, gpio_hold_en; MicroPython, machine.Pin, hold.
+    """
+
+    def __init__(self, pins):
+        self._sense = _Input.fitted(pins["contactor_sense"], active=0)
+        self._pin = machine.Pin(pins["contactor"])
+        self.set(self._pin.value())
+
+    @property
+    def closed(self):
+        """Whether the house is connected: the auxiliary contact if fitted, else the pad."""
+        if self._sense:
+            return self._sense.active
+        return bool(self._pin.value())
+
+    def set(self, closed):
+        """Close or open the contactor."""
+        self._pin.init(machine.Pin.OUT, value=1 if closed else 0, hold=True)
+
+
+class LatchingContactor:
+    """A contactor with a closing and an opening coil that stays where the last pulse put it.
+
+    Without an auxiliary contact nobody can ask it where it is: `closed` is None until it is set.
+    """
+
+    def __init__(self, pins):
+        self._sense = _Input.fitted(pins["contactor_sense"], active=0)
+        self._close = machine.Pin(pins["contactor"], machine.Pin.OUT, value=0)
+        self._open = machine.Pin(pins["contactor_open"], machine.Pin.OUT, value=0)
+        self._closed = None
+
+    @property
+    def closed(self):
+        """Whether the house is connected: the auxiliary contact if fitted, else what was set."""
+        return self._sense.active if self._sense else self._closed
+
+    def set(self, closed):
+        """Pulse one coil; takes 0.1 s."""
+        coil = self._close if closed else self._open
+        coil.value(1)
+        time.sleep_ms(_PULSE_MS)
+        coil.value(0)
+        self._closed = bool(closed)
+
+
+class _Input:
+    """A line that says yes at one level."""
+
+    def __init__(self, pin, active):
+        pull = machine.Pin.PULL_UP if pin < 34 else None  # 34-39 have no pull-up of their own
+        self._pin = machine.Pin(pin, machine.Pin.IN, pull)
+        self._level = active
+
+    @classmethod
+    def fitted(cls, pin, active):
+        return None if pin is None else cls(pin, active)
+
+    @property
+    def active(self):
+        return self._pin.value() == self._level
+
+
+class Watchdog:
+    """The task watchdog; it does not run before `start`."""
+
+    def __init__(self):
+        self._timer = None
+
+    def start(self, timeout_s):
+        """Reset the board when it is not fed for `timeout_s`."""
+        self._timer = machine.WDT(timeout=timeout_s * 1000)
+
+    def feed(self):
+        if self._timer:
+            self._timer.feed()
+
+    def relax(self):
+        """Give a person at the console ten minutes; a running watchdog cannot be stopped."""
+        if self._timer:
+            self._timer = machine.WDT(timeout=_SERVICE_WATCHDOG_MS)
+            self._timer.feed()
+
+
+class Link:
+    """The Wi-Fi station and the sockets over it. Nothing here waits."""
+
+    def __init__(self, ssid, password):
+        self._ssid = ssid
+        self._password = password
+        self._wlan = network.WLAN(network.STA_IF)
+        self._asked_ms = None
+
+    @property
+    def up(self):
+        return self._wlan.isconnected()
+
+    def keep(self):
+        """Join the network, and join anew after a minute without it. Call it once a second."""
+        if self.up:
+            return
+        now = time.ticks_ms()
+        if self._asked_ms is not None:
+            if time.ticks_diff(now, self._asked_ms) < _JOIN_AGAIN_MS:
+                return
+            self._wlan.disconnect()
+        self._asked_ms = now
+        self._wlan.active(True)
+        if hasattr(network.WLAN, "PM_NONE"):
+            self._wlan.config(pm=network.WLAN.PM_NONE)
+        if self._password:
+            self._wlan.connect(self._ssid, self._password)
+        else:
+            self._wlan.connect(self._ssid)
+
+    def name_server(self):
+        """Return the address (dotted quad) of the network's DNS server."""
+        return self._wlan.ifconfig()[3]
+
+    def dial(self, address, port, kind=socket.SOCK_STREAM):
+        """Return a non-blocking socket on its way to `address` (dotted quad). Raises OSError."""
+        target = socket.getaddrinfo(address, port)[0][-1]
+        sock = socket.socket(socket.AF_INET, kind)
+        sock.setblocking(False)
+        try:
+            if kind == socket.SOCK_STREAM:
+                sock.setsockopt(6, 1, 1)  # TCP_NODELAY; builds that lack it only answer later
+        except (OSError, ValueError):
+            pass
+        try:
+            sock.connect(target)
+        except OSError as error:
+            if error.errno not in (115, 119):  # EINPROGRESS of Linux and of lwIP
+                sock.close()
+                raise
+        return sock
+
+    def arrived(self, sock):
+        """Return whether `sock` is connected. Raises OSError when it never will be."""
+        poll = select.poll()
+        poll.register(sock, select.POLLOUT)
+        for _, event in poll.poll(0):
+            if event & (select.POLLERR | select.POLLHUP):
+                raise OSError("connection refused")
+            return True
+        return False
+
+
+class Board:
+    """The devkit, put together as the configuration says."""
+
+    def __init__(self, config):
+        pins = dict(PINS)
+        pins.update(config.pins)
+        latching = config.contactor == "latching"
+        self.contactor = LatchingContactor(pins) if latching else Contactor(pins)
+        self.uart = machine.UART(
+            2, baudrate=9600, tx=pins["uart_tx"], rx=pins["uart_rx"], timeout=0, rxbuf=256
+        )
+        self.button = _Input(pins["button"], active=0)
+        self.led = machine.Pin(pins["led"], machine.Pin.OUT, value=0)
+        self.mains = _Input.fitted(pins["mains"], active=1)
+        self.tamper = _Input.fitted(pins["tamper"], active=1)
+        self.watchdog = Watchdog()
+        self.link = Link(config.wifi_ssid, config.wifi_password)
+
+
+def build(config):
+    """Return the Board that `config` describes; the contactor keeps its state."""
+    return Board(config)
