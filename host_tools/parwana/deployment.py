@@ -1,0 +1,189 @@
+"""The file that `parwana deploy` writes and every other command reads."""
+
+import json
+import re
+from dataclasses import asdict, dataclass, fields
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import wire
+
+DAY_S = 86400
+
+
+class DeploymentError(ValueError):
+    """The deployment file is absent or wrong; the text names the key and what to write."""
+
+
+@dataclass(frozen=True)
+class Period:
+    """Billing periods: N days, or local calendar months. Source: docs/protocol.md section 7."""
+
+    kind: str
+    days: int
+    utc_offset_s: int
+
+    def of(self, time_s: int) -> int:
+        """Return the number of the period that holds an instant."""
+        local = time_s + self.utc_offset_s
+        if self.kind == "days":
+            return local // (DAY_S * self.days)
+        date = datetime.fromtimestamp(local, UTC)
+        return 12 * (date.year - 1970) + date.month - 1
+
+    def start(self, period: int) -> int:
+        """Return the first instant of a period, Unix seconds."""
+        if self.kind == "days":
+            return period * DAY_S * self.days - self.utc_offset_s
+        first = datetime(1970 + period // 12, period % 12 + 1, 1, tzinfo=UTC)
+        return int(first.timestamp()) - self.utc_offset_s
+
+    @classmethod
+    def parse(cls, text: str, utc_offset_s: int) -> "Period":
+        """Read `month` or `days:N`. Raises DeploymentError."""
+        if text == "month":
+            return cls("month", 0, utc_offset_s)
+        days = text.removeprefix("days:")
+        if days == text or not days.isdecimal() or not 1 <= int(days) <= 366:
+            raise DeploymentError(f"period {text!r}: write month, or days:1 to days:366")
+        return cls("days", int(days), utc_offset_s)
+
+
+@dataclass(frozen=True)
+class Deployment:
+    """One utility's contracts on one chain, and how its programs reach broker and store.
+
+    Addresses are 0x + 40 hex digits, public keys 128 hex digits. `from_block`: where
+    the logs begin.
+    """
+
+    utility_id: str
+    chain_id: int
+    rpc: str
+    registry: str
+    energy_ledger: str
+    payment_ledger: str
+    permit_threshold: int
+    permit_signers: list[str]
+    period: dict[str, Any]
+    utc_offset_s: int
+    payment_window_s: int
+    broker: str
+    store: str
+    from_block: int = 0
+
+    def __post_init__(self) -> None:
+        for name, good, want in self._checks():
+            if not good:
+                raise DeploymentError(f"{name} is {getattr(self, name)!r}; write {want}")
+
+    def _checks(self) -> list[tuple[str, bool, str]]:
+        def address(name: str) -> tuple[str, bool, str]:
+            good = _matches(r"0x[0-9a-fA-F]{40}", getattr(self, name))
+            return name, good, "0x and 40 hex digits"
+
+        def whole(name: str, least: int, most: int) -> tuple[str, bool, str]:
+            value = getattr(self, name)
+            good = type(value) is int and least <= value <= most
+            return name, good, f"a whole number, {least} to {most}"
+
+        keys = self.permit_signers
+        good_keys = isinstance(keys, list) and all(_matches(r"[0-9a-f]{128}", key) for key in keys)
+        period = self.period
+        good_period = isinstance(period, dict) and (
+            period in ({"kind": "month"}, {"kind": "month", "days": 0})
+            or (
+                set(period) == {"kind", "days"}
+                and period["kind"] == "days"
+                and type(period["days"]) is int
+                and 1 <= period["days"] <= 366
+            )
+        )
+        return [
+            ("utility_id", _matches(r"[a-z0-9-]{1,32}", self.utility_id), "1 to 32 of a-z 0-9 -"),
+            whole("chain_id", 1, 2**64 - 1),
+            ("rpc", _matches(r"https?://\S+", self.rpc), "an http:// or https:// URL"),
+            address("registry"),
+            address("energy_ledger"),
+            address("payment_ledger"),
+            (
+                "permit_signers",
+                good_keys and 1 <= len(keys) <= 8 and len(set(keys)) == len(keys),
+                "1 to 8 different public keys, each 128 lower-case hex digits",
+            ),
+            whole("permit_threshold", 1, len(keys) if isinstance(keys, list) else 8),
+            ("period", good_period, '{"kind": "days", "days": N} or {"kind": "month"}'),
+            whole("utc_offset_s", -14 * 3600, 14 * 3600),
+            whole("payment_window_s", 1, 366 * DAY_S),
+            ("broker", _matches(r"mqtts?://\S+", self.broker), "mqtt://host:port"),
+            ("store", _matches(r"[a-z0-9+]+://\S+", self.store), "an SQLAlchemy URL"),
+            whole("from_block", 0, 2**63),
+        ]
+
+    @property
+    def periods(self) -> Period:
+        """Return the arithmetic of this utility's billing periods."""
+        return Period(self.period["kind"], self.period.get("days", 0), self.utc_offset_s)
+
+    @property
+    def signers(self) -> list[bytes]:
+        """Return the permit signers' public keys, 64 bytes each, by index."""
+        return [bytes.fromhex(key) for key in self.permit_signers]
+
+    @property
+    def reading_domain(self) -> bytes:
+        """Return the domain of readings and events."""
+        return wire.reading_domain(self.utility_id)
+
+    @property
+    def time_domain(self) -> bytes:
+        """Return the domain of time frames."""
+        return wire.time_domain(self.chain_id, bytes.fromhex(self.payment_ledger[2:]))
+
+    def permit_domain(self, meter: str) -> bytes:
+        """Return the domain of permits for a meter, named by its address (with 0x or without)."""
+        ledger = bytes.fromhex(self.payment_ledger[2:])
+        return wire.permit_domain(self.chain_id, ledger, bytes.fromhex(meter.removeprefix("0x")))
+
+    def save(self, path: Path, *, force: bool = False) -> None:
+        """Write the file. Raises DeploymentError when it exists already, unless `force`."""
+        refuse_existing(path, force=force)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        aside = path.with_suffix(".new")
+        aside.write_text(json.dumps(asdict(self), indent=2) + "\n")
+        aside.replace(path)
+
+    @classmethod
+    def load(cls, path: Path) -> "Deployment":
+        """Read and check the file. Raises DeploymentError."""
+        try:
+            values = json.loads(path.read_text())
+        except FileNotFoundError:
+            raise DeploymentError(f"{path} does not exist; make it with: parwana deploy") from None
+        except (OSError, ValueError) as error:
+            raise DeploymentError(f"{path} cannot be read: {error}") from None
+        names = {item.name for item in fields(cls)}
+        if not isinstance(values, dict):
+            raise DeploymentError(f"{path} must hold one JSON object")
+        unknown, absent = set(values) - names, names - set(values) - {"from_block"}
+        if unknown:
+            raise DeploymentError(f"{path}: unknown key {sorted(unknown)[0]!r}; remove it")
+        if absent:
+            raise DeploymentError(f"{path}: key {sorted(absent)[0]!r} is missing; add it")
+        try:
+            return cls(**values)
+        except DeploymentError as error:
+            raise DeploymentError(f"{path}: {error}") from None
+
+
+def refuse_existing(path: Path, *, force: bool) -> None:
+    """Raise DeploymentError when the file exists and may not be overwritten."""
+    if path.exists() and not force:
+        raise DeploymentError(
+            f"{path} exists and would be forgotten; choose another --out, or add --force"
+        )
+
+
+def _matches(pattern: str, value: Any) -> bool:
+    return isinstance(value, str) and re.fullmatch(pattern, value) is not None

@@ -1,0 +1,305 @@
+"""A chain of one node: py-evm executes, this module orders blocks and indexes what they logged."""
+
+from bisect import bisect_left
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any, Protocol
+
+from eth.abc import BlockHeaderAPI, ComputationAPI, SignedTransactionAPI
+from eth.chains.base import Chain
+from eth.db.atomic import AtomicDB
+from eth.db.backends.memory import MemoryDB
+from eth.exceptions import Revert
+from eth.vm.forks.prague import PragueVM
+from eth.vm.spoof import SpoofTransaction
+from eth_typing import Address
+from eth_utils import ValidationError, keccak, to_checksum_address
+from rlp import encode as rlp_encode  # type: ignore[import-untyped]
+from rlp.exceptions import RLPException  # type: ignore[import-untyped]
+
+from parwana.statefile import FileDB
+
+GAS_LIMIT = 30_000_000
+TIP_WEI = 10**9
+_HEAD = b"parwana/head"
+
+
+class EvmError(ValueError):
+    """The node refuses what it was asked; the text is what a client shows."""
+
+
+class Reverted(EvmError):
+    """A call or an estimate reverted; `data` is what the contract returned."""
+
+    def __init__(self, message: str, data: bytes) -> None:
+        super().__init__(message)
+        self.data = data
+
+
+class Now(Protocol):
+    """What an Evm needs of a clock."""
+
+    def now(self) -> float:
+        """Return Unix time in seconds."""
+
+
+class Evm:
+    """Mine, call and look up; one caller at a time (the devchain holds a lock).
+
+    A block's timestamp is max(parent + 1, clock.now()). Blocks hold at most one transaction.
+    `finalized` lies `finality_depth` blocks behind the head: a stated stand-in, as py-evm has no
+    consensus.
+    """
+
+    def __init__(
+        self,
+        clock: Now,
+        chain_id: int,
+        funded: Iterable[bytes],
+        *,
+        state: Path | None = None,
+        genesis_time_s: int | None = None,
+        finality_depth: int = 2,
+    ) -> None:
+        self.chain_id = chain_id
+        self.finality_depth = finality_depth
+        self._clock = clock
+        self._store = FileDB(state) if state else MemoryDB()
+        self._chain: Any = None
+        kind: Any = Chain.configure(
+            "DevNode", chain_id=chain_id, vm_configuration=((0, PragueVM),)
+        )
+        base = AtomicDB(self._store)
+        if _HEAD in self._store:
+            self._chain = kind(base)
+        else:
+            time_s = int(clock.now()) if genesis_time_s is None else genesis_time_s
+            account = {"balance": 10**24, "nonce": 0, "code": b"", "storage": {}}
+            self._chain = kind.from_genesis(
+                base,
+                {"difficulty": 0, "gas_limit": GAS_LIMIT, "timestamp": time_s, "nonce": bytes(8)},
+                dict.fromkeys(funded, account),
+            )
+            self._store[_HEAD] = self._chain.get_canonical_head().hash
+            self._commit()
+        self.headers: list[BlockHeaderAPI] = []
+        self._numbers: dict[bytes, int] = {}
+        self._transactions: dict[bytes, tuple[int, SignedTransactionAPI, dict[str, Any]]] = {}
+        self._logs: list[dict[str, Any]] = []
+        self._load()
+
+    def _load(self) -> None:
+        chaindb = self._chain.chaindb
+        header = chaindb.get_block_header_by_hash(self._store[_HEAD])
+        line = [header]
+        while header.block_number:
+            header = chaindb.get_block_header_by_hash(header.parent_hash)
+            line.append(header)
+        builder = PragueVM.get_receipt_builder()
+        for header in reversed(line):
+            block = PragueVM.get_block_class().from_header(header, chaindb)
+            self._index(block, chaindb.get_receipts(header, builder))
+
+    def _commit(self) -> None:
+        if isinstance(self._store, FileDB):
+            self._store.commit()
+
+    def close(self) -> None:
+        """Close the state file."""
+        if isinstance(self._store, FileDB):
+            self._store.close()
+
+    @property
+    def head(self) -> BlockHeaderAPI:
+        """Return the newest block's header."""
+        return self.headers[-1]
+
+    @property
+    def finalized(self) -> int:
+        """Return the number of the newest block that counts as final."""
+        return max(0, len(self.headers) - 1 - self.finality_depth)
+
+    def pending(self) -> BlockHeaderAPI:
+        """Make the header that a block mined now would have."""
+        time_s = max(self.head.timestamp + 1, int(self._clock.now()))
+        return PragueVM.create_header_from_parent(
+            self.head, timestamp=time_s, gas_limit=self.head.gas_limit
+        )
+
+    def mine(self, *transactions: SignedTransactionAPI) -> None:
+        """Mine one block of these transactions (none: an empty one). Raises EvmError."""
+        header = self.pending()
+        vm = self._chain.get_vm(header)
+        try:
+            filled, receipts, _ = vm.apply_all_transactions(transactions, header)
+        except ValidationError as error:
+            raise EvmError(str(error)) from None
+        block = vm.set_block_transactions_and_withdrawals(
+            vm.get_block(), filled, transactions, receipts
+        )
+        block = vm.mine_block(block).block
+        self._chain.chaindb.persist_block(block)
+        self._store[_HEAD] = block.hash
+        self._commit()
+        self._index(block, receipts)
+
+    def rewind(self, number: int) -> None:
+        """Forget every block above `number`, as a reorganisation does."""
+        if not 0 <= number < len(self.headers):
+            raise EvmError(f"cannot rewind to block {number}; the head is {len(self.headers) - 1}")
+        del self.headers[number + 1 :]
+        self._numbers = {key: n for key, n in self._numbers.items() if n <= number}
+        self._transactions = {key: t for key, t in self._transactions.items() if t[0] <= number}
+        self._logs = [log for log in self._logs if log["blockNumber"] <= number]
+        self._store[_HEAD] = self.head.hash
+        self._commit()
+
+    def send(self, raw: bytes) -> bytes:
+        """Mine a signed transaction, return its hash. Raises EvmError (geth's words)."""
+        try:
+            transaction = PragueVM.get_transaction_builder().decode(raw)
+            sender = transaction.sender
+            transaction.validate()
+        except (RLPException, ValidationError, ValueError, TypeError, IndexError) as error:
+            raise EvmError(f"invalid transaction: {error}") from None
+        if transaction.hash in self._transactions:
+            raise EvmError("already known")
+        if transaction.chain_id not in (None, self.chain_id):
+            raise EvmError(f"invalid chain id: this node is {self.chain_id}")
+        state = self.state(self.head)
+        nonce, price = state.get_nonce(sender), transaction.max_fee_per_gas
+        if transaction.nonce != nonce:
+            how = "low" if transaction.nonce < nonce else "high"
+            raise EvmError(f"nonce too {how}: next nonce {nonce}, tx nonce {transaction.nonce}")
+        need = transaction.gas * price + transaction.value
+        if state.get_balance(sender) < need:
+            have = state.get_balance(sender)
+            raise EvmError(f"insufficient funds for gas * price + value: have {have} want {need}")
+        if price < (self.pending().base_fee_per_gas or 0):
+            raise EvmError("max fee per gas less than block base fee")
+        self.mine(transaction)
+        return transaction.hash
+
+    def state(self, header: BlockHeaderAPI) -> Any:
+        """Return the state after the block of `header`."""
+        return self._chain.get_vm(header).state
+
+    def execute(
+        self, header: BlockHeaderAPI, sender: bytes, to: bytes, value: int, data: bytes, gas: int
+    ) -> ComputationAPI:
+        """Run a message on `header`'s state with a base fee of 0, then forget it."""
+        free = header.copy(base_fee_per_gas=0)
+        state = self.state(free)
+        unsigned = PragueVM.get_transaction_builder().create_unsigned_transaction(
+            nonce=state.get_nonce(sender),
+            gas_price=0,
+            gas=gas,
+            to=Address(to),
+            value=value,
+            data=data,
+        )
+        try:
+            return state.apply_transaction(SpoofTransaction(unsigned, from_=sender))
+        except ValidationError as error:
+            raise EvmError(str(error)) from None
+
+    def call(self, header: BlockHeaderAPI, **message: Any) -> bytes:
+        """Return what a message call returns. Raises Reverted, EvmError."""
+        computation = self.execute(header, **message)
+        _raise_for(computation)
+        return computation.output
+
+    def estimate(self, **message: Any) -> int:
+        """Return gas enough for the message in the next block. Raises Reverted, EvmError."""
+        header, most = self.pending(), int(message["gas"])
+        computation = self.execute(header, **message)
+        _raise_for(computation)
+        used = most - computation.get_gas_remaining()
+        gas = used
+        while gas < most:
+            try:
+                if not self.execute(header, **{**message, "gas": gas}).is_error:
+                    return gas
+            except EvmError:  # below the data's price floor (EIP-7623)
+                pass
+            gas = gas * 64 // 63 + 2300 if gas == used else gas * 5 // 4
+        return most
+
+    def number_of(self, block_hash: bytes) -> int | None:
+        """Return the number of a block of this chain, None when there is none."""
+        return self._numbers.get(block_hash)
+
+    def transaction(self, key: bytes) -> tuple[int, SignedTransactionAPI, dict[str, Any]] | None:
+        """Return (block number, transaction, receipt) by the transaction's hash."""
+        return self._transactions.get(key)
+
+    def block_transactions(self, number: int) -> list[SignedTransactionAPI]:
+        """Return the transactions of one block."""
+        block = PragueVM.get_block_class().from_header(self.headers[number], self._chain.chaindb)
+        return list(block.transactions)
+
+    def logs(self, first: int, last: int) -> list[dict[str, Any]]:
+        """Return every log of the blocks first … last."""
+        start = bisect_left(self._logs, first, key=lambda log: log["blockNumber"])
+        stop = bisect_left(self._logs, last + 1, key=lambda log: log["blockNumber"])
+        return self._logs[start:stop]
+
+    def _index(self, block: Any, receipts: Iterable[Any]) -> None:
+        number, before = block.number, 0
+        self.headers.append(block.header)
+        self._numbers[block.hash] = number
+        pairs = zip(block.transactions, receipts, strict=True)
+        for index, (transaction, receipt) in enumerate(pairs):
+            place = {
+                "transactionHash": transaction.hash,
+                "transactionIndex": index,
+                "blockHash": block.hash,
+                "blockNumber": number,
+            }
+            logs = [
+                {
+                    **place,
+                    "address": to_checksum_address(log.address),
+                    "data": log.data,
+                    "topics": [topic.to_bytes(32, "big") for topic in log.topics],
+                    "logIndex": n,
+                    "removed": False,
+                }
+                for n, log in enumerate(receipt.logs)
+            ]
+            made = None
+            if transaction.to == b"":
+                made = keccak(rlp_encode([transaction.sender, transaction.nonce]))[12:]
+            self._logs += logs
+            self._transactions[transaction.hash] = (
+                number,
+                transaction,
+                {
+                    **place,
+                    "from": to_checksum_address(transaction.sender),
+                    "to": to_checksum_address(transaction.to) if transaction.to else None,
+                    "contractAddress": to_checksum_address(made) if made else None,
+                    "cumulativeGasUsed": receipt.gas_used,
+                    "gasUsed": receipt.gas_used - before,
+                    "effectiveGasPrice": effective_price(transaction, block.header),
+                    "logs": logs,
+                    "logsBloom": receipt.bloom.to_bytes(256, "big"),
+                    "status": int.from_bytes(receipt.state_root, "big"),
+                    "type": getattr(transaction, "type_id", 0) or 0,
+                },
+            )
+            before = receipt.gas_used
+
+
+def effective_price(transaction: SignedTransactionAPI, header: BlockHeaderAPI) -> int:
+    """Return the wei per gas that a transaction paid in the block of `header`."""
+    tip = transaction.max_priority_fee_per_gas
+    return min(transaction.max_fee_per_gas, (header.base_fee_per_gas or 0) + tip)
+
+
+def _raise_for(computation: ComputationAPI) -> None:
+    if not computation.is_error:
+        return
+    if isinstance(computation.error, Revert):
+        raise Reverted("execution reverted", bytes(computation.output))
+    raise EvmError(f"{type(computation.error).__name__}: {computation.error}")
