@@ -1,0 +1,155 @@
+"""Hold what meters sent: verified frames for ever, the rest in a bounded quarantine.
+
+SQLite by default, PostgreSQL for several relays, through the same code. What a `Writer` did is
+durable when the `with store.transaction()` that gave it has ended, and not before.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import sqlalchemy as sa
+from sqlalchemy.exc import SQLAlchemyError
+
+from parwana.database import StoreError, advice, engine, prepare
+from parwana.tables import (
+    cursors,
+    frames,
+    meters,
+    permits,
+    quarantine,
+    runs,
+    signatures,
+    tallies,
+)
+from parwana.writer import Added, SignedFrame, Writer, lowest_missing_of, signed_frame
+
+__all__ = ["Added", "SignedFrame", "Store", "StoreError", "Writer", "signed_frame"]
+
+
+class Store:
+    """Open a store; `create=False` refuses one that is not there. Raises StoreError.
+
+    `url` is sqlite:///path or postgresql://user:password@host/name. Any thread may use it.
+    """
+
+    def __init__(self, url: str, *, create: bool = True) -> None:
+        self._engine = engine(url, create)
+        self.name = self._engine.url.render_as_string(hide_password=True)
+        try:
+            with self.transaction() as writer:
+                prepare(writer.connection, create, self.name)
+        except StoreError:
+            self.close()
+            raise
+
+    def close(self) -> None:
+        """Close all connections."""
+        self._engine.dispose()
+
+    @contextmanager
+    def transaction(self) -> Iterator[Writer]:
+        """Give a Writer; commit at the end, or keep nothing if anything was raised."""
+        with self._translated(), self._engine.connect() as connection:
+            connection = connection.execution_options(parwana_write=True)
+            with connection.begin():
+                yield Writer(connection)
+
+    @contextmanager
+    def _reading(self) -> Iterator[sa.Connection]:
+        with self._translated(), self._engine.connect() as connection:
+            yield connection
+
+    @contextmanager
+    def _translated(self) -> Iterator[None]:
+        try:
+            yield
+        except SQLAlchemyError as error:
+            raise StoreError(advice(error, self.name)) from None
+
+    def meter(self, meter: bytes) -> sa.Row | None:
+        """Return the meter's row, None if the store never heard of it."""
+        with self._reading() as db:
+            return db.execute(sa.select(meters).where(meters.c.meter == meter)).one_or_none()
+
+    def meters(self) -> list[sa.Row]:
+        """Return the rows of all meters, by number."""
+        with self._reading() as db:
+            query = sa.select(meters).order_by(meters.c.number, meters.c.meter)
+            return list(db.execute(query))
+
+    def frames(self, meter: bytes, first: int = 1) -> Iterator[SignedFrame]:
+        """Give the meter's frames from sequence `first` on, in order, without holding them all."""
+        query = sa.select(frames).where(frames.c.meter == meter, frames.c.sequence >= first)
+        yield from self._signed(query.order_by(frames.c.sequence, frames.c.digest))
+
+    def closings(self, from_s: int, to_s: int) -> list[SignedFrame]:
+        """Return the closing readings of from_s ≤ time_s < to_s, by time and sequence."""
+        query = sa.select(frames).where(
+            frames.c.closing, frames.c.time_s >= from_s, frames.c.time_s < to_s
+        )
+        order = frames.c.time_s, frames.c.meter, frames.c.sequence
+        return list(self._signed(query.order_by(*order)))
+
+    def _signed(self, query: sa.Select) -> Iterator[SignedFrame]:
+        with self._reading() as db:
+            for row in db.execution_options(yield_per=1000).execute(query):
+                values = row._asdict()
+                del values["kind"]
+                yield SignedFrame(**values)
+
+    def lowest_missing(self, meter: bytes, oldest: int) -> int:
+        """Return the lowest sequence, not below `oldest`, that is not held."""
+        with self._reading() as db:
+            return lowest_missing_of(db, meter, oldest)
+
+    def runs(self, meter: bytes) -> list[tuple[int, int]]:
+        """Return the held sequences as (first, last), rising."""
+        with self._reading() as db:
+            query = sa.select(runs.c.first, runs.c.last).where(runs.c.meter == meter)
+            return [(first, last) for first, last in db.execute(query.order_by(runs.c.first))]
+
+    def newest_permit(self, meter: bytes) -> sa.Row | None:
+        """Return the permit (meter, serial, bundle, block) of the greatest serial, if any."""
+        with self._reading() as db:
+            query = sa.select(permits).where(permits.c.meter == meter)
+            return db.execute(query.order_by(permits.c.serial.desc()).limit(1)).one_or_none()
+
+    def permits(self) -> list[sa.Row]:
+        """Return all permits (meter, serial, bundle, block) that were picked from the chain."""
+        with self._reading() as db:
+            return list(db.execute(sa.select(permits).order_by(permits.c.meter, permits.c.serial)))
+
+    def signatures(self, digest: bytes) -> list[tuple[int, bytes]]:
+        """Return (signer index, signature) of all that signed `digest`, by index."""
+        columns = signatures.c.signer_index, signatures.c.signature
+        with self._reading() as db:
+            query = sa.select(*columns).where(signatures.c.digest == digest)
+            return [(i, s) for i, s in db.execute(query.order_by(signatures.c.signer_index))]
+
+    def signed(self, scope: bytes) -> list[sa.Row]:
+        """Return the signatures (rows of the table) of one scope, the newest frame's last."""
+        with self._reading() as db:
+            query = sa.select(signatures).where(signatures.c.scope == scope)
+            order = signatures.c.made_s, signatures.c.digest, signatures.c.signer_index
+            return list(db.execute(query.order_by(*order)))
+
+    def cursor(self, name: str) -> int | None:
+        """Return the block up to which `name` has read, None if it never did."""
+        with self._reading() as db:
+            query = sa.select(cursors.c.block).where(cursors.c.name == name)
+            return db.execute(query).scalar_one_or_none()
+
+    def quarantined(self) -> list[sa.Row]:
+        """Return what is in quarantine, the newest last."""
+        with self._reading() as db:
+            return list(db.execute(sa.select(quarantine).order_by(quarantine.c.last_s)))
+
+    def tallies(self) -> dict[str, tuple[int, int]]:
+        """Return {reason: (kept, dropped)} of the quarantine."""
+        with self._reading() as db:
+            return {row.reason: (row.kept, row.dropped) for row in db.execute(sa.select(tallies))}
+
+    def frame_count(self) -> int:
+        """Return how many frames the store holds."""
+        with self._reading() as db:
+            return db.execute(sa.select(sa.func.count()).select_from(frames)).scalar_one()

@@ -1,0 +1,118 @@
+"""The store's tables, the same on SQLite and PostgreSQL. Addresses and digests are raw bytes.
+
+frames       every verified frame; two of one sequence are both kept, marked `contradicted`
+runs         the sequences of a meter that are held, as ranges: the lowest missing is one look-up
+meters       what the chain says of a meter (number, kind, feeder) and what its last hello said
+permits      the bundles that were published on the chain, to deliver
+signatures   what permit signers sign, so that they can find each other
+quarantine   what arrived and was not believed, bounded; `tallies` counts it and what was dropped
+cursors      up to which block a reader of the chain has read
+"""
+
+import sqlalchemy as sa
+
+VERSION = 1
+
+metadata = sa.MetaData()
+_Integer = sa.BigInteger().with_variant(sa.Integer, "sqlite")
+_Address = sa.LargeBinary(20)
+
+schema = sa.Table("parwana_schema", metadata, sa.Column("version", sa.Integer, primary_key=True))
+
+frames = sa.Table(
+    "frames",
+    metadata,
+    sa.Column("meter", _Address, primary_key=True),
+    sa.Column("sequence", _Integer, primary_key=True, autoincrement=False),
+    sa.Column("digest", sa.LargeBinary(32), primary_key=True),
+    sa.Column("frame", sa.LargeBinary(40), nullable=False),
+    sa.Column("signature", sa.LargeBinary(64), nullable=False),
+    sa.Column("kind", sa.SmallInteger, nullable=False),
+    sa.Column("time_s", _Integer, nullable=False),
+    sa.Column("closing", sa.Boolean, nullable=False),
+    sa.Column("contradicted", sa.Boolean, nullable=False),
+    sa.Column("received_s", _Integer, nullable=False),
+    # The key holds the digest last: one index serves the order, the look-up and the uniqueness.
+    sqlite_with_rowid=False,
+)
+sa.Index(
+    "frames_closing",
+    frames.c.time_s,
+    frames.c.meter,
+    sqlite_where=frames.c.closing,
+    postgresql_where=frames.c.closing,
+)
+
+runs = sa.Table(
+    "runs",
+    metadata,
+    sa.Column("meter", _Address, primary_key=True),
+    sa.Column("first", _Integer, primary_key=True, autoincrement=False),
+    sa.Column("last", _Integer, nullable=False),
+)
+
+meters = sa.Table(
+    "meters",
+    metadata,
+    sa.Column("meter", _Address, primary_key=True),
+    sa.Column("number", _Integer),
+    sa.Column("kind", sa.SmallInteger),
+    sa.Column("feeder", _Address),
+    sa.Column("enrolled", sa.Boolean, nullable=False, default=False),
+    sa.Column("oldest", _Integer, nullable=False, default=1),
+    sa.Column("next", _Integer, nullable=False, default=1),
+    sa.Column("permit_serial", _Integer, nullable=False, default=0),
+    sa.Column("boots", _Integer, nullable=False, default=0),
+    sa.Column("version", _Integer, nullable=False, default=0),
+    sa.Column("control_state", sa.SmallInteger, nullable=False, default=0),
+    sa.Column("heard_s", _Integer, nullable=False, default=0),
+)
+
+permits = sa.Table(
+    "permits",
+    metadata,
+    sa.Column("meter", _Address, primary_key=True),
+    sa.Column("serial", _Integer, primary_key=True, autoincrement=False),
+    sa.Column("bundle", sa.LargeBinary, nullable=False),
+    sa.Column("block", _Integer, nullable=False),
+)
+
+signatures = sa.Table(
+    "signatures",
+    metadata,
+    sa.Column("digest", sa.LargeBinary(32), primary_key=True),
+    sa.Column("signer_index", sa.SmallInteger, primary_key=True, autoincrement=False),
+    sa.Column("signature", sa.LargeBinary(64), nullable=False),
+    sa.Column("frame", sa.LargeBinary(40), nullable=False),
+    sa.Column("scope", sa.LargeBinary, nullable=False, index=True),
+    sa.Column("made_s", _Integer, nullable=False),
+)
+
+quarantine = sa.Table(
+    "quarantine",
+    metadata,
+    sa.Column("digest", sa.LargeBinary(32), primary_key=True),
+    sa.Column("reason", sa.String(32), nullable=False, index=True),
+    sa.Column("detail", sa.String(200), nullable=False),
+    sa.Column("topic", sa.String(200), nullable=False),
+    sa.Column("payload", sa.LargeBinary, nullable=False),
+    sa.Column("size", _Integer, nullable=False),
+    sa.Column("seen", _Integer, nullable=False),
+    sa.Column("first_s", _Integer, nullable=False),
+    sa.Column("last_s", _Integer, nullable=False),
+)
+
+tallies = sa.Table(
+    "tallies",
+    metadata,
+    sa.Column("reason", sa.String(32), primary_key=True),
+    sa.Column("kept", _Integer, nullable=False),
+    sa.Column("dropped", _Integer, nullable=False),
+)
+
+cursors = sa.Table(
+    "cursors",
+    metadata,
+    sa.Column("name", sa.String(100), primary_key=True),
+    sa.Column("block", _Integer, nullable=False),
+)
