@@ -168,7 +168,8 @@ class Writer:
 
         Return whether it was kept. `reason` comes from a fixed list, `detail` is free.
         """
-        key = sha256(topic.encode() + b"\n" + reason.encode() + b"\n" + payload).digest()
+        topic = _text(topic)
+        key = sha256(f"{topic}\n{reason}\n".encode() + payload).digest()
         seen = self._db.execute(
             quarantine.update()
             .where(quarantine.c.digest == key)
@@ -192,7 +193,7 @@ class Writer:
                 "digest": key,
                 "reason": reason,
                 "detail": _text(detail),
-                "topic": _text(topic),
+                "topic": topic,
                 "payload": payload[:QUARANTINE_BYTES],
                 "size": len(payload),
                 "seen": 1,
@@ -203,7 +204,7 @@ class Writer:
             self._db.execute(self._insert(quarantine).values(row).on_conflict_do_nothing())
             kept += 1
         self._db.execute(
-            tallies.update().where(mine).values(kept=kept, dropped=tallies.c.dropped + full)
+            tallies.update().where(mine).values(kept=kept, dropped=tallies.c.dropped + int(full))
         )
         return not full
 

@@ -1,0 +1,163 @@
+"""Start what Parwana runs beside, for one test: a broker, a PostgreSQL; and make signed frames."""
+
+import importlib.util
+import os
+import shutil
+import socket
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import wire
+from parwana import runtime
+from parwana.keys import Key
+from parwana.store import SignedFrame, signed_frame
+
+UTILITY = "test-board"
+DOMAIN = wire.reading_domain(UTILITY)
+
+
+class SignedMeter:
+    """A meter as the relay sees it: a key, and frames that it signed."""
+
+    def __init__(self, seed: int, domain: bytes = DOMAIN) -> None:
+        self.key = Key(seed.to_bytes(32, "big"))
+        self.address = bytes.fromhex(self.key.address[2:])
+        self.domain = domain
+
+    def sign(self, frame: bytes) -> tuple[bytes, bytes]:
+        """Return (frame, signature)."""
+        return frame, self.key.sign(wire.digest(self.domain, frame))
+
+    def reading(
+        self, sequence: int, *, energy_wh: int = 0, time_s: int = 0, flags: int = 0
+    ) -> tuple[bytes, bytes]:
+        """Return a signed reading; time and energy follow the sequence unless given."""
+        return self.sign(
+            wire.pack_reading(
+                flags=flags | wire.FLAG_OUTPUT_CLOSED,
+                sequence=sequence,
+                time_s=time_s or 1_700_000_100 + 900 * sequence,
+                energy_wh=energy_wh or 100 * sequence,
+                power_dw=4000,
+                power_max_dw=5000,
+                current_ma=1800,
+                voltage_dv=2300,
+                voltage_min_dv=2280,
+                frequency_dhz=500,
+                power_factor_pct=97,
+                clock_trust=wire.TRUST_NETWORK,
+            )
+        )
+
+    def stored(self, sequence: int, **values: int) -> SignedFrame:
+        """Return a signed reading as the store takes it."""
+        return signed_frame(self.address, self.domain, *self.reading(sequence, **values))
+
+    def topic(self, leaf: str) -> str:
+        """Return one of the meter's topics."""
+        return wire.topic(UTILITY, self.address, leaf)
+
+
+def wait_until(holds: Callable[[], object], what: str, timeout_s: float = 15) -> None:
+    """Wait until `holds()`; fail with `what` after the time-out."""
+    deadline = time.monotonic() + timeout_s
+    while not holds():
+        if time.monotonic() > deadline:
+            raise TimeoutError(f"waited {timeout_s} s for {what}")
+        time.sleep(0.02)
+
+
+def free_port() -> int:
+    """Return a TCP port of the loopback that nobody uses now."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+class Broker:
+    """A mosquitto on the loopback that can be stopped and started again."""
+
+    def __init__(self, folder: Path) -> None:
+        self.port = free_port()
+        self.url = f"mqtt://127.0.0.1:{self.port}"
+        self._log = folder / "mosquitto.log"
+        self._config = folder / "mosquitto.conf"
+        self._config.write_text(
+            f"listener {self.port} 127.0.0.1\nallow_anonymous true\nmax_packet_size 1000000\n"
+        )
+        self._process: subprocess.Popen[bytes] | None = None
+        self.start()
+
+    def start(self) -> None:
+        """Start the broker and wait until it listens."""
+        with self._log.open("ab") as log:
+            self._process = subprocess.Popen(
+                [str(runtime.mosquitto()), "-c", str(self._config)], stdout=log, stderr=log
+            )
+        wait_until(self._listens, f"mosquitto to listen; its log is {self._log}")
+
+    def _listens(self) -> bool:
+        try:
+            socket.create_connection(("127.0.0.1", self.port), 1).close()
+        except OSError:
+            return False
+        return True
+
+    def stop(self) -> None:
+        """End the broker; what it had retained is gone."""
+        if self._process:
+            self._process.terminate()
+            self._process.wait(10)
+            self._process = None
+
+
+def postgresql_missing() -> str:
+    """Return why no PostgreSQL can be started here, "" if one can."""
+    if importlib.util.find_spec("psycopg") is None:
+        return "psycopg is not installed: pip install 'parwana[postgresql]'"
+    return "" if _postgresql_bin() else "no PostgreSQL server programs on this machine"
+
+
+def _postgresql_bin() -> Path | None:
+    on_path = shutil.which("initdb")
+    found = [Path(on_path).parent] if on_path else []
+    found += [path.parent for path in sorted(Path("/usr/lib/postgresql").glob("*/bin/initdb"))]
+    return found[-1] if found else None
+
+
+@contextmanager
+def postgresql(folder: Path) -> Iterator[str]:
+    """Run a PostgreSQL on the loopback; give the URL of an empty database."""
+    programs = _postgresql_bin()
+    assert programs is not None, postgresql_missing()
+    # PostgreSQL refuses to run as root.
+    user = "postgres" if os.geteuid() == 0 else None
+    home = folder / "postgresql"
+    home.mkdir()
+    if user:
+        shutil.chown(home, user)
+        for parent in home.parents:
+            if parent.stat().st_uid == 0 and parent != Path("/") and parent != Path("/tmp"):
+                parent.chmod(0o755)
+    port, data = free_port(), home / "data"
+    initdb = [str(programs / "initdb"), "-D", str(data), "-U", "parwana", "-A", "trust"]
+    subprocess.run(initdb, check=True, capture_output=True, timeout=120, user=user, cwd=home)
+    options = ["-D", str(data), "-p", str(port), "-h", "127.0.0.1", "-k", str(home), "-F"]
+    with (folder / "postgresql.log").open("wb") as log:
+        server = subprocess.Popen(
+            [str(programs / "postgres"), *options], stdout=log, stderr=log, user=user, cwd=home
+        )
+    ready = [str(programs / "pg_isready"), "-q", "-h", "127.0.0.1", "-p", str(port)]
+    try:
+        wait_until(
+            lambda: subprocess.run(ready, check=False, timeout=10).returncode == 0,
+            f"PostgreSQL to start; its log is in {folder}",
+            60,
+        )
+        yield f"postgresql://parwana@127.0.0.1:{port}/postgres"
+    finally:
+        server.terminate()
+        server.wait(30)
