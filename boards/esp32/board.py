@@ -22,19 +22,6 @@ _SERVICE_WATCHDOG_MS = 600000
 _NTP_TIMEOUT_S = 0.8
 _JOIN_AGAIN_MS = 60000
 
-# GPIO numbers; None: not fitted. No strapping pin (0, 2, 5, 12, 15) and none of the flash (6-11).
-PINS = {
-    "uart_tx": 17,
-    "uart_rx": 16,
-    "contactor": 25,
-    "contactor_open": 26,
-    "contactor_sense": None,
-    "button": 33,
-    "led": 32,
-    "mains": None,
-    "tamper": None,
-}
-
 
 def wall():
     """Return the RTC in Unix seconds (an integer); far in the past after a power cut."""
@@ -243,8 +230,7 @@ class Board:
     """The devkit, put together as the configuration says."""
 
     def __init__(self, config):
-        pins = dict(PINS)
-        pins.update(config.pins)
+        pins = config.pins
         latching = config.contactor == "latching"
         self.contactor = LatchingContactor(pins) if latching else Contactor(pins)
         self.uart = machine.UART(
