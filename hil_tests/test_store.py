@@ -53,6 +53,7 @@ def store(url: str) -> Iterator[Store]:
 
 def add(store: Store, meter: SignedMeter, *sequences: int, **values: int) -> writer.Added:
     with store.transaction() as tx:
+        tx.enrol(meter.address, meter.address[0], 1, 0)
         tx.lock(meter.address)
         return tx.add_frames(meter.address, [meter.stored(s, **values) for s in sequences], 99)
 
@@ -144,7 +145,7 @@ def test_closings_are_found_by_time(store: Store) -> None:
 def test_hello_is_advice_that_a_frame_corrects(store: Store) -> None:
     hello = wire.Hello(500, 600, 7, 0, 3, 0x000102, wire.CONTROL_CONNECTED)
     with store.transaction() as tx:
-        tx.lock(METER.address)
+        tx.enrol(METER.address, 1, 1, 0)
         tx.heard(METER.address, hello, 1234)
     row = store.meter(METER.address)
     assert row is not None
@@ -152,19 +153,34 @@ def test_hello_is_advice_that_a_frame_corrects(store: Store) -> None:
     with store.transaction() as tx:
         tx.lower_oldest(METER.address, 20)
         tx.lower_oldest(METER.address, 400)
-        assert tx.lock(METER.address).oldest == 20
+    row = store.meter(METER.address)
+    assert row is not None
+    assert row.oldest == 20
     assert store.meter(OTHER.address) is None
+
+
+def test_only_an_enrolled_meter_has_a_row_to_lock(store: Store) -> None:
+    with store.transaction() as tx:
+        assert tx.lock(METER.address) is None
+        tx.enrol(METER.address, 17, 1, 3)
+        row = tx.lock(METER.address)
+        assert row is not None
+        assert (row.number, row.oldest, row.in_service) == (17, 1, True)
+        tx.retire(METER.address)
+        row = tx.lock(METER.address)
+    assert row is not None
+    assert not row.in_service
 
 
 def test_enrolment_does_not_touch_what_a_hello_said(store: Store) -> None:
     hello = wire.Hello(5, 6, 7, 0, 3, 1, 0)
     with store.transaction() as tx:
         tx.heard(METER.address, hello, 1)
-        tx.enrol(METER.address, 17, 0, OTHER.address)
-        tx.enrol(OTHER.address, 3, 1, None)
+        tx.enrol(METER.address, 17, 1, 3)
+        tx.enrol(OTHER.address, 3, 2, 0)
     assert [(m.number, m.feeder, m.oldest) for m in store.meters()] == [
-        (3, None, 1),
-        (17, OTHER.address, 5),
+        (3, 0, 1),
+        (17, 3, 5),
     ]
 
 
@@ -213,6 +229,21 @@ def test_permits_and_cursors(store: Store) -> None:
     assert (newest.serial, newest.block) == (9, 10)
     assert len(store.permits()) == 3
     assert store.cursor("permits") == 7
+    with store.transaction() as tx:
+        tx.forget_permits(7)
+    assert [row.serial for row in store.permits()] == [5, 7]
+
+
+def test_a_permit_is_outstanding_until_the_meter_signed_that_it_took_it(store: Store) -> None:
+    with store.transaction() as tx:
+        for meter in (METER, OTHER):
+            tx.enrol(meter.address, meter.address[0], 1, 3)
+            tx.add_permit(meter.address, 5, b"old", 1)
+            tx.add_permit(meter.address, 9, b"new", 1)
+        tx.accepted(OTHER.address, 9)
+        tx.accepted(METER.address, 5)
+        tx.accepted(METER.address, 4)
+    assert [(row.meter, row.bundle) for row in store.outstanding()] == [(METER.address, b"new")]
 
 
 def test_two_writers_of_one_meter_lose_nothing(url: str) -> None:

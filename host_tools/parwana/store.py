@@ -21,7 +21,14 @@ from parwana.tables import (
     signatures,
     tallies,
 )
-from parwana.writer import Added, SignedFrame, Writer, lowest_missing_of, signed_frame
+from parwana.writer import (
+    Added,
+    SignedFrame,
+    Writer,
+    lowest_missing_of,
+    newest_permit_of,
+    signed_frame,
+)
 
 __all__ = ["Added", "SignedFrame", "Store", "StoreError", "Writer", "signed_frame"]
 
@@ -111,8 +118,24 @@ class Store:
     def newest_permit(self, meter: bytes) -> sa.Row | None:
         """Return the permit (meter, serial, bundle, block) of the greatest serial, if any."""
         with self._reading() as db:
-            query = sa.select(permits).where(permits.c.meter == meter)
-            return db.execute(query.order_by(permits.c.serial.desc()).limit(1)).one_or_none()
+            return newest_permit_of(db, meter)
+
+    def outstanding(self) -> list[sa.Row]:
+        """Return the newest permit of each meter that is not known to have accepted it."""
+        newest = (
+            sa.select(permits.c.meter, sa.func.max(permits.c.serial).label("serial"))
+            .group_by(permits.c.meter)
+            .subquery()
+        )
+        of_it = (permits.c.meter == newest.c.meter) & (permits.c.serial == newest.c.serial)
+        query = (
+            sa.select(permits)
+            .join(newest, of_it)
+            .join(meters, meters.c.meter == permits.c.meter)
+            .where(meters.c.permit_serial < permits.c.serial)
+        )
+        with self._reading() as db:
+            return list(db.execute(query))
 
     def permits(self) -> list[sa.Row]:
         """Return all permits (meter, serial, bundle, block) that were picked from the chain."""

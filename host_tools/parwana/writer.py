@@ -72,14 +72,13 @@ class Writer:
         statement = self._insert(table).values(values)
         self._db.execute(statement.on_conflict_do_update(index_elements=keys, set_=change))
 
-    def lock(self, meter: bytes) -> sa.Row:
-        """Make the meter's row if need be, keep it for this transaction and return it.
+    def lock(self, meter: bytes) -> sa.Row | None:
+        """Return the row of an enrolled meter, held for this transaction; None if it is unknown.
 
         Whoever writes several meters takes them in rising order, or two relays deadlock.
         """
-        self._db.execute(self._insert(meters).values(meter=meter).on_conflict_do_nothing())
-        query = sa.select(meters).where(meters.c.meter == meter).with_for_update()
-        return self._db.execute(query).one()
+        enrolled = (meters.c.meter == meter) & meters.c.number.is_not(None)
+        return self._db.execute(sa.select(meters).where(enrolled).with_for_update()).one_or_none()
 
     def add_frames(self, meter: bytes, added: Sequence[SignedFrame], received_s: int) -> Added:
         """Keep frames of one meter; two of one sequence with other content are both kept."""
@@ -208,12 +207,28 @@ class Writer:
         )
         return not full
 
-    def enrol(
-        self, meter: bytes, number: int, kind: int, feeder: bytes | None, *, enrolled: bool = True
-    ) -> None:
-        """Keep what the MeterRegistry says of a meter."""
-        values = {"number": number, "kind": kind, "feeder": feeder, "enrolled": enrolled}
-        self._row(meters, {"meter": meter, **values})
+    def enrol(self, meter: bytes, number: int, kind: int, feeder: int) -> None:
+        """Keep what the MeterRegistry says of a meter in service; feeder 0 is none."""
+        row = {"meter": meter, "number": number, "kind": kind, "feeder": feeder}
+        self._row(meters, {**row, "in_service": True})
+
+    def retire(self, meter: bytes) -> None:
+        """Keep that a meter left service; what it still has to send is taken."""
+        mine = meters.c.meter == meter
+        self._db.execute(meters.update().where(mine).values(in_service=False))
+
+    def accepted(self, meter: bytes, serial: int) -> None:
+        """Keep the greatest serial of a permit that the meter signed to have accepted."""
+        mine = (meters.c.meter == meter) & (meters.c.permit_serial < serial)
+        self._db.execute(meters.update().where(mine).values(permit_serial=serial))
+
+    def newest_permit(self, meter: bytes) -> sa.Row | None:
+        """Return the permit (meter, serial, bundle, block) of the greatest serial, if any."""
+        return newest_permit_of(self._db, meter)
+
+    def forget_permits(self, above: int) -> None:
+        """Forget the permits of blocks above `above`: they may be reorganised away."""
+        self._db.execute(permits.delete().where(permits.c.block > above))
 
     def add_permit(self, meter: bytes, serial: int, bundle: bytes, block: int) -> None:
         """Keep a bundle that the chain published."""
@@ -290,6 +305,12 @@ def lowest_missing_of(db: sa.Connection, meter: bytes, oldest: int) -> int:
     if last is None or last < oldest:
         return oldest
     return min(last + 1, _SEQUENCE_MAX)
+
+
+def newest_permit_of(db: sa.Connection, meter: bytes) -> sa.Row | None:
+    """Return the permit of the greatest serial, if any."""
+    query = sa.select(permits).where(permits.c.meter == meter)
+    return db.execute(query.order_by(permits.c.serial.desc()).limit(1)).one_or_none()
 
 
 def _text(text: str) -> str:
