@@ -22,6 +22,7 @@ from parwana.statefile import FileDB
 GAS_LIMIT = 30_000_000
 TIP_WEI = 10**9
 _HEAD = b"parwana/head"
+_ERROR_STRING = bytes.fromhex("08c379a0")
 
 
 class EvmError(ValueError):
@@ -301,5 +302,10 @@ def _raise_for(computation: ComputationAPI) -> None:
     if not computation.is_error:
         return
     if isinstance(computation.error, Revert):
-        raise Reverted("execution reverted", bytes(computation.output))
+        output = bytes(computation.output)
+        reason = ""
+        if output[:4] == _ERROR_STRING and len(output) >= 68:
+            size = int.from_bytes(output[36:68], "big")
+            reason = ": " + output[68 : 68 + size].decode(errors="replace")
+        raise Reverted("execution reverted" + reason, output)
     raise EvmError(f"{type(computation.error).__name__}: {computation.error}")

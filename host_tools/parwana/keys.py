@@ -114,4 +114,5 @@ def resolve(text: str) -> Key:
         if not number.isdecimal():
             raise KeySourceError(f"--key {text}: write dev:0 to dev:{DEV_KEYS - 1}, or a file")
         return dev_key(int(number))
-    return load(Path(text), password(Path(text)))
+    path = Path(text)
+    return load(path, password(path) if path.exists() else "")

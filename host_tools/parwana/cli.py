@@ -1,0 +1,92 @@
+"""The `parwana` command: find the module of a subcommand, run it, turn known errors into one line.
+
+A subcommand's module is imported only when it runs, as web3 and the compiler are slow to import.
+It offers `command`, a function with typer's annotations, or `app`, a typer.Typer with subcommands
+of its own. What an exception class of this project says is meant for the user; anything else is a
+bug and shows its traceback.
+"""
+
+import importlib
+import importlib.util
+import signal
+import sys
+from types import FrameType
+
+import typer
+
+COMMANDS = {
+    "demo": ("parwana.demo", "Show a whole feeder living through three short months."),
+    "flash": ("parwana.flash", "Put the firmware on a meter, through its serial port."),
+    "pair": ("parwana.pair", "Enrol a meter and hand it its configuration and first permit."),
+    "relay": ("parwana.relay", "Carry readings from the broker to the store and the chain."),
+    "permits": ("parwana.permits", "Sign permits for paid bills, and signed time."),
+    "pay": ("parwana.pay", "Show a meter's bill and pay exactly what is due."),
+    "balance": ("parwana.balance", "Compare what a feeder supplied with what its meters sold."),
+    "audit": ("parwana.audit", "Recompute everything from chain and store; name what is wrong."),
+    "fleet": ("parwana.fleet", "Load the relay, the store and the chain with many meters."),
+    "deploy": ("parwana.deploy", "Deploy the contracts and write the deployment file."),
+    "key": ("parwana.keyfile", "Make an encrypted key file, or show whose a key is."),
+    "devchain": ("parwana.devchain_command", "Run an Ethereum chain for development."),
+}
+_OURS = ("parwana", "boards", "wire")
+
+
+def _refuse_to_run() -> None:
+    """Stand for a subcommand that is listed but was not asked for."""
+
+
+def build(name: str | None) -> typer.Typer:
+    """Make the application: the real subcommand `name`, and the names of all others."""
+    app = typer.Typer(
+        help="Electricity on permits: meters that sign, contracts that bill.",
+        epilog="Example: parwana devchain, then parwana deploy --help",
+        no_args_is_help=True,
+        add_completion=False,
+        pretty_exceptions_enable=False,
+        rich_markup_mode="rich",
+        context_settings={"help_option_names": ["-h", "--help"]},
+    )
+    app.callback()(_nothing)
+    for command, (module, summary) in COMMANDS.items():
+        if importlib.util.find_spec(module) is None:
+            continue
+        if command != name:
+            app.command(command, help=summary)(_refuse_to_run)
+            continue
+        found = importlib.import_module(module)
+        if hasattr(found, "app"):
+            app.add_typer(found.app, name=command)
+        else:
+            app.command(command)(found.command)
+    return app
+
+
+def _nothing() -> None:
+    """Electricity on permits: meters that sign, contracts that bill."""
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run the command line; return 0, or 1 after one line on stderr that says what to do next."""
+    given = sys.argv[1:] if arguments is None else arguments
+    signal.signal(signal.SIGTERM, _interrupt)
+    try:
+        build(given[0] if given else None)(given, prog_name="parwana")
+    except KeyboardInterrupt:
+        print("parwana: stopped", file=sys.stderr)
+        return 130
+    except SystemExit as stop:
+        return stop.code if isinstance(stop.code, int) else 0 if stop.code is None else 1
+    except OSError as error:
+        print(f"parwana: {error}", file=sys.stderr)
+        return 1
+    except Exception as error:
+        if not type(error).__module__.startswith(_OURS):
+            raise
+        print(f"parwana: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+def _interrupt(number: int, frame: FrameType | None) -> None:
+    del number, frame
+    raise KeyboardInterrupt
