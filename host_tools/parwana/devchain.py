@@ -2,6 +2,7 @@
 
 import json
 import threading
+import traceback
 from collections.abc import Callable
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -11,6 +12,7 @@ from parwana import keys
 from parwana.clock import WorldClock
 from parwana.evm import Evm, EvmError, Now, Reverted
 from parwana.evmrpc import (
+    INTERNAL,
     INVALID,
     PARAMS,
     PARSE,
@@ -25,6 +27,7 @@ from parwana.evmrpc import (
 CHAIN_ID = keys.DEV_CHAIN_ID
 MAX_BODY = 2_000_000
 MAX_BATCH = 100
+MAX_BRACKETS = 4000
 IDLE_S = 60
 
 
@@ -123,6 +126,9 @@ class DevChain:
 
     def answer(self, body: bytes) -> Any:
         """Answer one JSON-RPC body, single or batch."""
+        # py-evm raises the recursion limit so far that deep nesting would end the process.
+        if body.count(b"[") + body.count(b"{") > MAX_BRACKETS:
+            return _failure(None, RpcError(PARSE, "parse error: too many brackets"))
         try:
             request = json.loads(body)
         except (ValueError, RecursionError):
@@ -143,6 +149,9 @@ class DevChain:
             return _failure(key, RpcError(REVERTED, str(error), error.data))
         except EvmError as error:
             return _failure(key, RpcError(SERVER, str(error)))
+        except Exception as error:  # the one catcher of this server: a bug must not end it
+            traceback.print_exc()
+            return _failure(key, RpcError(INTERNAL, f"internal error: {error!r:.200}"))
         return {"jsonrpc": "2.0", "id": key, "result": encode(result)}
 
     def _dispatch(self, request: Any) -> Any:

@@ -7,7 +7,8 @@ from eth_utils import to_checksum_address
 from parwana.evm import GAS_LIMIT, TIP_WEI, Evm, effective_price
 
 MAX_LOGS = 10_000
-PARSE, INVALID, UNKNOWN, PARAMS, SERVER, REVERTED = -32700, -32600, -32601, -32602, -32000, 3
+PARSE, INVALID, UNKNOWN, PARAMS, INTERNAL = -32700, -32600, -32601, -32602, -32603
+SERVER, REVERTED = -32000, 3
 
 
 class RpcError(ValueError):
@@ -52,6 +53,13 @@ def to_int(value: Any) -> int:
     if not 0 <= number < 2**256:
         raise RpcError(PARAMS, f"{value!r:.80} is out of range")
     return number
+
+
+def to_list(value: Any) -> list[Any]:
+    """Return a list parameter, empty for null. Raises RpcError."""
+    if not isinstance(value, list | None):
+        raise RpcError(PARAMS, f"{value!r:.80} is no list")
+    return value or []
 
 
 def _alternatives(topic: Any) -> set[bytes] | None:
@@ -120,7 +128,7 @@ class Methods:
     def eth_maxPriorityFeePerGas(self) -> int:
         return TIP_WEI
 
-    def eth_feeHistory(self, count: Any, newest: Any = "latest", percentiles: Any = ()) -> Any:
+    def eth_feeHistory(self, count: Any, newest: Any = "latest", percentiles: Any = None) -> Any:
         last = self._number(newest)
         first = max(0, last + 1 - min(1024, to_int(count)))
         headers = self._evm.headers[first : last + 1]
@@ -129,7 +137,7 @@ class Methods:
             "baseFeePerGas": [h.base_fee_per_gas for h in headers]
             + [self._evm.pending().base_fee_per_gas],
             "gasUsedRatio": [h.gas_used / h.gas_limit for h in headers],
-            "reward": [[TIP_WEI for _ in percentiles or ()] for _ in headers],
+            "reward": [[TIP_WEI for _ in to_list(percentiles)] for _ in headers],
         }
 
     def eth_getBalance(self, address: Any, tag: Any = "latest") -> int:
@@ -188,7 +196,7 @@ class Methods:
         addresses = query.get("address") or []
         addresses = addresses if isinstance(addresses, list) else [addresses]
         wanted = {to_checksum_address(to_bytes(address, 20)) for address in addresses}
-        topics = [_alternatives(topic) for topic in query.get("topics") or []]
+        topics = [_alternatives(topic) for topic in to_list(query.get("topics"))]
         found = [
             log
             for log in self._evm.logs(first, last)
