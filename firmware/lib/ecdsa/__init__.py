@@ -1,0 +1,233 @@
+"""Sign and verify with ECDSA over secp256k1: RFC 6979, low s.
+
+    signature, recovery = sign(digest, key)
+    verify(digest, signature, public_key(key))
+
+Sizes in bytes: digest 32; key 32; signature 64, r then s; public key 64, x then y; big-endian.
+An argument that is no bytes, bytearray or memoryview raises TypeError; one of the wrong size, a
+key out of range or a public key off the curve raises EcdsaError. A signature of 64 bytes that does
+not hold, for whatever reason (r or s is zero or too large, s is above N / 2), makes `verify` return
+False.
+
+`backend` is "fast" or "portable", `reason` says why it is not the fast one.
+"""
+
+from hashlib import sha256
+
+from .curve import COMB_SIZE, GX, GY, HALF_N, N, P, SPACING, EcdsaError, nonces, point
+
+try:
+    from os import urandom
+except ImportError:
+    urandom = None
+
+try:
+    from . import fast as _engine
+
+    backend = "fast"
+    reason = ""
+except (ImportError, ValueError, MemoryError) as error:
+    # no machine code here, machine code for another processor, or no room for it
+    from . import portable as _engine
+
+    backend = "portable"
+    reason = "no fast backend: %s" % (error or type(error).__name__)
+
+_table = None  # the comb of G
+_start = (1, (GX, GY, 1))  # b and the Jacobian point b * G; secret once a scalar was multiplied
+
+
+def sign(digest, key):
+    """Return (signature, recovery id 0-3) of a digest under a private key.
+
+    Repeatable: the nonce is that of RFC 6979 with SHA-256. s is at most N / 2. Raises EcdsaError.
+    """
+    z = _number(digest, 32, "a digest")
+    d = _private(key)
+    for k in nonces(digest, bytes(key)):
+        x, y = _multiply_secret(k)
+        r = x % N
+        # what is inverted is blinded, because the time of an inversion depends on the number
+        b = _random(k)
+        s = _engine.inverse(k * b % N, N) * ((z * b + d * b % N * r) % N) % N
+        if r and s:
+            recovery = y & 1 | (2 if x >= N else 0)
+            if s > HALF_N:
+                s = N - s
+                recovery ^= 1
+            break
+    return _encode((r, s)), recovery
+
+
+def verify(digest, signature, key):
+    """Return whether a signature of a digest holds under a public key.
+
+    key: 64 bytes, or the 4160 that `prepare` made of them. Raises EcdsaError.
+    """
+    z = _number(digest, 32, "a digest")
+    r, s = _signature(signature)
+    prepared = len(key) == 64 + COMB_SIZE
+    x, y = point(key[:64] if prepared else key)
+    if not (0 < r < N and 0 < s <= HALF_N):
+        return False
+    w = _engine.inverse(s, N)
+    X, _, Z = _multiply_add(z * w % N, r * w % N, x, y, key if prepared else None)
+    Z = Z * Z % P
+    # the x of the point is X / Z**2, below P; r is that x mod N
+    return Z != 0 and ((r * Z - X) % P == 0 or (r + N < P and ((r + N) * Z - X) % P == 0))
+
+
+def prepare(public_key):
+    """Return a public key and its comb table, 4160 bytes, which `verify` takes and is faster with.
+
+    It is trusted as the key is: keep it where nobody else writes. Raises EcdsaError.
+    """
+    from .portable import comb
+
+    x, y = point(public_key)
+    return bytes(public_key) + comb(x, y)
+
+
+def recover(digest, signature, recovery):
+    """Return the public key under which a signature holds. Raises EcdsaError if none does."""
+    z = _number(digest, 32, "a digest")
+    r, s = _signature(signature)
+    x = r + N if recovery in (2, 3) else r
+    if not (recovery in (0, 1, 2, 3) and 0 < r < N and 0 < s <= HALF_N and x < P):
+        raise EcdsaError("the signature or its recovery id is out of range: no key made it")
+    y = _root(x, recovery & 1)
+    w = _engine.inverse(r, N)
+    found = _affine(_multiply_add(-z * w % N, s * w % N, x, y, None))
+    if found is None:
+        raise EcdsaError("no key made this signature")
+    return _encode(found)
+
+
+def public_key(key):
+    """Return the public key of a private key. Raises EcdsaError."""
+    return _encode(_multiply_secret(_private(key)))
+
+
+def decompress(key):
+    """Return the public key that 33 bytes stand for: 2 or 3 for an even or odd y, then x.
+
+    Raises EcdsaError.
+    """
+    number = _number(key, 33, "a compressed public key")
+    parity = number >> 256
+    x = number & ((1 << 256) - 1)
+    if parity not in (2, 3) or x >= P:
+        raise EcdsaError("a compressed public key starts with 2 or 3, then comes an x below P")
+    return _encode((x, _root(x, parity & 1)))
+
+
+def compact(signature, recovery):
+    """Return a signature with its recovery id, 0 or 1, as the top bit of s: 64 bytes.
+
+    Raises EcdsaError. Source: EIP-2098.
+    """
+    _signature(signature)
+    if recovery not in (0, 1):
+        raise EcdsaError("only recovery ids 0 and 1 have a compact form")
+    if signature[32] & 0x80:
+        raise EcdsaError("s is above N / 2: the signature has no compact form")
+    return bytes(signature[:32]) + bytes((signature[32] | recovery << 7,)) + bytes(signature[33:])
+
+
+def expand(signature):
+    """Return (signature, recovery id) of a compact signature. Source: EIP-2098."""
+    _signature(signature)
+    s = bytes((signature[32] & 0x7F,)) + bytes(signature[33:])
+    return bytes(signature[:32]) + s, signature[32] >> 7
+
+
+def _number(data, size, what):
+    if not isinstance(data, (bytes, bytearray, memoryview)):
+        raise TypeError("%s is bytes, not %s" % (what, type(data).__name__))
+    if len(data) != size:
+        raise EcdsaError("%s has %d bytes, not %d" % (what, size, len(data)))
+    return int.from_bytes(data, "big")
+
+
+def _private(key):
+    d = _number(key, 32, "a private key")
+    if not 0 < d < N:
+        raise EcdsaError("a private key lies between 1 and N - 1")
+    return d
+
+
+def _signature(data):
+    _number(data, 64, "a signature")
+    return int.from_bytes(data[:32], "big"), int.from_bytes(data[32:], "big")
+
+
+def _encode(p):
+    return p[0].to_bytes(32, "big") + p[1].to_bytes(32, "big")
+
+
+def _root(x, parity):
+    square = (x * x % P * x + 7) % P
+    y = _engine.square_root(square)
+    if y * y % P != square:
+        raise EcdsaError("no point of secp256k1 has this x")
+    return y if y & 1 == parity else P - y
+
+
+def _affine(p):
+    X, Y, Z = p
+    z = _engine.inverse(Z, P)
+    if not z:
+        return None
+    zz = z * z % P
+    return X * zz % P, Y * zz % P * z % P
+
+
+def _base_table():
+    global _table
+    if _table is None:
+        try:
+            from .table import TABLE as _table
+        except ImportError:
+            from .portable import comb
+
+            _table = comb(GX, GY)
+    return _table
+
+
+def _multiply_add(u, v, x, y, prepared):
+    p = _engine.multiply_add(_base_table(), u, v, prepared or (x, y))
+    if p[2] % P == 0:
+        # infinity, or a sum of equal points on the way that the fast formulas cannot form
+        from .portable import multiply_add_complete
+
+        p = multiply_add_complete(u, v, x, y)
+    return p
+
+
+def _random(secret):
+    """Return a number in [1, N) that nobody who lacks the secret can know."""
+    data = secret.to_bytes(32, "big")
+    if urandom:
+        data += urandom(32)
+    return int.from_bytes(sha256(data).digest(), "big") % (N - 1) + 1
+
+
+def _multiply_secret(k):
+    """Return k * G, affine, by a walk that starts at another random multiple of G each time."""
+    global _start
+    while True:
+        b, start = _start
+        if b == 1:
+            b = _random(k)
+            start = _engine.multiply_base(_base_table(), (b - (1 << SPACING - 1)) % N, start)
+        else:
+            b = 2 * b % N
+            start = _engine.double(*start)
+        z = _random(k)
+        zz = z * z % P
+        _start = b, (start[0] * zz % P, start[1] * zz % P * z % P, start[2] * z % P)
+        rest = (k - (b << SPACING - 1)) % N
+        p = _affine(_engine.multiply_base(_base_table(), rest, _start[1]))
+        if p:
+            return p
+        _start = (1, (GX, GY, 1))

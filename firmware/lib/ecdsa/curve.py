@@ -1,0 +1,137 @@
+"""secp256k1: its constants, the errors, and the integer work both backends share.
+
+Source: SEC 2 v2 section 2.4.1; Guide to Elliptic Curve Cryptography, algorithm 3.74 (the split).
+"""
+
+from hashlib import sha256
+
+P = 2**256 - 2**32 - 977
+N = 0xFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFEBAAEDCE6AF48A03BBFD25E8CD0364141
+HALF_N = N >> 1
+GX = 0x79BE667EF9DCBBAC55A06295CE870B07029BFCDB2DCE28D959F2815B16F81798
+GY = 0x483ADA7726A3C4655DA4FBFC0E1108A8FD17B448A68554199C47D08FFB10D4B8
+
+# LAMBDA * (x, y) = (BETA * x, y)
+BETA = 0x7AE96A2B657C07106E64479EAC3434E99CF0497512F58995C1396C28719501EE
+
+# (A1, B1) and (A2, A1) span the vectors (a, b) with a + b * LAMBDA = 0 mod N.
+_A1 = 0x3086D221A7D46BCDE86C90E49284EB15
+_B1 = -0xE4437ED6010E88286F547FA90ABFE4C3
+_A2 = 0x114CA50F7A8E2F3F657C1108D9D44CFD8
+# round(2**384 * A1 / N) and round(2**384 * -B1 / N)
+_G1 = 0x3086D221A7D46BCDE86C90E49284EB153DAA8A1471E8CA7FE893209A45DBB031
+_G2 = 0xE4437ED6010E88286F547FA90ABFE4C4221208AC9DF506C61571B4AE8AC47F71
+
+# A comb of 7 teeth, 19 bits apart, reads both halves of a split scalar: 64 points of 64 bytes.
+TEETH = 7
+SPACING = 19
+COMB_BITS = TEETH * SPACING
+COMB_SIZE = 64 << (TEETH - 1)
+
+
+class EcdsaError(ValueError):
+    """An argument has the wrong size, is out of range or is no point of the curve."""
+
+
+def split(k):
+    """Return (a, b) with k = a + b * LAMBDA mod N, both below 2**129 in magnitude."""
+    c1 = (k * _G1 + (1 << 383)) >> 384
+    c2 = (k * _G2 + (1 << 383)) >> 384
+    return k - c1 * _A1 - c2 * _A2, -c1 * _B1 - c2 * _A1
+
+
+def split_odd(k):
+    """Return (a, b) as `split` does, but both odd, below 2**131 in magnitude: a comb needs them so."""
+    a, b = split(k)
+    # Adding a vector of the lattice changes nothing but the parities: (A1, B1) is (odd, odd),
+    # (A2, A1) is (even, odd).
+    if not a & 1:
+        a += _A1
+        b += _B1
+    if not b & 1:
+        a += _A2
+        b += _A1
+    return a, b
+
+
+def comb_digits(k):
+    """Return odd k, |k| < 2**COMB_BITS, as 18 bytes whose bit i is 1 for +2**i and 0 for -2**i."""
+    return ((k + (1 << COMB_BITS) - 1) >> 1).to_bytes(18, "little")
+
+
+def wnaf(k, bits=130):
+    """Write |k| < 2**129 as odd digits of magnitude below 16, or 0, one a bit; -1 is 255."""
+    digits = bytearray(bits)
+    sign = 1
+    if k < 0:
+        k = -k
+        sign = -1
+    i = 0
+    data = k.to_bytes(18, "little")
+    carry = 0
+    while i < bits:
+        window = ((data[i >> 3] | data[(i >> 3) + 1] << 8) >> (i & 7)) & 31
+        if window & 1 == carry:
+            i += 1
+            continue
+        window += carry
+        carry = window >> 4
+        digits[i] = sign * (window - (carry << 5)) & 255
+        i += 5
+    return digits
+
+
+def inverse(a, m):
+    """Return 1 / a mod m for m prime, 0 for 0. (`pow(a, -1, m)` is silently 0 in MicroPython.)"""
+    a %= m
+    u, v, r = 1, 0, m
+    while a:
+        q = r // a
+        r, a = a, r - q * a
+        v, u = u, v - q * u
+    return v % m
+
+
+def point(public_key):
+    """Return (x, y) of an uncompressed key of 64 bytes. Raises EcdsaError off the curve."""
+    if len(public_key) != 64:
+        raise EcdsaError("a public key has 64 bytes: x and y; decompress one of 33 bytes first")
+    x = int.from_bytes(public_key[:32], "big")
+    y = int.from_bytes(public_key[32:], "big")
+    if x >= P or y >= P or (x * x % P * x + 7 - y * y) % P:
+        raise EcdsaError("the public key is no point of secp256k1")
+    return x, y
+
+
+def nonces(digest, key):
+    """Yield the candidates for k. Source: RFC 6979 section 3.2 with SHA-256.
+
+    digest: 32 bytes; key: 32 bytes, 0 < key < N.
+    """
+    data = key + (int.from_bytes(digest, "big") % N).to_bytes(32, "big")
+    v = b"\x01" * 32
+    mac_key = bytes(32)
+    for step in (b"\x00", b"\x01"):
+        mac_key = hmac(mac_key, v + step + data)
+        v = hmac(mac_key, v)
+    while True:
+        v = hmac(mac_key, v)
+        k = int.from_bytes(v, "big")
+        if 0 < k < N:
+            yield k
+        mac_key = hmac(mac_key, v + b"\x00")
+        v = hmac(mac_key, v)
+
+
+_INNER = int.from_bytes(b"\x36" * 64, "big")
+_OUTER = int.from_bytes(b"\x5c" * 64, "big")
+
+
+def hmac(key, data):
+    """Return HMAC-SHA256 of data under a key of 32 bytes. Source: RFC 2104."""
+    pad = int.from_bytes(key, "big") << 256
+    inner = sha256((pad ^ _INNER).to_bytes(64, "big"))
+    inner.update(data)
+    outer = sha256((pad ^ _OUTER).to_bytes(64, "big"))
+    outer.update(inner.digest())
+    return outer.digest()

@@ -1,0 +1,292 @@
+"""Points of secp256k1 on MicroPython's big integers: works wherever MicroPython or Python does.
+
+A point is affine (x, y) or Jacobian (X, Y, Z) = (X / Z**2, Y / Z**3); the coordinates are mod P but
+not reduced, and may be negative. `add` and `double` are incomplete: where they would need a special
+case (the sum of equal or opposite points) Z becomes 0 mod P and stays so for the caller to see.
+"""
+
+from .curve import (
+    BETA,
+    COMB_SIZE,
+    GX,
+    GY,
+    N,
+    P,
+    SPACING,
+    TEETH,
+    comb_digits,
+    inverse,
+    split,
+    split_odd,
+    wnaf,
+)
+
+_LOW = (1 << 256) - 1
+_FOLD = (1 << 32) + 977  # 2**256 mod P
+
+
+def double(X, Y, Z):
+    """Return twice a Jacobian point."""
+    low = _LOW
+    fold = _FOLD
+    B = Y * Y
+    B = (B & low) + (B >> 256) * fold
+    B = (B & low) + (B >> 256) * fold
+    Z = Y * Z
+    Z = (Z & low) + (Z >> 256) * fold
+    Z = ((Z & low) + (Z >> 256) * fold) << 1
+    S = X * B
+    S = (S & low) + (S >> 256) * fold
+    S = ((S & low) + (S >> 256) * fold) << 2
+    E = X * X
+    E = (E & low) + (E >> 256) * fold
+    E = ((E & low) + (E >> 256) * fold) * 3
+    X = E * E - (S << 1)
+    X = (X & low) + (X >> 256) * fold
+    X = (X & low) + (X >> 256) * fold
+    Y = E * (S - X) - ((B * B) << 3)
+    Y = (Y & low) + (Y >> 256) * fold
+    return X, (Y & low) + (Y >> 256) * fold, Z
+
+
+def add(X, Y, Z, x, y):
+    """Return the sum of a Jacobian and an affine point."""
+    low = _LOW
+    fold = _FOLD
+    A = Z * Z
+    A = (A & low) + (A >> 256) * fold
+    A = (A & low) + (A >> 256) * fold
+    H = x * A - X
+    H = (H & low) + (H >> 256) * fold
+    H = (H & low) + (H >> 256) * fold
+    A = A * Z
+    A = (A & low) + (A >> 256) * fold
+    A = (A & low) + (A >> 256) * fold
+    R = y * A - Y
+    R = (R & low) + (R >> 256) * fold
+    R = (R & low) + (R >> 256) * fold
+    Z = Z * H
+    Z = (Z & low) + (Z >> 256) * fold
+    Z = (Z & low) + (Z >> 256) * fold
+    A = H * H
+    A = (A & low) + (A >> 256) * fold
+    A = (A & low) + (A >> 256) * fold
+    H = H * A
+    H = (H & low) + (H >> 256) * fold
+    H = (H & low) + (H >> 256) * fold
+    A = X * A
+    A = (A & low) + (A >> 256) * fold
+    A = (A & low) + (A >> 256) * fold
+    X = R * R - H - (A << 1)
+    X = (X & low) + (X >> 256) * fold
+    X = (X & low) + (X >> 256) * fold
+    Y = R * (A - X) - Y * H
+    Y = (Y & low) + (Y >> 256) * fold
+    return X, (Y & low) + (Y >> 256) * fold, Z
+
+
+def affine(X, Y, Z):
+    """Return a Jacobian point as (x, y), or None where Z is 0."""
+    z = inverse(Z, P)
+    if not z:
+        return None
+    zz = z * z % P
+    return X * zz % P, Y * zz % P * z % P
+
+
+def inverses(values):
+    """Return 1 / v mod P of each value, for one inversion in all. Source: Montgomery's trick."""
+    products = [1]
+    for v in values:
+        products.append(products[-1] * v % P)
+    u = inverse(products.pop(), P)
+    for i in range(len(values) - 1, -1, -1):
+        products[i] = products[i] * u % P
+        u = u * values[i] % P
+    return products
+
+
+def normalise(points):
+    """Return Jacobian points as affine ones; none may have Z = 0."""
+    zs = inverses([p[2] for p in points])
+    result = []
+    for i, (X, Y, _) in enumerate(points):
+        z = zs[i]
+        zz = z * z % P
+        result.append((X * zz % P, Y * zz % P * z % P))
+    return result
+
+
+def comb(x, y):
+    """Return the comb table of an affine point: 64 points, 64 bytes each, x and y little-endian.
+
+    Entry i is base[6] + the sum over the teeth j < 6 of +base[j] where bit j of i is set, else
+    -base[j], with base[j] = 2**(19 * j) times the point. All multiples are distinct and far below
+    N, so no addition meets a special case.
+    """
+    chain = [(x, y, 1)]
+    steps = []
+    for _ in range(TEETH - 1):
+        p = double(*chain[-1])
+        steps.append(p)
+        for _ in range(SPACING - 1):
+            p = double(*p)
+        chain.append(p)
+    steps = normalise(steps)
+    X, Y, Z = chain.pop()
+    for x, y in normalise(chain):
+        X, Y, Z = add(X, Y, Z, x, P - y)
+    del chain
+    table = bytearray(COMB_SIZE)
+    x, y = affine(X, Y, Z)
+    store(table, 0, x, y)
+    # each tooth doubles the filled part: entry i + count = entry i + 2 * base[tooth]
+    for tooth in range(TEETH - 1):
+        count = 1 << tooth
+        x, y = steps[tooth]
+        gaps = inverses([x - load(table, i)[0] for i in range(count)])
+        for i in range(count):
+            x1, y1 = load(table, i)
+            slope = (y - y1) * gaps[i] % P
+            x3 = (slope * slope - x - x1) % P
+            store(table, i + count, x3, (slope * (x1 - x3) - y1) % P)
+    return bytes(table)
+
+
+def store(table, i, x, y):
+    table[64 * i : 64 * i + 32] = x.to_bytes(32, "little")
+    table[64 * i + 32 : 64 * i + 64] = y.to_bytes(32, "little")
+
+
+def load(table, i):
+    i <<= 6
+    return (
+        int.from_bytes(table[i : i + 32], "little"),
+        int.from_bytes(table[i + 32 : i + 64], "little"),
+    )
+
+
+def tooth(table, digits, column):
+    """Return the affine point that a comb adds at a column."""
+    bit = column + SPACING * (TEETH - 1)
+    negative = not digits[bit >> 3] >> (bit & 7) & 1
+    i = 0
+    for _ in range(TEETH - 1):
+        bit -= SPACING
+        i = i << 1 | (digits[bit >> 3] >> (bit & 7) & 1)
+    if negative:
+        x, y = load(table, i ^ ((1 << (TEETH - 1)) - 1))
+        return x, P - y
+    return load(table, i)
+
+
+def comb_term(table, k):
+    """Return the term for k times the point of a comb table: the two points of a column."""
+    a, b = split_odd(k)
+    a = comb_digits(a)
+    b = comb_digits(b)
+
+    def at(column):
+        x, y = tooth(table, b, column)
+        return tooth(table, a, column), (x * BETA % P, y)
+
+    return SPACING, at
+
+
+def multiples(x, y):
+    """Return 1, 3, ... 15 times an affine point, affine."""
+    # On the curve scaled by the Z of twice the point, twice the point is affine.
+    X, Y, Z = double(x, y, 1)
+    zz = Z * Z % P
+    p = (x * zz % P, y * zz % P * Z % P, 1)
+    points = []
+    for _ in range(8):
+        points.append((p[0], p[1], p[2] * Z))
+        p = add(p[0], p[1], p[2], X, Y)
+    return normalise(points)
+
+
+def digit_term(k, x, y):
+    """Return the term for k times an affine point: none, one or two points a bit."""
+    table = multiples(x, y)
+    a, b = split(k)
+    a = wnaf(a)
+    b = wnaf(b)
+
+    def at(bit):
+        points = []
+        for digits, factor in ((a, 1), (b, BETA)):
+            d = digits[bit]
+            if d > 127:
+                x, y = table[(256 - d) >> 1]
+                points.append((x * factor % P, P - y))
+            elif d:
+                x, y = table[d >> 1]
+                points.append((x * factor % P, y))
+        return points
+
+    return len(a), at
+
+
+def walk(start, terms):
+    """Return 2**(n - 1) * start + the sum of terms, n the greatest length of a term; Jacobian.
+
+    start: Jacobian; a term: (length, function that gives the affine points to add at a bit).
+    """
+    X, Y, Z = start
+    bit = max(t[0] for t in terms)
+    while True:
+        bit -= 1
+        for length, at in terms:
+            if bit < length:
+                for x, y in at(bit):
+                    X, Y, Z = add(X, Y, Z, x, y)
+        if not bit:
+            return X, Y, Z
+        X, Y, Z = double(X, Y, Z)
+
+
+def multiply_base(table, k, start):
+    """Return k * G + 2**18 * start, Jacobian; Z is 0 mod P in a special case.
+
+    table: the comb of G; start: Jacobian.
+    """
+    return walk(start, (comb_term(table, k),))
+
+
+def multiply_add(table, u, v, key):
+    """Return u * G + v * Q, Jacobian; Z is 0 mod P in a special case.
+
+    table: the comb of G; key: the point Q as (x, y), or its prepared form.
+    """
+    term = digit_term(v, *key) if isinstance(key, tuple) else comb_term(memoryview(key)[64:], v)
+    u -= 1 << (term[0] - 1)  # for the walk starts at G and doubles it with the rest
+    return walk((GX, GY, 1), (comb_term(table, u % N), term))
+
+
+def multiply_add_complete(u, v, x, y):
+    """Return what `multiply_add` does, for every u, v and point, slowly."""
+    X, Y, Z = 0, 1, 0
+    for bit in range(255, -1, -1):
+        X, Y, Z = double(X, Y, Z)
+        if u >> bit & 1:
+            X, Y, Z = add_complete(X, Y, Z, GX, GY)
+        if v >> bit & 1:
+            X, Y, Z = add_complete(X, Y, Z, x, y)
+    return X, Y, Z
+
+
+def add_complete(X, Y, Z, x, y):
+    if not Z % P:
+        return x, y, 1
+    zz = Z * Z % P
+    if (x * zz - X) % P:
+        return add(X, Y, Z, x, y)
+    if (y * zz % P * Z - Y) % P:
+        return 0, 1, 0
+    return double(X, Y, Z)
+
+
+def square_root(a):
+    """Return a root of a mod P, if it has one."""
+    return pow(a, (P + 1) >> 2, P)
