@@ -3,8 +3,9 @@
 import random
 
 import coincurve
-import ecdsa
 import pytest
+
+import ecdsa
 from ecdsa.curve import N
 
 EDGES = [1, 2, 3, N - 1, N - 2, N // 2, N // 2 + 1, 2**128, 2**255]

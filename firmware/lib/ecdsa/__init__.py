@@ -6,8 +6,8 @@
 Sizes in bytes: digest 32; key 32; signature 64, r then s; public key 64, x then y; big-endian.
 An argument that is no bytes, bytearray or memoryview raises TypeError; one of the wrong size, a
 key out of range or a public key off the curve raises EcdsaError. A signature of 64 bytes that does
-not hold, for whatever reason (r or s is zero or too large, s is above N / 2), makes `verify` return
-False.
+not hold, for whatever reason (r or s is zero or too large, s is above N / 2), makes `verify`
+return False.
 
 `backend` is "fast" or "portable", `reason` says why it is not the fast one.
 """

@@ -41,7 +41,7 @@ def split(k):
 
 
 def split_odd(k):
-    """Return (a, b) as `split` does, but both odd, below 2**131 in magnitude: a comb needs them so."""
+    """Return (a, b) as `split` does, but both odd, as a comb needs them, and below 2**131."""
     a, b = split(k)
     # Adding a vector of the lattice changes nothing but the parities: (A1, B1) is (odd, odd),
     # (A2, A1) is (even, odd).

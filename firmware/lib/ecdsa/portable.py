@@ -1,8 +1,8 @@
 """Points of secp256k1 on MicroPython's big integers: works wherever MicroPython or Python does.
 
-A point is affine (x, y) or Jacobian (X, Y, Z) = (X / Z**2, Y / Z**3); the coordinates are mod P but
-not reduced, and may be negative. `add` and `double` are incomplete: where they would need a special
-case (the sum of equal or opposite points) Z becomes 0 mod P and stays so for the caller to see.
+A point is affine (x, y) or Jacobian (X, Y, Z) = (X / Z**2, Y / Z**3); the coordinates are mod P
+but not reduced, and may be negative. `add` and `double` are incomplete: where they would need a
+special case (the sum of equal or opposite points) Z becomes 0 mod P and stays so for the caller.
 """
 
 from .curve import (
