@@ -90,3 +90,7 @@ def main(arguments: list[str] | None = None) -> int:
 def _interrupt(number: int, frame: FrameType | None) -> None:
     del number, frame
     raise KeyboardInterrupt
+
+
+if __name__ == "__main__":
+    sys.exit(main())

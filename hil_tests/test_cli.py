@@ -1,0 +1,121 @@
+"""The command line's own duties: quick help, one line for a known error, clean stops."""
+
+import json
+import subprocess
+import sys
+import urllib.request
+from pathlib import Path
+
+import pytest
+import typer
+
+from parwana import cli, keys
+from parwana.clock import WorldClock
+from parwana.programs import Program, parwana
+
+SLOW = ("web3", "vyper", "eth", "sqlalchemy", "paho")
+
+
+def run(*arguments, **env):
+    return subprocess.run(
+        parwana(*arguments),
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+        env={"PATH": "/usr/bin:/bin", **env},
+    )
+
+
+def test_help_lists_the_commands_without_importing_them():
+    script = (
+        "import sys; from parwana import cli; cli.main(['--help']); "
+        f"print('LOADED', [m for m in {SLOW!r} if m in sys.modules])"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, timeout=60, check=True
+    )
+    assert "devchain" in done.stdout
+    assert "LOADED []" in done.stdout
+
+
+def test_every_command_has_help_with_an_example():
+    for name in cli.COMMANDS:
+        if cli.importlib.util.find_spec(cli.COMMANDS[name][0]) is None:
+            continue
+        done = run(name, "--help", TERMINAL_WIDTH="200")
+        assert done.returncode == 0, (name, done.stderr)
+        subcommands = "COMMAND" in done.stdout.splitlines()[1]
+        assert "Example" in done.stdout or subcommands, name
+
+
+def test_a_wrong_command_is_refused_with_a_suggestion():
+    done = run("dvchain")
+    assert done.returncode == 2
+    assert "devchain" in done.stderr
+
+
+def test_a_known_error_is_one_line():
+    done = run("key", "show", "nowhere.json")
+    assert done.returncode == 1
+    assert done.stderr.splitlines() == [
+        "parwana: nowhere.json does not exist; make it: parwana key new nowhere.json"
+    ]
+    assert done.stdout == ""
+
+
+def test_a_bug_shows_its_traceback(monkeypatch):
+    def build(_name):
+        app = typer.Typer(pretty_exceptions_enable=False)
+
+        @app.command()
+        def broken():
+            raise ZeroDivisionError
+
+        return app
+
+    monkeypatch.setattr(cli, "build", build)
+    with pytest.raises(ZeroDivisionError):
+        cli.main([])
+
+
+def test_a_missing_file_is_one_line(monkeypatch, capsys):
+    def build(_name):
+        app = typer.Typer(pretty_exceptions_enable=False)
+
+        @app.command()
+        def reader():
+            Path("/nowhere/at/all").read_text()
+
+        return app
+
+    monkeypatch.setattr(cli, "build", build)
+    assert cli.main([]) == 1
+    assert capsys.readouterr().err.startswith("parwana: [Errno 2] No such file")
+
+
+def test_keys_are_shown_without_the_secret():
+    done = run("key", "show", "dev:1", "--json")
+    shown = json.loads(done.stdout)
+    assert shown["address"] == keys.dev_key(1).address
+    assert len(shown["public_key"]) == 128
+    assert keys.dev_key(1).secret.hex() not in done.stdout
+
+
+def test_the_devchain_serves_other_processes_and_stops_cleanly(tmp_path):
+    clock = WorldClock.starting(1_800_000_000, 1000)
+    command = parwana("devchain", "--port", "0", "--state", tmp_path / "chain")
+    with Program("devchain", command, tmp_path / "log", PARWANA_CLOCK=str(clock)) as program:
+        url = program.wait_for(r"(http://127.0.0.1:\d+)", 30)[1]
+        body = b'{"id": 1, "method": "eth_getBlockByNumber", "params": ["latest", false]}'
+        with urllib.request.urlopen(url, data=body, timeout=10) as reply:
+            block = json.loads(reply.read())["result"]
+        assert abs(int(block["timestamp"], 16) - clock.now()) < 20_000
+        program.stop()
+    assert "Traceback" not in (tmp_path / "log").read_text()
+
+
+def test_the_devchain_names_its_accounts():
+    done = run("devchain", "--accounts")
+    assert "DEVELOPMENT ONLY" in done.stdout
+    assert f"dev:31  {keys.dev_key(31).address}" in done.stdout
