@@ -49,12 +49,12 @@ class SignedFrame:
 
 @dataclass(frozen=True)
 class Added:
-    """What became of frames: how many were new, held already, or contradict a held one."""
+    """What became of frames: new, held already, contradicting another, refused as one too many."""
 
     new: int
     repeated: int
     contradicting: list[SignedFrame]
-    refused: int
+    refused: list[SignedFrame]
 
 
 class Writer:
@@ -88,7 +88,7 @@ class Writer:
         )
         for sequence, digest in self._db.execute(query):
             held.setdefault(sequence, set()).add(digest)
-        rows, contradicting, repeated, refused = [], [], 0, 0
+        rows, contradicting, refused, repeated = [], [], [], 0
         for signed in added:
             known = held.setdefault(signed.sequence, set())
             if signed.digest in known:
@@ -97,7 +97,7 @@ class Writer:
             if known:
                 contradicting.append(signed)
                 if len(known) >= CONTRADICTIONS_KEPT:
-                    refused += 1
+                    refused.append(signed)
                     continue
             known.add(signed.digest)
             rows.append(_frame_row(signed, received_s))
