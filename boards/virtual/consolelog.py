@@ -1,0 +1,55 @@
+"""What a board printed: to a file, and to whoever waits for a word."""
+
+import threading
+import time
+from pathlib import Path
+
+_KEPT = 1 << 17
+
+
+class ConsoleLog:
+    """A log file of the console, and the last 128 KB of it in memory."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._file = path.open("ab", buffering=0)
+        self._text = b""
+        self._seen = 0  # how much of `_text` lies before the end of the last match
+        self._changed = threading.Condition()
+
+    def add(self, data: bytes) -> None:
+        """Take what the board printed."""
+        self._file.write(data)
+        with self._changed:
+            self._text += data
+            excess = len(self._text) - _KEPT
+            if excess > 0:
+                self._text = self._text[excess:]
+                self._seen = max(0, self._seen - excess)
+            self._changed.notify_all()
+
+    def note(self, text: str) -> None:
+        """Write a line of the bench's own to the file."""
+        self._file.write(f"\r\n[bench: {text}]\r\n".encode())
+
+    def wait(self, text: str, timeout_s: float) -> str:
+        """Wait for `text` after the last match; return what came up to its end.
+
+        Raises TimeoutError.
+        """
+        wanted = text.encode()
+        deadline_s = time.monotonic() + timeout_s
+        with self._changed:
+            while (found := self._text.find(wanted, self._seen)) < 0:
+                if not self._changed.wait(deadline_s - time.monotonic()):
+                    tail = self._text[self._seen :][-400:].decode(errors="replace")
+                    raise TimeoutError(
+                        f"the board did not print {text!r} within {timeout_s} s; "
+                        f"it printed {tail!r}; log: {self.path}"
+                    )
+            start, self._seen = self._seen, found + len(wanted)
+            return self._text[start : self._seen].decode(errors="replace")
+
+    def close(self) -> None:
+        """Close the file."""
+        self._file.close()

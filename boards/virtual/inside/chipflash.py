@@ -1,0 +1,44 @@
+"""The flash chip: a block device over an image file, on which the power can fail."""
+
+import chip
+import registers
+
+BLOCKS = 512
+BLOCK_SIZE = 4096
+
+
+class Flash:
+    def __init__(self, path):
+        self._file = open(path, "r+b")  # noqa: SIM115  open as long as the board runs
+
+    def blank(self):
+        """Return whether nothing was ever written to the first two blocks."""
+        self._file.seek(0)
+        return self._file.read(2 * BLOCK_SIZE) == b"\xff" * (2 * BLOCK_SIZE)
+
+    def readblocks(self, block, buffer, offset=0):
+        self._file.seek(block * BLOCK_SIZE + offset)
+        self._file.readinto(buffer)
+
+    def writeblocks(self, block, buffer, offset=0):
+        self._operate(block * BLOCK_SIZE + offset, buffer)
+
+    def ioctl(self, request, block):
+        if request == 4:
+            return BLOCKS
+        if request == 5:
+            return BLOCK_SIZE
+        if request == 6:
+            self._operate(block * BLOCK_SIZE, b"\xff" * BLOCK_SIZE)
+        return 0
+
+    def _operate(self, start, data):
+        chip.set_u32(registers.FLASH_OPERATIONS, chip.u32(registers.FLASH_OPERATIONS) + 1)
+        left = chip.u32(registers.CUT_AT)
+        self._file.seek(start)
+        if left == 1:
+            self._file.write(memoryview(data)[: len(data) // 2])
+            chip.halt(registers.EXIT_CUT)
+        if left:
+            chip.set_u32(registers.CUT_AT, left - 1)
+        self._file.write(data)

@@ -1,0 +1,38 @@
+"""The register file that the board and the bench share: byte offsets, and the codes in them."""
+
+SIZE = 8192
+PINS = 40
+FLOATING = 255  # nothing drives this line
+
+OUT = 0  # PINS bytes: level that the board drives, or FLOATING
+LINE = 40  # PINS bytes: level that the bench drives, or FLOATING
+HELD = 80  # PINS bytes: 1 = the pad keeps its level through a reset
+PULLED = 120  # PINS bytes: level of the board's own pull resistor, or FLOATING
+
+NETWORK = 160  # 1 = the access point answers
+RUNNING = 161  # 1 = Ctrl-C interrupts; 0 = the byte 0x03 is input
+CAUSE = 162  # machine.reset_cause()
+FED = 163  # counts feeds of the watchdog, modulo 256
+WATCHDOG_MS = 164  # u32; 0 = not running
+CUT_AT = 168  # u32: flash operations until the power fails; 0 = never
+FLASH_OPERATIONS = 172  # u32: writes and erases since power on
+RTC_REAL_S = 176  # f64: real time at which the RTC was last set
+RTC_WORLD_S = 184  # f64: Unix time it was set to
+FACTOR = 192  # f64: how much faster than real time the RTC runs
+UNIQUE_ID = 200  # 6 bytes
+NTP_PORT = 208  # u16
+SSID = 256  # length ‖ at most 32 bytes
+PASSWORD = 320  # length ‖ at most 63 bytes
+NAME_SERVER = 400  # length ‖ dotted quad
+RTC_MEMORY = 2048  # u16 length ‖ at most 2048 bytes
+
+PWRON_RESET, HARD_RESET, WDT_RESET, DEEPSLEEP_RESET, SOFT_RESET = 1, 2, 3, 4, 5
+
+# Exit codes of the board's process.
+EXIT_SOFT = 10
+EXIT_SOFT_RAW = 11
+EXIT_RESET = 12
+EXIT_CUT = 13
+
+# A message is 2 bytes: a pin or one of these, then a level.
+MESSAGE_NETWORK = 254

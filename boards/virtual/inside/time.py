@@ -1,0 +1,50 @@
+"""`time` as an ESP32 has it: whole seconds from 2000, by an RTC that may run faster than ticks."""
+
+# ruff: noqa: F401  these names are this module's interface
+
+import struct
+import utime
+from utime import sleep, sleep_ms, sleep_us, ticks_add, ticks_cpu, ticks_diff, ticks_ms, ticks_us
+
+import chip
+import registers
+
+START_S = 946684800
+START_NS = START_S * 10**9
+
+
+def _world_s():
+    set_at, set_to, factor = struct.unpack_from("<ddd", chip.regs, registers.RTC_REAL_S)
+    return set_to + (utime.time() - set_at) * factor
+
+
+def set_rtc(seconds):
+    """Set the RTC to `seconds` since 2000."""
+    now = utime.time()
+    struct.pack_into("<dd", chip.regs, registers.RTC_REAL_S, now, seconds + START_S)
+
+
+def time():
+    return int(_world_s()) - START_S
+
+
+def time_ns():
+    return int(_world_s() * 1e6) * 1000
+
+
+def gmtime(seconds=None):
+    if seconds is None:
+        seconds = time()
+    return tuple(utime.gmtime(int(seconds) + START_S)[:8])
+
+
+localtime = gmtime
+
+
+def mktime(parts):
+    year, month, day, hour, minute, second = parts[:6]
+    year, month = year + (month - 1) // 12, (month - 1) % 12 + 1
+    shifted = year - (month < 3)
+    days = shifted * 365 + shifted // 4 - shifted // 100 + shifted // 400
+    days += (153 * ((month + 9) % 12) + 2) // 5 + day - 1 - 730425
+    return days * 86400 + hour * 3600 + minute * 60 + second
