@@ -1,0 +1,253 @@
+"""Decide whether the house is connected: the disconnect-control table, as a state machine.
+
+It takes what the permits grant, the power, the contactor's position and the button, and answers
+with events and at times a move of the contactor. It never asks the network, and of the clock it
+knows only `not_before`. A silent sensor, an unknown clock, a lost record or a restart moves
+nothing. Source: DLMS Blue Book, Disconnect control (class 70); docs/protocol.md 1.2 and 1.3.
+"""
+
+import struct
+
+import wire
+from wire import CONTROL_CONNECTED, CONTROL_DISCONNECTED, CONTROL_READY
+
+HOLD_MS = 10000  # the least between two operations of the contactor
+OVERLOAD_MS = 10000  # how long the power may be above the limit
+RETRY_MS = 60000
+TRIPS_MOST = 5  # that are retried ...
+TRIPS_WINDOW_MS = 1800000  # ... within this time
+_SAMPLE_MS = 1000  # the most that one sample of power speaks for
+
+_DAY_S = 86400
+_WARNING_DAYS = (7, 3, 1)
+_TICKS_MASK = 0x3FFFFFFF  # ticks wrap at 2**30 on 32-bit boards, at a multiple of it elsewhere
+_TICKS_HALF = 0x20000000
+_VERSION = 1
+_SAVED = ">BBBIIBIB"
+_SAVED_SIZE = struct.calcsize(_SAVED)
+
+
+class Supply:
+    """Keep control_state (wire.CONTROL_*) and the reason of its last change (wire.REASON_*).
+
+    saved    what `save` returned last, None at the first start, b"" when it was corrupt: then
+             `lost` is True and the contactor's position stands in for the state
+    closed   the contactor's position now
+
+    After each step: `move` is None, or the position (True = closed) that the contactor has to take
+    now, once `save` is stored and the events are recorded; then call `operated`. `dirty` tells
+    that `save` would return something new.
+    """
+
+    def __init__(self, saved, closed):
+        self.control_state = CONTROL_DISCONNECTED
+        self.reason = wire.REASON_NO_PERMIT
+        self.move = None
+        self.dirty = False
+        self.lost = False
+        self.warning = 0  # how many of the 7, 3 and 1 days' warnings are out
+        self._serial = 0  # the permit under which the contactor moved last
+        self._end_s = 0  # what the warnings warn of
+        self._trips = []  # ages in ms, oldest first
+        self._retry_ms = 0
+        self._hold_ms = 0
+        self._over_ms = 0
+        self._hand = False
+        self._ticks = None
+        if saved is not None:
+            # Whether the contactor moved just before the restart is unknown.
+            self._hold_ms = HOLD_MS
+            self._restore(saved, closed)
+
+    def step(self, ticks_ms, grant, not_before_s, power_dw, closed, pressed):
+        """Advance to `ticks_ms`; return events (code, a, b, c), usually none.
+
+        grant     what the permits grant now (permits.Grant)
+        power_dw  tenths of a watt, None while the sensor is silent
+        closed    the contactor's position
+        pressed   True once for each press of the button
+        """
+        self.move = None
+        elapsed_ms = self._pass(ticks_ms)
+        self._watch_power(elapsed_ms, grant, power_dw, closed)
+        events = []
+        if grant.running:
+            self._warn(events, grant, not_before_s)
+        if self.control_state == CONTROL_CONNECTED:
+            self._connected(events, grant, power_dw or 0, closed)
+        else:
+            self._hand = self._hand or pressed
+            self._disconnected(events, grant, power_dw or 0, closed)
+        return events
+
+    def operated(self, ticks_ms):
+        """Start the least time between operations anew: the contactor has moved just now."""
+        self._pass(ticks_ms)
+        self._hold_ms = HOLD_MS
+
+    def save(self):
+        """Return the record that the next start needs and clear `dirty`."""
+        self.dirty = False
+        head = struct.pack(
+            _SAVED,
+            _VERSION,
+            self.control_state,
+            self.reason,
+            self._serial,
+            self._end_s,
+            self.warning,
+            self._retry_ms,
+            len(self._trips),
+        )
+        return head + b"".join(struct.pack(">I", age_ms) for age_ms in self._trips)
+
+    def _restore(self, saved, closed):
+        size = len(saved)
+        if (
+            size < _SAVED_SIZE
+            or saved[0] != _VERSION
+            or size != _SAVED_SIZE + 4 * saved[_SAVED_SIZE - 1]
+        ):
+            self.lost = True
+            self.control_state = CONTROL_CONNECTED if closed else CONTROL_DISCONNECTED
+            self.reason = wire.REASON_RESTORED
+            return
+        (
+            _,
+            self.control_state,
+            self.reason,
+            self._serial,
+            self._end_s,
+            self.warning,
+            self._retry_ms,
+            _,
+        ) = struct.unpack_from(_SAVED, saved)
+        for at in range(_SAVED_SIZE, size, 4):
+            self._trips.append(struct.unpack_from(">I", saved, at)[0])
+
+    def _pass(self, ticks_ms):
+        elapsed_ms = 0
+        if self._ticks is not None:
+            elapsed_ms = (ticks_ms - self._ticks) & _TICKS_MASK
+            if elapsed_ms >= _TICKS_HALF:
+                elapsed_ms = 0  # the ticks went back
+        self._ticks = ticks_ms
+        self._hold_ms = max(0, self._hold_ms - elapsed_ms)
+        self._retry_ms = max(0, self._retry_ms - elapsed_ms)
+        for i in range(len(self._trips)):
+            self._trips[i] += elapsed_ms
+        while self._trips and self._trips[0] >= TRIPS_WINDOW_MS:
+            self._trips.pop(0)
+        return elapsed_ms
+
+    def _watch_power(self, elapsed_ms, grant, power_dw, closed):
+        limit_dw = grant.power_limit_dw
+        if not (limit_dw and closed):
+            self._over_ms = 0
+        elif power_dw is not None:  # a missed sample neither proves an overload nor its end
+            over = power_dw > limit_dw
+            self._over_ms = self._over_ms + min(elapsed_ms, _SAMPLE_MS) if over else 0
+
+    def _warn(self, events, grant, not_before_s):
+        if grant.end_s != self._end_s:
+            self._end_s = grant.end_s
+            self.warning = 0
+            self.dirty = True
+        left_s = grant.end_s - not_before_s
+        due = self.warning
+        while due < len(_WARNING_DAYS) and 0 <= left_s <= _WARNING_DAYS[due] * _DAY_S:
+            due += 1
+        if due > self.warning:
+            self.warning = due
+            self.dirty = True
+            days = _WARNING_DAYS[due - 1]
+            events.append((wire.EVENT_EXPIRY_WARNING, days, grant.end_s, grant.serial))
+
+    def _connected(self, events, grant, power_dw, closed):
+        if grant.serial > self._serial and grant.running:
+            self._serial = grant.serial
+            self._trips = []
+            self.dirty = True
+        reason = self._money_reason(grant)
+        if self._hold_ms:
+            return
+        if reason:
+            self._disconnect(events, reason, grant, power_dw)
+        elif self._over_ms >= OVERLOAD_MS:
+            self._trip(events, grant, power_dw)
+        elif not closed:
+            self._connect(events, wire.REASON_RESTORED, grant, power_dw)
+
+    def _disconnected(self, events, grant, power_dw, closed):
+        reason = self._money_reason(grant)
+        if reason and reason != self.reason:
+            # What cut it first, an overload say, no longer matters.
+            self._become(CONTROL_DISCONNECTED, reason)
+        if grant.running:
+            self._reconnect(events, grant, power_dw)
+        if self.control_state != CONTROL_CONNECTED and closed and not self._hold_ms:
+            self._disconnect(events, wire.REASON_RESTORED, grant, power_dw)
+        if not self._hold_ms:
+            self._hand = False
+
+    def _reconnect(self, events, grant, power_dw):
+        fresh = grant.serial > self._serial
+        if self.reason in (wire.REASON_OVERLOAD, wire.REASON_OVERLOAD_LOCKED):
+            if fresh:
+                reason = wire.REASON_NEW_PERMIT
+            elif self.reason == wire.REASON_OVERLOAD:
+                reason = 0 if self._retry_ms else wire.REASON_OVERLOAD_RETRY
+            else:
+                reason = wire.REASON_BUTTON if self._hand else 0
+        elif not grant.needs_button:
+            lost = self.reason == wire.REASON_RESTORED
+            reason = wire.REASON_RESTORED if lost else wire.REASON_NEW_PERMIT
+        elif self.control_state != CONTROL_READY:
+            self._become(CONTROL_READY, wire.REASON_NEW_PERMIT)
+            events.append((wire.EVENT_READY_FOR_RECONNECTION, self.reason, grant.serial, 0))
+            reason = 0
+        else:
+            reason = wire.REASON_BUTTON if self._hand else 0
+        if reason and not self._hold_ms:
+            if reason != wire.REASON_OVERLOAD_RETRY:
+                self._trips = []
+            self._connect(events, reason, grant, power_dw)
+
+    def _money_reason(self, grant):
+        """Return why the permits no longer carry the supply, 0 while they do or nobody knows."""
+        if grant.reason == wire.REASON_NO_PERMIT and self._serial:
+            return 0  # there was a permit: its record is gone, and gone is unknown
+        return grant.reason
+
+    def _trip(self, events, grant, power_dw):
+        self._trips.append(0)
+        if len(self._trips) <= TRIPS_MOST:
+            self._retry_ms = RETRY_MS
+            self._disconnect(events, wire.REASON_OVERLOAD, grant, power_dw)
+            return
+        self._disconnect(events, wire.REASON_OVERLOAD_LOCKED, grant, power_dw)
+        events.append((wire.EVENT_OVERLOAD_LOCKED, len(self._trips), power_dw, 0))
+
+    def _disconnect(self, events, reason, grant, power_dw):
+        if reason != wire.REASON_RESTORED:
+            self._become(CONTROL_DISCONNECTED, reason)
+        self._operate(False)
+        events.append((wire.EVENT_DISCONNECTED, reason, grant.serial, power_dw))
+
+    def _connect(self, events, reason, grant, power_dw):
+        self._become(CONTROL_CONNECTED, reason)
+        self._operate(True)
+        self._serial = max(self._serial, grant.serial)
+        events.append((wire.EVENT_RECONNECTED, reason, grant.serial, power_dw))
+
+    def _become(self, control_state, reason):
+        self.control_state = control_state
+        self.reason = reason
+        self._hand = False  # a press counts for the state it was made in
+        self.dirty = True
+
+    def _operate(self, closed):
+        self.move = closed
+        self._hold_ms = HOLD_MS
+        self._over_ms = 0
+        self._hand = False
