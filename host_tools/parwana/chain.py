@@ -10,6 +10,7 @@ from web3.contract.contract import ContractConstructor, ContractFunction
 from web3.exceptions import BlockNotFound, Web3RPCError
 from web3.types import BlockIdentifier, EventData, TxReceipt
 
+from parwana import contracts
 from parwana.chain_errors import ChainError, OutOfGas, Reverted, Unreachable, translated
 from parwana.deployment import Deployment
 from parwana.keys import DEV_CHAIN_ID, Key
@@ -69,8 +70,6 @@ class Chain:
 
     def contract(self, name: str, address: str) -> Contract:
         """Return a handle on the contract `name` at `address`."""
-        from parwana import contracts
-
         abi = contracts.load(name).abi
         return self.w3.eth.contract(address=Web3.to_checksum_address(address), abi=abi)
 
@@ -110,10 +109,10 @@ class Chain:
         with translated("eth_getBalance", self.rpc_url):
             return self.w3.eth.get_balance(Web3.to_checksum_address(address))
 
-    def has_code(self, address: str) -> bool:
-        """Say whether a contract lives at `address`."""
+    def code(self, address: str) -> bytes:
+        """Return the code of the contract at `address`, empty if there is none."""
         with translated("eth_getCode", self.rpc_url):
-            return len(self.w3.eth.get_code(Web3.to_checksum_address(address))) > 0
+            return bytes(self.w3.eth.get_code(Web3.to_checksum_address(address)))
 
     def scan(
         self, event: Any, first: int, last: int, **filters: Any

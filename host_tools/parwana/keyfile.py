@@ -26,6 +26,7 @@ def new(
 @app.command()
 def show(
     key: Annotated[str, typer.Argument(help="Key file, or dev:0 to dev:31.")],
+    public: Annotated[bool, typer.Option("--public", help="Only the public key.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Show the address and the public key (for `parwana deploy --signer`), never the secret.
@@ -33,6 +34,9 @@ def show(
     Example: parwana key show dev:1
     """
     found = keys.resolve(key)
+    if public:
+        print(found.public_key.hex())
+        return
     if as_json:
         print(json.dumps({"address": found.address, "public_key": found.public_key.hex()}))
         return

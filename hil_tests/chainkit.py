@@ -1,0 +1,119 @@
+"""A utility on a development chain, in this process, for tests of what talks to the chain."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import wire
+from parwana import deploy, keys
+from parwana.chain import Chain, Ledgers
+from parwana.deploy import DEFAULT_TARIFF, Terms
+from parwana.deployment import DAY_S, Deployment, Period
+from parwana.devchain import DevChain
+from parwana.keys import Key, dev_key
+
+START_S = 1_800_000_000
+SIGNERS = (1, 2, 3)
+HOUSE_WH = 5000
+
+
+class HandClock:
+    """A clock that a test moves."""
+
+    def __init__(self, time_s: int = START_S) -> None:
+        self.time_s = time_s
+
+    def now(self) -> float:
+        """Return Unix time."""
+        return self.time_s
+
+
+def terms(**changes: Any) -> Terms:
+    """Return terms of one-day periods, 2 of 3 signers."""
+    values: dict[str, Any] = {
+        "utility_id": "test",
+        "period": Period("days", 1, 19800),
+        "signers": [dev_key(n).public_key for n in SIGNERS],
+        "threshold": 2,
+        "tariff": DEFAULT_TARIFF,
+        "payment_window_s": 2 * DAY_S,
+        "escrow_window_s": DAY_S,
+        "rotation_delay_s": 7 * DAY_S,
+        "notice_periods": 1,
+        "closing_deadline_s": DAY_S,
+        "tolerance_bp": 300,
+        **changes,
+    }
+    return Terms(**values)
+
+
+@dataclass
+class Utility:
+    """A chain with contracts, whose time stands still until `clock.time_s` is moved."""
+
+    node: DevChain
+    clock: HandClock
+    deployment: Deployment
+    chain: Chain
+    ledgers: Ledgers
+    houses: list[Key] = field(default_factory=list)
+
+    def enrol(self, seed: int, sanctioned_load_dw: int = 50_000) -> Key:
+        """Enrol a house; its number is its seed."""
+        key = Key(seed.to_bytes(32, "big"))
+        entry = (key.address, seed, 1, 0, 0, sanctioned_load_dw)
+        self.chain.send(self.ledgers.registry.functions.enrol(entry))
+        self.houses.append(key)
+        return key
+
+    def close_period(self, wh: int = HOUSE_WH) -> int:
+        """End the running period, land every house's closing; return the period's number."""
+        periods = self.deployment.periods
+        period = periods.of(self.clock.time_s)
+        self.clock.time_s = periods.start(period + 1) + 60
+        self.node.mine()
+        data = b"".join(self.closing(house, self.clock.time_s, wh) for house in self.houses)
+        self.chain.send(self.ledgers.energy.functions.close(data))
+        return period
+
+    def closing(self, house: Key, time_s: int, wh: int) -> bytes:
+        """Return a signed closing: `wh` more than the one before."""
+        last = self.chain.call(self.ledgers.energy.functions.closing(house.address))
+        frame = wire.pack_reading(
+            flags=wire.FLAG_CLOSING | wire.FLAG_OUTPUT_CLOSED,
+            sequence=time_s & 0xFFFFFF,
+            time_s=time_s,
+            energy_wh=last[1] + wh,
+            power_dw=2000,
+            power_max_dw=3000,
+            current_ma=900,
+            voltage_dv=2300,
+            voltage_min_dv=2250,
+            frequency_dhz=500,
+            power_factor_pct=95,
+            clock_trust=wire.TRUST_SIGNED,
+        )
+        return frame + house.sign(wire.digest(self.deployment.reading_domain, frame))
+
+    def owe(self, house: Key) -> int:
+        """Settle a house and return what it owes."""
+        self.chain.send(self.ledgers.payment.functions.settle(house.address))
+        return int(self.chain.call(self.ledgers.payment.functions.account(house.address))[3])
+
+    def pay(self, house: Key, payer: int = 20) -> Any:
+        """Lock what a house owes, from a development key; return the receipt."""
+        due = self.owe(house)
+        chain = Chain.of(self.deployment, dev_key(payer))
+        function = chain.ledgers(self.deployment).payment.functions.pay(house.address, due)
+        return chain.send(function, value=due)
+
+
+@contextmanager
+def utility(store: str, **changes: Any) -> Iterator[Utility]:
+    """Run a development chain with fresh contracts; `changes` are those of `terms`."""
+    clock = HandClock()
+    with DevChain(clock=clock, block_interval_s=600) as node:
+        chain = Chain(node.url, keys.dev_key(0))
+        made = deploy.deploy(chain, terms(**changes), "mqtt://127.0.0.1:1", store, lambda _: None)
+        yield Utility(node, clock, made, chain, chain.ledgers(made))
