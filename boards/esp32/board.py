@@ -21,6 +21,7 @@ _PULSE_MS = 100
 _SERVICE_WATCHDOG_MS = 600000
 _NTP_TIMEOUT_S = 0.8
 _JOIN_AGAIN_MS = 60000
+_IN_PROGRESS = (115, 119)  # EINPROGRESS of Linux and of lwIP
 
 
 def wall():
@@ -89,9 +90,7 @@ class Contactor:
     @property
     def closed(self):
         """Whether the house is connected: the auxiliary contact if fitted, else the pad."""
-        if self._sense:
-            return self._sense.active
-        return bool(self._pin.value())
+        return bool(self._sense.value() if self._sense else self._pin.value())
 
     def set(self, closed):
         """Close or open the contactor."""
@@ -113,7 +112,7 @@ class LatchingContactor:
     @property
     def closed(self):
         """Whether the house is connected: the auxiliary contact if fitted, else what was set."""
-        return self._sense.active if self._sense else self._closed
+        return bool(self._sense.value()) if self._sense else self._closed
 
     def set(self, closed):
         """Pulse one coil; takes 0.1 s."""
@@ -125,7 +124,7 @@ class LatchingContactor:
 
 
 class _Input:
-    """A line that says yes at one level."""
+    """A line that means yes at one level; `value` returns 1 for yes, as machine.Signal's."""
 
     def __init__(self, pin, active):
         pull = machine.Pin.PULL_UP if pin < 34 else None  # 34-39 have no pull-up of their own
@@ -136,9 +135,8 @@ class _Input:
     def fitted(cls, pin, active):
         return None if pin is None else cls(pin, active)
 
-    @property
-    def active(self):
-        return self._pin.value() == self._level
+    def value(self):
+        return 1 if self._pin.value() == self._level else 0
 
 
 class Watchdog:
@@ -197,23 +195,49 @@ class Link:
         """Return the address (dotted quad) of the network's DNS server."""
         return self._wlan.ifconfig()[3]
 
-    def dial(self, address, port, kind=socket.SOCK_STREAM):
+    def gateway(self):
+        """Return the address (dotted quad) of the network's router."""
+        return self._wlan.ifconfig()[2]
+
+    def dial(self, address, port):
         """Return a non-blocking socket on its way to `address` (dotted quad). Raises OSError."""
-        target = socket.getaddrinfo(address, port)[0][-1]
-        sock = socket.socket(socket.AF_INET, kind)
-        sock.setblocking(False)
+        sock = self._socket(socket.SOCK_STREAM)
         try:
-            if kind == socket.SOCK_STREAM:
-                sock.setsockopt(6, 1, 1)  # TCP_NODELAY; builds that lack it only answer later
+            sock.setsockopt(6, 1, 1)  # TCP_NODELAY; a build that lacks it only answers later
         except (OSError, ValueError):
             pass
+        return self._connect(sock, address, port)
+
+    def dial_udp(self, address, port):
+        """Return a non-blocking datagram socket to `address` (dotted quad). Raises OSError."""
+        return self._connect(self._socket(socket.SOCK_DGRAM), address, port)
+
+    def _socket(self, kind):
+        sock = socket.socket(socket.AF_INET, kind)
+        sock.setblocking(False)
+        return sock
+
+    def _connect(self, sock, address, port):
         try:
-            sock.connect(target)
+            sock.connect(socket.getaddrinfo(address, port)[0][-1])
         except OSError as error:
-            if error.errno not in (115, 119):  # EINPROGRESS of Linux and of lwIP
+            if error.errno not in _IN_PROGRESS:
                 sock.close()
                 raise
         return sock
+
+    def secure(self, sock, host, ca_path):
+        """Return TLS over a connected `sock`; the handshake goes on as it is written to.
+
+        The server must be `host` by a certificate of the CA in `ca_path` (DER or PEM).
+        """
+        import tls
+
+        context = tls.SSLContext(tls.PROTOCOL_TLS_CLIENT)
+        context.verify_mode = tls.CERT_REQUIRED
+        with open(ca_path, "rb") as file:
+            context.load_verify_locations(file.read())
+        return context.wrap_socket(sock, server_hostname=host, do_handshake_on_connect=False)
 
     def arrived(self, sock):
         """Return whether `sock` is connected. Raises OSError when it never will be."""

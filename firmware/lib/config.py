@@ -220,7 +220,7 @@ _KEYS = {
         "mains": _pin(None, _INPUTS),
         "tamper": _pin(None, _INPUTS),
     },
-    "journal_frames": (_number(1024, 36352, 512), "1024 to 36352, in steps of 512", 36352),
+    "journal_frames": (_number(1000, 35136), "1000 to 35136", 35136),
     "log_level": (_choice(*_LEVELS), '"info", "warn" or "error"', "info"),
     "status_s": (_number(1, 3600), "1 to 3600", 60),
     "watchdog_s": (_number(20, 600), "20 to 600", 60),

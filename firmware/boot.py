@@ -1,0 +1,81 @@
+"""Leave a way in, then choose the firmware's slot. Flashed as /boot.py; see docs/architecture.md.
+
+/slot holds the slot's name and at most one word: "try" (run it, once) or "tried" (it ran, and has
+not reported itself healthy: go back). Whatever is wrong ends at the console, with a line that
+says what. A soft reset is a person at the console: it neither waits nor counts as a run.
+"""
+
+import os
+import sys
+import time
+
+import machine
+
+_WINDOW_MS = 500
+_BUTTON = 33
+
+
+def _asked():
+    """Return whether someone asks for service: Ctrl-C, or the button held through the window."""
+    button = machine.Pin(_BUTTON, machine.Pin.IN, machine.Pin.PULL_UP)
+    print("parwana: Ctrl-C or the button now for service")
+    held = not button.value()
+    time.sleep_ms(_WINDOW_MS)
+    return held and not button.value()
+
+
+def _has_firmware(slot):
+    try:
+        names = os.listdir("/" + slot)
+    except OSError:
+        return False
+    return "main.mpy" in names or "main.py" in names
+
+
+def _write(text):
+    with open("/slot.new", "w") as file:
+        file.write(text)
+    os.rename("/slot.new", "/slot")
+
+
+def _choose(running):
+    """Return the slot to run, None if there is none; `running` tells that it will really run."""
+    try:
+        with open("/slot") as file:
+            words = file.read().split()
+    except OSError:
+        words = []
+    slot = words[0] if words and words[0] in ("a", "b") else "a"
+    other = "b" if slot == "a" else "a"
+    if not _has_firmware(slot):
+        slot, other, words = other, slot, []
+        if not _has_firmware(slot):
+            return None
+    if running and words[1:] == ["try"]:
+        _write(slot + " tried")
+    elif running and words[1:] == ["tried"] and _has_firmware(other):
+        print("parwana: slot", slot, "did not report itself healthy; back to", other)
+        _write(other)
+        slot = other
+    return slot
+
+
+SERVICE = False
+_soft = False
+try:
+    _soft = machine.reset_cause() == machine.SOFT_RESET
+    SERVICE = not _soft and _asked()
+except KeyboardInterrupt:
+    SERVICE = True
+try:
+    _slot = _choose(not _soft and not SERVICE)
+    if _slot:
+        sys.path[:] = ["/" + _slot, "/" + _slot + "/lib", "", ".frozen", "/lib"]
+    else:
+        SERVICE = True
+        print("parwana: no firmware in /a or /b; run flash.sh")
+except (Exception, KeyboardInterrupt) as error:
+    SERVICE = True
+    print("parwana: boot.py failed; run flash.sh:", repr(error))
+if SERVICE:
+    print("parwana: service mode; the contactor is not touched")

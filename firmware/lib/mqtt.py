@@ -1,0 +1,208 @@
+"""Speak MQTT through umqtt.simple without ever waiting.
+
+umqtt writes a packet and then reads until the answer is there, which hangs on a dead socket. Here
+it gets a Stream that takes what it writes and hands it the answer it waits for; the broker's own
+answer is read later, when all of it has arrived. So each call returns at once, whatever the
+network does.
+
+Source: MQTT 3.1.1; micropython-umqtt.simple 1.3.4.
+"""
+
+_CONNACK = 0x20
+_PUBACK = 0x40
+_SUBACK = 0x90
+_PACKET_MOST = 2048
+_UNSENT_MOST = 4096
+_CHUNK = 256
+
+_REFUSED = (
+    "unknown reason",
+    "protocol version",
+    "client identifier",
+    "server unavailable",
+    "user name or password",
+    "not authorised",
+)
+
+
+class BrokerError(OSError):
+    """The connection to the broker is of no more use; close it and connect anew."""
+
+
+class Stream:
+    """What umqtt takes for its socket. `sock` is connected, or connecting, and non-blocking."""
+
+    def __init__(self, sock):
+        self._sock = sock
+        self._chunk = bytearray(_CHUNK)
+        self._in = bytearray()
+        self._out = bytearray()
+        self._canned = b""
+
+    # umqtt opens its socket through the module `socket`; the Stream stands for that as well.
+    def socket(self):
+        return self
+
+    def getaddrinfo(self, host, port):
+        return [[(host, port)]]
+
+    def connect(self, address):
+        pass
+
+    def setblocking(self, flag):
+        pass
+
+    def write(self, data, size=None):
+        """Take `data`, or its first `size` bytes; `pump` sends them. Raises BrokerError."""
+        if len(self._out) + len(data) > _UNSENT_MOST:
+            raise BrokerError("the broker takes nothing more")
+        self._out.extend(data if size is None else data[:size])
+
+    def read(self, size):
+        """Return `size` bytes that are here already. Raises BrokerError when they are not."""
+        if self._canned:
+            data, self._canned = self._canned[:size], self._canned[size:]
+            return data
+        if not 0 <= size <= len(self._in):
+            raise BrokerError("the broker's packet contradicts its own length")
+        data = bytes(self._in[:size])
+        self._in = self._in[size:]
+        return data
+
+    def promise(self, answer):
+        """Hand `answer` to the reads that follow, before what really arrives."""
+        self._canned = answer
+
+    def pump(self):
+        """Send what can be sent; return whether all of it went. Raises OSError."""
+        while self._out:
+            sent = self._sock.write(self._out)
+            if not sent:
+                return False
+            self._out = self._out[sent:]
+        return True
+
+    def fill(self):
+        """Take in what has arrived; return how much. Raises OSError when the broker hung up."""
+        size = self._sock.readinto(self._chunk)
+        if size is None:
+            return 0
+        if size == 0:
+            raise BrokerError("the broker closed the connection")
+        self._in.extend(memoryview(self._chunk)[:size])
+        return size
+
+    def packet(self):
+        """Return whether a whole MQTT packet is here. Raises BrokerError when it is too long."""
+        length = 0
+        for i in range(1, min(5, len(self._in))):
+            length |= (self._in[i] & 0x7F) << 7 * (i - 1)
+            if not self._in[i] & 0x80:
+                if length > _PACKET_MOST:
+                    raise BrokerError("the broker sent a packet of %d bytes" % length)
+                return len(self._in) > i + length
+        if len(self._in) >= 5:
+            raise BrokerError("the broker sent a length that is none")
+        return False
+
+    def close(self):
+        self._sock.close()
+
+
+class Session:
+    """One connection to a broker. `umqtt` is the module umqtt.simple."""
+
+    def __init__(self, umqtt, sock):
+        self._umqtt = umqtt
+        self._stream = Stream(sock)
+        self._client = None
+        self._wait_msg = None
+        self._answer = 0
+        self._message = None
+        self.accepted = False
+        self.subscribed = 0
+
+    def connect(self, client_id, user, password, keepalive_s, will_topic, will):
+        """Send CONNECT with a clean session and a retained last will at QoS 1.
+
+        All but `keepalive_s` are bytes; an empty `user` is none.
+        """
+        # umqtt opens a socket of its own unless its module says otherwise.
+        self._umqtt.socket = self._stream
+        client = self._umqtt.MQTTClient(
+            client_id, "", 1, user=user or None, password=password, keepalive=keepalive_s
+        )
+        client.set_last_will(will_topic, will, retain=True, qos=1)
+        client.set_callback(self._take)
+        self._wait_msg = client.wait_msg
+        client.wait_msg = self._promised
+        self._client = client
+        self._stream.promise(b"\x20\x02\x00\x00")
+        client.connect()
+
+    def subscribe(self, topic):
+        """Subscribe to `topic` at QoS 1; `subscribed` counts what the broker granted."""
+        self._answer = _SUBACK
+        self._client.subscribe(topic, 1)
+
+    def publish(self, topic, payload, retain=False):
+        """Publish `payload` at QoS 1."""
+        self._answer = _PUBACK
+        self._client.pid %= 0xFFFF
+        self._client.publish(topic, payload, retain, 1)
+
+    def ping(self):
+        self._client.ping()
+
+    def pump(self):
+        """Send what waits; return whether nothing waits any more. Raises OSError."""
+        return self._stream.pump()
+
+    def heard(self):
+        """Take in what has arrived; return whether anything did. Raises OSError."""
+        return self._stream.fill() > 0
+
+    def receive(self):
+        """Return the next message as (topic, payload), None when there is none.
+
+        Raises BrokerError when the broker refuses something or sends what is no MQTT.
+        """
+        while self._stream.packet():
+            self._message = None
+            try:
+                answer = self._wait_msg()
+            except (AssertionError, IndexError, TypeError):
+                raise BrokerError("the broker sends what is not MQTT 3.1.1")
+            if self._message:
+                return self._message
+            if answer is not None:
+                self._settle(answer)
+        return None
+
+    def close(self):
+        self._stream.close()
+
+    def _take(self, topic, payload):
+        self._message = (topic, payload)
+
+    def _promised(self):
+        """Stand in for umqtt's wait_msg where it waits for an answer to what it has written."""
+        pid = self._client.pid.to_bytes(2, "big")
+        self._stream.promise(b"\x02" + pid if self._answer == _PUBACK else b"\x03" + pid + b"\x01")
+        return self._answer
+
+    def _settle(self, answer):
+        """Read the rest of the broker's own answer, whose first byte is `answer`."""
+        size = self._stream.read(1)[0]
+        rest = self._stream.read(size)
+        if answer == _CONNACK and size == 2:
+            if rest[1]:
+                why = _REFUSED[rest[1] if rest[1] < len(_REFUSED) else 0]
+                raise BrokerError("the broker refused the connection: %s" % why)
+            self.accepted = True
+        elif answer == _SUBACK and size == 3:
+            if rest[2] > 2:
+                raise BrokerError("the broker refused a subscription")
+            self.subscribed += 1
+        elif answer != _PUBACK:
+            raise BrokerError("the broker sends what is not MQTT 3.1.1")

@@ -1,0 +1,151 @@
+"""Keep the meter's own state and its journal in step, whatever flash write a power cut hits.
+
+A frame that goes with a change of state is saved in the state's record first, with its sequence,
+and appended to the journal after. The record is replaced as a whole, so that is the instant at
+which both happened: at the next start, what the journal lacks of the record's frames is appended.
+Nothing is lost, nothing is repeated.
+"""
+
+import struct
+
+import wire
+from records import RecordError, load, save
+
+_HEAD = ">BIIIIIIB"
+_HEAD_SIZE = 26
+_VERSION = 1
+_STARTS_MOST = 4
+
+
+class Recorder:
+    """Own the sequence: every reading and every event is recorded here.
+
+    `path` is the record's file, `make_register(saved)` returns the register for its saved bytes,
+    None when there are none. Raises nothing at start: what is lost is told by an event.
+    """
+
+    def __init__(self, path, journal, clock, make_register, log):
+        self._path = path
+        self._journal = journal
+        self._clock = clock
+        self._log = log
+        self.boots = 0
+        self.closing_day = 0  # local day number of the last trusted reading, plus 1
+        self.reading_s = 0
+        self.events = 0
+        self.readings = 0
+        self.overwrote = False
+        self._config_crc = 0
+        self._asked = 0
+        self._overwritten = 0
+        self._lost = False
+        pending, register = self._load()
+        self.register = make_register(register)
+        for frame in pending:
+            if struct.unpack_from(">I", frame, 4)[0] == journal.next:
+                journal.append(frame)
+
+    @property
+    def next(self):
+        """The sequence of the next frame."""
+        return self._journal.next
+
+    def start(self, cause, version, config_crc):
+        """Count this boot and record it: `cause` and `version` are numbers (event 1)."""
+        first = self.boots == 0
+        changed = not first and config_crc != self._config_crc
+        self.boots += 1
+        self._config_crc = config_crc
+        events = [(wire.EVENT_BOOT, cause, version, self.boots)]
+        if changed:
+            events.append((wire.EVENT_CONFIG_CHANGED, config_crc, 0, 0))
+        if self._lost:
+            events.append((wire.EVENT_STATE_LOST, wire.STATE_REGISTER, 0, 0))
+        self.record_all(events)
+
+    def record(self, code, a=0, b=0, c=0):
+        """Append an event, durably; its values are cut to what they may be."""
+        self._append([self._event(self.next, code, a, b, c)])
+        self.events += 1
+
+    def record_all(self, events):
+        """Append events (code, a, b, c) together with the state they tell of."""
+        first = self.next
+        frames = [self._event(first + i, *events[i]) for i in range(len(events))]
+        self._commit(frames)
+        self.events += len(frames)
+
+    def reading(self, flags, time_s, trust, day, values):
+        """Append a reading, together with the state; `values` follow energy_wh in the frame."""
+        if self.overwrote:
+            flags |= wire.FLAG_JOURNAL_OVERWROTE
+        energy_wh = self.register.energy_wh
+        frame = wire.pack_reading(flags, self.next, time_s, energy_wh, *values, trust)
+        self.reading_s = time_s
+        if trust:
+            self.closing_day = day + 1
+        self.overwrote = False
+        self._commit([frame])
+        self.readings += 1
+
+    def asked(self, sequence):
+        """Note that a relay holds everything below `sequence`."""
+        self._asked = max(self._asked, sequence)
+
+    def _event(self, sequence, code, a, b, c):
+        time_s, trust = self._clock.now()
+        a, b, c = (min(max(0, int(value)), 0xFFFFFFFF) for value in (a, b, c))
+        return wire.pack_event(code, sequence, time_s, self.register.energy_wh, a, b, c, trust)
+
+    def _commit(self, frames):
+        head = struct.pack(
+            _HEAD,
+            _VERSION,
+            self.boots,
+            self.closing_day,
+            self.reading_s,
+            self._config_crc,
+            self._asked,
+            self._overwritten,
+            len(frames),
+        )
+        save(self._path, head + b"".join(frames) + self.register.save())
+        self._append(frames)
+
+    def _append(self, frames):
+        oldest = self._journal.oldest
+        for frame in frames:
+            self._journal.append(frame)
+        gone = self._journal.oldest - max(oldest, self._asked)
+        if gone > 0 and oldest < self._journal.oldest:
+            self.overwrote = True
+            self._overwritten += gone
+            last = self._journal.oldest - 1
+            event = (wire.EVENT_JOURNAL_OVERWRITE, last - gone + 1, last, self._overwritten)
+            self.record_all([event])
+
+    def _load(self):
+        """Take the saved state; return (frames that may not be in the journal, register)."""
+        try:
+            saved = load(self._path)
+        except RecordError as error:
+            saved = None
+            self._lost = True
+            self._log.error("%s", error)
+        if saved is None:
+            # No record beside a journal with frames in it: the record was lost, not never made.
+            self._lost = self._lost or self._journal.next > 1
+            return [], None
+        (
+            _,
+            self.boots,
+            self.closing_day,
+            self.reading_s,
+            self._config_crc,
+            self._asked,
+            self._overwritten,
+            count,
+        ) = struct.unpack_from(_HEAD, saved)
+        end = _HEAD_SIZE + count * wire.FRAME_SIZE
+        starts = range(_HEAD_SIZE, end, wire.FRAME_SIZE)
+        return [saved[at : at + wire.FRAME_SIZE] for at in starts], saved[end:]

@@ -1,0 +1,51 @@
+"""Ask the network for the time: at the start, after a failure soon again, then once an hour."""
+
+import asyncio
+
+from uplink import resolve
+
+_HOUR_MS = 3600000
+_FIRST_MS = 5000
+_LAST_MS = 300000
+
+
+class TimeSync:
+    """Feed network time to `clock`. `network_time(address)` asks once and waits at most 0.8 s."""
+
+    def __init__(self, host, link, network_time, clock, events, random, ticks, log):
+        self._host = host
+        self._link = link
+        self._network_time = network_time
+        self._clock = clock
+        self._events = events
+        self._random = random
+        self._ticks = ticks
+        self._log = log
+        self.synchronised = 0
+
+    async def run(self):
+        """Synchronise for ever."""
+        retry_ms = _FIRST_MS
+        while True:
+            while not self._link.up:
+                await asyncio.sleep_ms(1000)
+            try:
+                await self._synchronise()
+                pause_ms, retry_ms = _HOUR_MS, _FIRST_MS
+            except OSError as error:
+                self._log.warn("no network time: %s", error)
+                pause_ms, retry_ms = retry_ms, min(2 * retry_ms, _LAST_MS)
+            await asyncio.sleep_ms(pause_ms)
+
+    async def _synchronise(self):
+        try:
+            address = await resolve(self._link, self._host, self._random, self._ticks)
+        except OSError:
+            # Routers often keep time, and are there when the world behind them is not.
+            address = self._link.gateway()
+        time_s = self._network_time(address)
+        event = self._clock.network(time_s)
+        self.synchronised += 1
+        if event:
+            self._events.record(*event)
+            self._log.info("network time is %d", time_s)

@@ -1,0 +1,257 @@
+"""Carry frames to the relays and hear permits, time and `want` from them.
+
+Nothing from the network is believed and nothing here waits for it: every step that takes time
+lets metering run. A `want` moves the send pointer and nothing else.
+"""
+
+import asyncio
+from binascii import hexlify
+
+import dns
+import wire
+from mqtt import Session
+
+_BATCH = 8
+_ANSWER_MS = 10000
+_STEP_MS = 50
+_PING_MS = 20000
+_DEAD_MS = 45000
+_KEEPALIVE_S = 60
+_SETTLED_MS = 60000
+_DNS_PORT = 53
+_DNS_MS = 2000
+_DNS_TRIES = 3
+
+
+class NetworkError(OSError):
+    """The network did not do in time what was asked of it; try again later."""
+
+
+class Uplink:
+    """Keep a session with the broker.
+
+    `random(size)` returns random bytes, `umqtt` is the module umqtt.simple.
+    `hello()` returns what the meter says of itself: (permit serial, trust serial, boots, version,
+    control_state). `bundle(data)` takes what may be a bundle, and never raises.
+    """
+
+    def __init__(self, config, link, umqtt, journal, recorder, identity, hello, bundle, random,
+                 ticks, log):  # fmt: skip
+        self._config = config
+        self._link = link
+        self._umqtt = umqtt
+        self._journal = journal
+        self._recorder = recorder
+        self._identity = identity
+        self._hello = hello
+        self._bundle = bundle
+        self._random = random
+        self._ticks = ticks
+        self._log = log
+        self._domain = wire.reading_domain(config.utility_id)
+        self._up = wire.topic(config.utility_id, config.meter, "up").encode()
+        self._down = wire.topic(config.utility_id, config.meter, "down").encode()
+        self._status = wire.topic(config.utility_id, config.meter, "status").encode()
+        self._listen = (
+            self._down,
+            wire.topic(config.utility_id, config.meter, "permit").encode(),
+            wire.time_topic(config.utility_id).encode(),
+        )
+        self._session = None
+        self._heard_ms = 0
+        self._asked_ms = None  # when a hello or frames went out that no want has answered
+        self._batch = None  # what is signed already: (first sequence, message)
+        self._pause_ms = _ANSWER_MS
+        self.pointer = None  # the next sequence to send, None until a relay names it
+        self.connected = False
+        self.sessions = 0
+        self.sent = 0
+        self.ignored = 0
+
+    async def run(self):
+        """Connect, serve, and after a failure back off and connect again; for ever."""
+        failures = 0
+        while True:
+            started = self._ticks.ticks_ms()
+            try:
+                await self._connect()
+                await self._serve()
+            except OSError as error:
+                self._log.warn("%s", error)
+            finally:
+                self._hang_up()
+            if self._since(started) > _SETTLED_MS:
+                failures = 0
+            await asyncio.sleep_ms(self._backoff_ms(failures))
+            failures = min(failures + 1, 12)
+
+    def _backoff_ms(self, failures):
+        """Return 1, 2, 4 ... s up to the cap, less a random part of up to half."""
+        most = min(1000 << failures, self._config.broker_backoff_cap_s * 1000)
+        jitter = int.from_bytes(self._random(2), "big")
+        return most - most * jitter // 131072
+
+    async def _connect(self):
+        config = self._config
+        while not self._link.up:
+            self._link.keep()
+            await asyncio.sleep_ms(1000)
+        address = await resolve(self._link, config.broker_host, self._random, self._ticks)
+        sock = self._link.dial(address, config.broker_port)
+        try:
+            await self._until(lambda: self._link.arrived(sock), "the broker does not answer")
+            if config.broker_tls:
+                sock = self._link.secure(sock, config.broker_host, config.broker_ca)
+        except OSError:
+            sock.close()
+            raise
+        session = self._session = Session(self._umqtt, sock)
+        client_id = b"parwana-" + hexlify(config.meter)
+        session.connect(
+            client_id,
+            config.broker_user.encode(),
+            config.broker_password.encode(),
+            _KEEPALIVE_S,
+            self._status,
+            wire.STATUS_OFFLINE,
+        )
+        await self._until(session.pump, "the broker takes no bytes")
+        await self._until(self._accepted, "the broker does not accept the connection")
+        for topic in self._listen:
+            session.subscribe(topic)
+        session.publish(self._status, wire.STATUS_ONLINE, True)
+        self._heard_ms = self._ticks.ticks_ms()
+        self._say_hello()
+        self.connected = True
+        self.sessions += 1
+        self._log.info("connected to %s:%d", address, config.broker_port)
+
+    def _accepted(self):
+        self._session.heard()
+        self._session.receive()
+        return self._session.accepted
+
+    async def _until(self, done, otherwise):
+        """Let others run until `done()`. Raises NetworkError after 10 s."""
+        started = self._ticks.ticks_ms()
+        while not done():
+            if self._since(started) > _ANSWER_MS:
+                raise NetworkError("%s for %d s" % (otherwise, _ANSWER_MS // 1000))
+            await asyncio.sleep_ms(_STEP_MS)
+
+    async def _serve(self):
+        """Listen and send until the connection fails. Raises OSError."""
+        session = self._session
+        pinged_ms = self._heard_ms
+        while True:
+            if session.heard():
+                self._heard_ms = self._ticks.ticks_ms()
+            message = session.receive()
+            while message:
+                self._handle(*message)
+                await asyncio.sleep_ms(0)
+                message = session.receive()
+            if self._since(pinged_ms) > _PING_MS:
+                pinged_ms = self._ticks.ticks_ms()
+                session.ping()
+            if self._since(self._heard_ms) > _DEAD_MS or not self._link.up:
+                raise NetworkError("the connection is dead")
+            if session.pump():
+                await self._send()
+            await asyncio.sleep_ms(_STEP_MS)
+
+    def _say_hello(self):
+        self.pointer = None
+        self._asked_ms = self._ticks.ticks_ms()
+        journal = self._journal
+        message = wire.pack_hello(journal.oldest, journal.next, *self._hello())
+        self._session.publish(self._up, message)
+
+    async def _send(self):
+        """Say hello until a relay wants something; then send it, and again until it wants more."""
+        if self._asked_ms is not None:
+            if self._since(self._asked_ms) < self._pause_ms:
+                return
+            if self.pointer is None:
+                self._pause_ms = min(2 * self._pause_ms, 6 * _ANSWER_MS)
+                self._say_hello()
+                return
+        elif self.pointer >= self._journal.next:
+            return
+        message = await self._signed(max(self.pointer, self._journal.oldest))
+        self._session.publish(self._up, message)
+        self._asked_ms = self._ticks.ticks_ms()
+        self._pause_ms = _ANSWER_MS
+        self.sent += 1
+
+    async def _signed(self, first):
+        """Return the frames message from sequence `first` on, at most 8, signed."""
+        if self._batch and self._batch[0] == first:
+            return self._batch[1]
+        signed = []
+        for sequence in range(first, min(first + _BATCH, self._journal.next)):
+            frame = self._journal.read(sequence)
+            signed.append((frame, self._identity.sign(wire.digest(self._domain, frame))))
+            await asyncio.sleep_ms(0)
+        self._batch = (first, wire.pack_frames(signed))
+        return self._batch[1]
+
+    def _handle(self, topic, payload):
+        """Take one message. What is malformed or out of place is counted and dropped."""
+        try:
+            kind, value = wire.parse_message(payload)
+        except wire.FrameError as error:
+            self._ignore(str(error))
+            return
+        if kind == wire.MESSAGE_BUNDLE and topic in self._listen:
+            self._bundle(value)
+        elif kind == wire.MESSAGE_WANT and topic == self._down:
+            self._want(value)
+        else:
+            self._ignore("message %d does not belong there" % kind)
+
+    def _ignore(self, why):
+        self.ignored += 1
+        if self.ignored & self.ignored - 1 == 0:  # the first, second, fourth, eighth ...
+            self._log.warn("%d messages ignored: %s", self.ignored, why)
+
+    def _want(self, sequence):
+        journal = self._journal
+        sequence = min(max(sequence, journal.oldest), journal.next)
+        self._recorder.asked(sequence)
+        if sequence == self.pointer and self._asked_ms is not None:
+            return  # nothing new is held: what was sent is sent again after the pause
+        self.pointer = sequence
+        self._asked_ms = None
+
+    def _since(self, ticks_ms):
+        return self._ticks.ticks_diff(self._ticks.ticks_ms(), ticks_ms)
+
+    def _hang_up(self):
+        self.connected = False
+        self.pointer = None
+        self._pause_ms = _ANSWER_MS
+        if self._session:
+            self._session.close()
+            self._session = None
+
+
+async def resolve(link, host, random, ticks):
+    """Return the address (dotted quad) of `host`. Raises OSError within 6 s."""
+    if dns.is_address(host):
+        return host
+    query = dns.pack_query(host, int.from_bytes(random(2), "big"))
+    sock = link.dial_udp(link.name_server(), _DNS_PORT)
+    try:
+        for _ in range(_DNS_TRIES):
+            sock.write(query)
+            started = ticks.ticks_ms()
+            while ticks.ticks_diff(ticks.ticks_ms(), started) < _DNS_MS:
+                await asyncio.sleep_ms(_STEP_MS)
+                data = sock.read(512)
+                address = dns.parse_answer(data, query) if data else None
+                if address:
+                    return address
+    finally:
+        sock.close()
+    raise NetworkError("the name server does not answer")
