@@ -348,10 +348,12 @@ def reconcile(_feeder: uint48, _period: uint256) -> uint256:
     """
     end_s: uint256 = self._start_of(_period + 1)
     assert block.timestamp >= end_s, "period not over"
-    self._check_feeder(_feeder, end_s)
+    in_service: bool = False
+    expected: uint256 = 0
+    in_service, expected = staticcall registry.feeder_at(_feeder, end_s)
+    assert in_service, "no such feeder then"
     key: uint256 = (convert(_feeder, uint256) << 32) | _period
     state: uint256 = self._feeders[key]
-    expected: uint256 = staticcall registry.children_at(_feeder, end_s)
     missing: uint256 = expected - ((state >> _CLOSED) & _U24)
     if state & _OWN == 0:
         missing += 1
@@ -627,19 +629,6 @@ def _pull(_meter: address, _state: uint256) -> (uint256, uint256):
 def _moved(_state: uint256, _energy_wh: uint256, _time_s: uint256, _period: uint256) -> uint256:
     kept: uint256 = _state & ~((_U64 << _ENERGY) | (_U32 << _TIME) | (_U24 << _PERIOD))
     return kept | (_energy_wh << _ENERGY) | (_time_s << _TIME) | (_period << _PERIOD)
-
-
-@view
-@internal
-def _check_feeder(_feeder: uint48, _end_s: uint256):
-    """
-    @notice Refuse a number that was no feeder in service at the end of a period.
-    """
-    since_s: uint256 = convert(staticcall registry.served_since(_feeder), uint256)
-    assert since_s != 0 and since_s < _end_s, "no such feeder then"
-    entry: IMeterRegistry.Meter = staticcall registry.meter(staticcall registry.meter_of(_feeder))
-    assert entry.kind > 1, "not a feeder"
-    assert entry.retired_at_s == 0 or convert(entry.retired_at_s, uint256) >= _end_s, "retired"
 
 
 @view

@@ -176,33 +176,30 @@ def children(_feeder: uint48) -> uint256:
 def children_at(_feeder: uint48, _time_s: uint256) -> uint256:
     """
     @notice Count the points that were in service under a feeder just before an instant.
-    @dev One read when nothing changed since, else a binary search over the changes.
     @param _feeder 6-byte number of the feeder.
     @param _time_s 32-byte Unix time, a multiple of 900.
     """
-    assert _time_s % QUARTER_S == 0, "time not a multiple of 900"
-    quarter: uint256 = _time_s // QUARTER_S
-    high: uint256 = (self._feeders[_feeder] >> 32) & _U32
-    if high == 0:
-        return 0
-    base: uint256 = convert(_feeder, uint256) << 32
-    last: uint256 = self._checkpoints[base | (high - 1)]
-    if last >> 32 < quarter:
-        return last & _U32
-    # the newest checkpoint before `quarter` is at low - 1 when low meets high
-    low: uint256 = 0
-    high -= 1
-    for _: uint256 in range(32):
-        if low == high:
-            break
-        middle: uint256 = (low + high) // 2
-        if self._checkpoints[base | middle] >> 32 < quarter:
-            low = middle + 1
-        else:
-            high = middle
-    if low == 0:
-        return 0
-    return self._checkpoints[base | (low - 1)] & _U32
+    return self._children_at(_feeder, _time_s)
+
+
+@view
+@external
+def feeder_at(_feeder: uint48, _time_s: uint256) -> (bool, uint256):
+    """
+    @notice Tell whether a number was a feeder in service just before an instant, and how many
+            points were under it.
+    @param _feeder 6-byte number of the feeder.
+    @param _time_s 32-byte Unix time, a multiple of 900.
+    """
+    point: uint256 = self._points[_feeder]
+    place: uint256 = self._place[convert(point & (2**160 - 1), address)]
+    retired_at_s: uint256 = (place >> 88) & _U32
+    in_service: bool = (
+        (place >> 152) & 255 > convert(KIND_HOUSE, uint256)
+        and point >> 160 < _time_s
+        and (retired_at_s == 0 or retired_at_s >= _time_s)
+    )
+    return in_service, self._children_at(_feeder, _time_s)
 
 
 # admin
@@ -349,6 +346,37 @@ def _enrol(_enrolment: Enrolment):
 @internal
 def _serving(_number: uint48) -> address:
     return convert(self._points[_number] & (2**160 - 1), address)
+
+
+@view
+@internal
+def _children_at(_feeder: uint48, _time_s: uint256) -> uint256:
+    """
+    @dev One read when nothing changed since, else a binary search over the changes.
+    """
+    assert _time_s % QUARTER_S == 0, "time not a multiple of 900"
+    quarter: uint256 = _time_s // QUARTER_S
+    high: uint256 = (self._feeders[_feeder] >> 32) & _U32
+    if high == 0:
+        return 0
+    base: uint256 = convert(_feeder, uint256) << 32
+    last: uint256 = self._checkpoints[base | (high - 1)]
+    if last >> 32 < quarter:
+        return last & _U32
+    # the newest checkpoint before `quarter` is at low - 1 when low meets high
+    low: uint256 = 0
+    high -= 1
+    for _: uint256 in range(32):
+        if low == high:
+            break
+        middle: uint256 = (low + high) // 2
+        if self._checkpoints[base | middle] >> 32 < quarter:
+            low = middle + 1
+        else:
+            high = middle
+    if low == 0:
+        return 0
+    return self._checkpoints[base | (low - 1)] & _U32
 
 
 @view
