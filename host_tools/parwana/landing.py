@@ -14,10 +14,12 @@ from web3.logs import DISCARD
 
 import wire
 from parwana.chain import Chain, Ledgers, Reverted
+from parwana.contracts import unpack_closing, unpack_skipped
 from parwana.deployment import DAY_S, Deployment, Period
 from parwana.store import SignedFrame, Store
 
 CLOSINGS_MAX = 128  # a transaction
+HOUSES_MAX = 64  # a transaction
 GATHER_S = 3600  # how long a period's closings are gathered before the first transaction
 KIND_HOUSE = 1
 _AHEAD = 2  # a reason to skip that time cures; of the others none
@@ -65,6 +67,7 @@ class Landing:
         self._connected: tuple[Chain, Ledgers] | None = None
         self._deadline_s = 0
         self._last: dict[bytes, int] = {}  # the last period that each meter closed
+        self._billed: dict[bytes, int] = {}  # the last period that is billed, by house
         self._refused: set[bytes] = set()  # digests that the contract will never take
         self._balanced: dict[tuple[int, int], int] = {}  # (feeder, period): missing as reconciled
         self._next: dict[int, int] = {}  # the next period of each feeder to reconcile
@@ -80,6 +83,7 @@ class Landing:
             if not found:
                 break
             landed.closings += self._close(chain, ledgers, rows, found)
+        landed.bills = self._settle(chain, ledgers, rows)
         landed.balances = self._reconcile(chain, ledgers, rows, current)
         return landed
 
@@ -158,16 +162,38 @@ class Landing:
             events = ledgers.energy.events.Closed().process_receipt(receipt, errors=DISCARD)
             values = events[0]["args"]
             taken += len(values["closings"])
-            for closing in values["closings"]:
-                self._last[(closing >> 96).to_bytes(20, "big")] = closing >> 64 & 0xFFFFFFFF
-            for word in values["skipped"]:
-                frame, reason = batch[word >> 8], word & 0xFF
+            for closing in map(unpack_closing, values["closings"]):
+                self._last[closing.meter] = closing.period
+            for place, reason in map(unpack_skipped, values["skipped"]):
+                frame = batch[place]
                 log.warning("closing of %s skipped, reason %d", frame.meter.hex(), reason)
                 if reason != _AHEAD:
                     self._refused.add(frame.digest)
             if len(values["skipped"]) == len(batch):
                 break
         return taken
+
+    def _settle(self, chain: Chain, ledgers: Ledgers, rows: dict[bytes, Any]) -> int:
+        """Bill the houses whose last closing is not billed."""
+        unbilled = []
+        for meter, row in rows.items():
+            last = self._last[meter]
+            if row.kind != KIND_HOUSE or self._billed.get(meter, -1) >= last:
+                continue
+            address = to_checksum_address(meter)
+            closed_s = chain.call(ledgers.energy.functions.closing(address))[2]
+            if closed_s and chain.call(ledgers.payment.functions.account(address))[2] < last:
+                unbilled.append(meter)
+            else:
+                self._billed[meter] = last
+        bills = 0
+        for start in range(0, len(unbilled), HOUSES_MAX):
+            batch = [to_checksum_address(meter) for meter in unbilled[start : start + HOUSES_MAX]]
+            receipt = chain.send(ledgers.payment.functions.settle_many(batch))
+            billed = ledgers.payment.events.Billed().process_receipt(receipt, errors=DISCARD)
+            bills += len(billed)
+        self._billed.update({meter: self._last[meter] for meter in unbilled})
+        return bills
 
     def _reconcile(
         self, chain: Chain, ledgers: Ledgers, rows: dict[bytes, Any], current: int

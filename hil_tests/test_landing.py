@@ -1,0 +1,270 @@
+"""Landing on a real chain: closings, bills and balances, from what a store holds."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import wire
+from hil_tests.chainkit import Utility, utility
+from hil_tests.services import SignedMeter
+from parwana.chain import Chain
+from parwana.deployment import DAY_S, Period
+from parwana.follower import Follower
+from parwana.keys import dev_key
+from parwana.landing import Landed, Landing, closed_period
+from parwana.store import Store
+
+TRANSFORMER = 2
+FEEDER = 900
+
+
+class Town:
+    """A feeder with houses: contracts on a chain, and a store that a relay would have filled."""
+
+    def __init__(self, world: Utility, store: Store) -> None:
+        self.world = world
+        self.store = store
+        self.periods = world.deployment.periods
+        self.first = self.periods.of(world.clock.time_s)
+        domain = world.deployment.reading_domain
+        self.feeder = SignedMeter(FEEDER, domain)
+        self.houses = [SignedMeter(seed, domain) for seed in range(101, 105)]
+        self.sequences: dict[bytes, int] = {}
+        self.enrol(self.feeder, FEEDER, TRANSFORMER, 0)
+        for number, house in enumerate(self.houses, 101):
+            self.enrol(house, number, 1, FEEDER)
+        self.follow()
+
+    def enrol(self, meter: SignedMeter, number: int, kind: int, feeder: int) -> None:
+        entry = (meter.key.address, number, kind, feeder, 0, 50_000 if kind == 1 else 0)
+        self.world.chain.send(self.world.ledgers.registry.functions.enrol(entry))
+
+    def follow(self) -> None:
+        """Copy the registry into the store, as the relay's follower does."""
+        Follower(
+            self.world.deployment, self.store, lambda: self.world.chain, lambda _m, _b: None
+        ).step()
+
+    def landing(self, **options: Any) -> Landing:
+        world = self.world
+        key = dev_key(9)
+        return Landing(
+            world.deployment,
+            self.store,
+            lambda: Chain.of(world.deployment, key),
+            world.clock.now,
+            **options,
+        )
+
+    def go_to(self, time_s: int) -> None:
+        """Move the world's clock."""
+        self.world.clock.time_s = time_s
+        self.world.node.mine()
+
+    def close(
+        self, meter: SignedMeter, period: int, energy_wh: int, *, after_s: int = 0, flags: int = 0
+    ) -> None:
+        """Store the closing that a meter signed for `period`."""
+        sequence = self.sequences.get(meter.address, 0) + 1
+        self.sequences[meter.address] = sequence
+        signed = meter.stored(
+            sequence,
+            time_s=self.periods.start(period + 1) + after_s,
+            energy_wh=energy_wh,
+            flags=flags | wire.FLAG_CLOSING,
+        )
+        with self.store.transaction() as tx:
+            tx.add_frames(meter.address, [signed], 0)
+
+    def closing(self, meter: SignedMeter) -> tuple[int, int]:
+        """Return (period, energy_wh) of the meter's last closing on the chain."""
+        energy = self.world.ledgers.energy.functions
+        found = self.world.chain.call(energy.closing(meter.key.address))
+        return found[0], found[1]
+
+    def sums(self, period: int) -> Any:
+        energy = self.world.ledgers.energy.functions
+        return self.world.chain.call(energy.sums(FEEDER, period))
+
+
+@pytest.fixture
+def town(tmp_path: Path) -> Iterator[Town]:
+    url = f"sqlite:///{tmp_path}/store.db"
+    store = Store(url)
+    with utility(url) as world:
+        yield Town(world, store)
+    store.close()
+
+
+def test_a_period_is_closed_billed_and_balanced_in_three_transactions(town: Town) -> None:
+    landing = town.landing()
+    assert landing.step() == Landed()
+    town.go_to(town.periods.start(town.first + 1) + 60)
+    for house in town.houses:
+        town.close(house, town.first, 5000)
+    town.close(town.feeder, town.first, 20_100)
+    before = town.world.chain.head()
+    assert landing.step() == Landed(5, 4, 1)
+    assert town.world.chain.head() == before + 3
+    assert all(town.closing(house) == (town.first, 5000) for house in town.houses)
+    supplied, sold, closed, expected, _, own, reconciled, alarm = town.sums(town.first)
+    assert (supplied, sold, closed, expected, own, reconciled, alarm) == (
+        20_100,
+        20_000,
+        4,
+        4,
+        True,
+        True,
+        0,
+    )
+    account = town.world.ledgers.payment.functions.account(town.houses[0].key.address)
+    assert town.world.chain.call(account)[2] == town.first
+    assert landing.step() == Landed()
+    assert town.landing().step() == Landed()
+
+
+def test_theft_raises_the_alarm(town: Town) -> None:
+    town.go_to(town.periods.start(town.first + 1) + 60)
+    for house in town.houses:
+        town.close(house, town.first, 5000)
+    town.close(town.feeder, town.first, 25_000)
+    assert town.landing().step().balances == 1
+    assert town.sums(town.first)[7] == 1
+
+
+def test_closings_are_gathered_then_a_late_one_lands_alone(town: Town) -> None:
+    landing = town.landing(gather_s=3600)
+    end_s = town.periods.start(town.first + 1)
+    town.go_to(end_s + 60)
+    for house in town.houses[:3]:
+        town.close(house, town.first, 5000)
+    assert landing.step() == Landed()
+    town.go_to(end_s + 3600)
+    assert landing.step() == Landed(3, 3, 0)
+    town.close(town.houses[3], town.first, 5000)
+    town.close(town.feeder, town.first, 20_000)
+    assert landing.step() == Landed(2, 1, 1)
+
+
+def test_a_feeder_with_a_missing_meter_is_balanced_after_the_deadline_and_again(
+    town: Town,
+) -> None:
+    landing = town.landing()
+    end_s = town.periods.start(town.first + 1)
+    town.go_to(end_s + 3600)
+    for house in town.houses[:3]:
+        town.close(house, town.first, 5000)
+    town.close(town.feeder, town.first, 20_000)
+    assert landing.step() == Landed(4, 3, 0)
+    town.go_to(end_s + DAY_S)
+    assert landing.step() == Landed(0, 0, 1)
+    assert town.sums(town.first)[7] == 1
+    assert landing.step() == Landed()
+    town.close(town.houses[3], town.first, 5000)
+    restarted = town.landing(gather_s=0)
+    assert restarted.step() == Landed(1, 1, 1)
+    assert town.sums(town.first)[7] == 0
+
+
+def test_backfilled_periods_land_in_order(town: Town) -> None:
+    town.go_to(town.periods.start(town.first + 3) + 3600)
+    for period in range(3):
+        for house in town.houses:
+            town.close(house, town.first + period, 5000 * (period + 1))
+        town.close(town.feeder, town.first + period, 20_000 * (period + 1))
+    assert town.landing().step() == Landed(15, 4, 3)
+    assert [town.sums(town.first + p)[1] for p in range(3)] == [20_000] * 3
+    assert all(town.closing(house) == (town.first + 2, 15_000) for house in town.houses)
+
+
+def test_a_later_closing_waits_for_an_earlier_that_may_still_come(tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path}/store.db"
+    store = Store(url)
+    with utility(url, closing_deadline_s=4 * DAY_S) as world:
+        town = Town(world, store)
+        early, late = town.houses[:2]
+        landing = town.landing(gather_s=0)
+        for house in (early, late):
+            town.sequences[house.address] = 1  # sequence 1 is not here yet
+            town.close(house, town.first + 1, 9000)
+        town.go_to(town.periods.start(town.first + 2) + 60)
+        assert landing.step() == Landed()
+        town.sequences[early.address] = 0
+        town.close(early, town.first, 4000)
+        assert landing.step().closings == 2
+        assert town.closing(early) == (town.first + 1, 9000)
+        town.go_to(town.periods.start(town.first + 1) + 4 * DAY_S)
+        assert landing.step().closings == 1
+        assert town.closing(late) == (town.first + 1, 9000)
+    store.close()
+
+
+def test_a_period_that_was_never_closed_is_spanned(town: Town) -> None:
+    house = town.houses[0]
+    town.close(house, town.first + 1, 9000)
+    town.go_to(town.periods.start(town.first + 2) + 60)
+    # All its frames are here: no closing of the first period can come any more.
+    assert town.landing(gather_s=0).step().closings == 1
+    assert town.closing(house) == (town.first + 1, 9000)
+    assert town.sums(town.first + 1)[4] == 1
+
+
+def test_readings_that_close_nothing_are_not_sent(town: Town) -> None:
+    house = town.houses[0]
+    town.close(house, town.first, 5000, after_s=DAY_S)  # a closing of the day after
+    town.go_to(town.periods.start(town.first + 1) + 2000)
+    assert town.landing(gather_s=0).step() == Landed()
+
+
+def test_a_register_that_went_back_is_refused_once_and_does_not_block(town: Town) -> None:
+    landing = town.landing(gather_s=0)
+    good, bad = town.houses[:2]
+    town.close(good, town.first, 5000)
+    town.close(bad, town.first, 5000)
+    town.go_to(town.periods.start(town.first + 1) + 60)
+    assert landing.step().closings == 2
+    town.close(good, town.first + 1, 9000)
+    town.close(bad, town.first + 1, 100)
+    town.go_to(town.periods.start(town.first + 2) + 60)
+    assert landing.step().closings == 1
+    before = town.world.chain.head()
+    assert landing.step() == Landed()
+    assert town.world.chain.head() == before
+
+
+def test_two_relays_land_everything_once(town: Town) -> None:
+    relays = [town.landing(gather_s=0), town.landing(gather_s=0)]
+    for period in range(2):
+        for house in town.houses:
+            town.close(house, town.first + period, 5000 * (period + 1))
+        town.close(town.feeder, town.first + period, 20_000 * (period + 1))
+        town.go_to(town.periods.start(town.first + period + 1) + 60)
+        total = [relay.step() for relay in relays]
+        assert total == [Landed(5, 4, 1), Landed()]
+        relays.reverse()
+    logs = town.world.chain.logs(town.world.ledgers.energy.events.Closed, 0)
+    assert [len(log["args"]["skipped"]) for log in logs] == [0, 0]
+
+
+@pytest.mark.parametrize(
+    ("periods", "time_s", "flags", "trust", "expected"),
+    [
+        (Period("days", 1, 0), 86400 * 5, wire.FLAG_CLOSING, 1, 4),
+        (Period("days", 30, 0), 86400 * 60, wire.FLAG_CLOSING, 2, 1),
+        (Period("days", 30, 0), 86400 * 61 - 1, wire.FLAG_CLOSING, 2, 1),
+        (Period("days", 30, 0), 86400 * 61, wire.FLAG_CLOSING, 2, None),
+        (Period("days", 30, 0), 86400 * 61, wire.FLAG_CLOSING | wire.FLAG_BOOT, 2, 1),
+        (Period("days", 1, 0), 86400 * 5, wire.FLAG_CLOSING, 0, None),
+        (Period("days", 1, 0), 86400 * 5, 0, 2, None),
+        (Period("month", 0, 19800), 1_796_063_400, wire.FLAG_CLOSING, 1, 682),
+        (Period("month", 0, 19800), 1_796_063_399, wire.FLAG_CLOSING, 1, None),
+    ],
+)
+def test_which_period_a_reading_closes(
+    periods: Period, time_s: int, flags: int, trust: int, expected: int | None
+) -> None:
+    frame = wire.pack_reading(flags, 1, time_s, 0, 0, 0, 0, 0, 0, 0, 0, trust)
+    assert closed_period(frame, periods) == expected
+    assert closed_period(wire.pack_event(1, 1, time_s, 0, clock_trust=trust), periods) is None
