@@ -4,7 +4,8 @@ import json
 import os
 
 import config
-from check import raises
+
+from hil_tests.firmware.check import raises
 
 KEY_A = "0a" * 64
 KEY_B = "0b" * 64

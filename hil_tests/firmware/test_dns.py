@@ -1,7 +1,8 @@
 """Test dns: an answer as name servers send it (RFC 1035), and what is no answer."""
 
-from check import raises
 from dns import NameServerError, is_address, pack_query, parse_answer
+
+from hil_tests.firmware.check import raises
 
 # example.org, as RFC 1035 section 4.1 lays it out; the answer goes through a CNAME.
 QUERY = b"\x12\x34\x01\x00\x00\x01\x00\x00\x00\x00\x00\x00\x07example\x03org\x00\x00\x01\x00\x01"

@@ -2,8 +2,9 @@
 
 import sys
 
-from check import MICROPYTHON, raises
 from mqtt import BrokerError, Session
+
+from hil_tests.firmware.check import MICROPYTHON, raises
 
 if not MICROPYTHON:
     # umqtt.simple is written for MicroPython, which calls these modules so.
