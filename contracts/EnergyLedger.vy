@@ -667,6 +667,6 @@ def _start_of(_period: uint256) -> uint256:
     if period_days == 0:
         months: uint256 = _period + 12 * 1970 - 2
         year: uint256 = months // 12
-        days = (153 * (months % 12) + 2) // 5
-        days += 365 * year + year // 4 - year // 100 + year // 400 - 719468
+        days = (153 * (months % 12) + 2) // 5 + 365 * year + year // 4 - year // 100
+        days = days + year // 400 - 719468
     return convert(convert(days * DAY_S, int256) - utc_offset_s, uint256)
