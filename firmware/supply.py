@@ -16,6 +16,7 @@ OVERLOAD_MS = 10000  # how long the power may be above the limit
 RETRY_MS = 60000
 TRIPS_MOST = 5  # that are retried ...
 TRIPS_WINDOW_MS = 1800000  # ... within this time
+AGAIN_MOST_MS = 6 * 3600 * 1000  # between attempts on a contactor that does not follow
 _SAMPLE_MS = 1000  # the most that one sample of power speaks for
 
 _DAY_S = 86400
@@ -32,11 +33,12 @@ class Supply:
 
     saved    what `save` returned last, None at the first start, b"" when it was corrupt: then
              `lost` is True and the contactor's position stands in for the state
-    closed   the contactor's position now
+    closed   the contactor's position now; None where nobody can tell, as on a latching one
+             without an auxiliary contact: then it is driven once to where it was last
 
     After each step: `move` is None, or the position (True = closed) that the contactor has to take
-    now, once `save` is stored and the events are recorded; then call `operated`. `dirty` tells
-    that `save` would return something new.
+    now, once `save` is stored and the events are recorded; then call `operated`. `dirty` is
+    True when `save` returns something new; whoever stored it clears it.
     """
 
     def __init__(self, saved, closed):
@@ -52,6 +54,8 @@ class Supply:
         self._retry_ms = 0
         self._hold_ms = 0
         self._over_ms = 0
+        self._again_ms = 0  # until a contactor that did not follow is driven again
+        self._attempts = 0
         self._hand = False
         self._ticks = None
         if saved is not None:
@@ -64,11 +68,15 @@ class Supply:
 
         grant     what the permits grant now (permits.Grant)
         power_dw  tenths of a watt, None while the sensor is silent
-        closed    the contactor's position
+        closed    the contactor's position, None where nobody can tell
         pressed   True once for each press of the button
         """
         self.move = None
         elapsed_ms = self._pass(ticks_ms)
+        if closed is None and self.lost:
+            closed = self.control_state == CONTROL_CONNECTED  # no memory and no eyes: no change
+        if closed == (self.control_state == CONTROL_CONNECTED):
+            self._again_ms = self._attempts = 0
         self._watch_power(elapsed_ms, grant, power_dw, closed)
         events = []
         if grant.running:
@@ -86,8 +94,7 @@ class Supply:
         self._hold_ms = HOLD_MS
 
     def save(self):
-        """Return the record that the next start needs and clear `dirty`."""
-        self.dirty = False
+        """Return the record (17 to 41 bytes) that the next start needs."""
         head = struct.pack(
             _SAVED,
             _VERSION,
@@ -109,7 +116,7 @@ class Supply:
             or size != _SAVED_SIZE + 4 * saved[_SAVED_SIZE - 1]
         ):
             self.lost = True
-            self.control_state = CONTROL_CONNECTED if closed else CONTROL_DISCONNECTED
+            self.control_state = CONTROL_DISCONNECTED if closed is False else CONTROL_CONNECTED
             self.reason = wire.REASON_RESTORED
             return
         (
@@ -134,6 +141,7 @@ class Supply:
         self._ticks = ticks_ms
         self._hold_ms = max(0, self._hold_ms - elapsed_ms)
         self._retry_ms = max(0, self._retry_ms - elapsed_ms)
+        self._again_ms = max(0, self._again_ms - elapsed_ms)
         for i in range(len(self._trips)):
             self._trips[i] += elapsed_ms
         while self._trips and self._trips[0] >= TRIPS_WINDOW_MS:
@@ -176,7 +184,7 @@ class Supply:
         elif self._over_ms >= OVERLOAD_MS:
             self._trip(events, grant, power_dw)
         elif not closed:
-            self._connect(events, wire.REASON_RESTORED, grant, power_dw)
+            self._restore_output(events, True, grant, power_dw)
 
     def _disconnected(self, events, grant, power_dw, closed):
         reason = self._money_reason(grant)
@@ -185,8 +193,8 @@ class Supply:
             self._become(CONTROL_DISCONNECTED, reason)
         if grant.running:
             self._reconnect(events, grant, power_dw)
-        if self.control_state != CONTROL_CONNECTED and closed and not self._hold_ms:
-            self._disconnect(events, wire.REASON_RESTORED, grant, power_dw)
+        if self.control_state != CONTROL_CONNECTED and closed is not False and not self._hold_ms:
+            self._restore_output(events, False, grant, power_dw)
         if not self._hold_ms:
             self._hand = False
 
@@ -215,8 +223,10 @@ class Supply:
 
     def _money_reason(self, grant):
         """Return why the permits no longer carry the supply, 0 while they do or nobody knows."""
-        if grant.reason == wire.REASON_NO_PERMIT and self._serial:
-            return 0  # there was a permit: its record is gone, and gone is unknown
+        if grant.reason == wire.REASON_NO_PERMIT:
+            return (
+                0  # where it is connected there was one: its record is gone, and that is unknown
+            )
         return grant.reason
 
     def _trip(self, events, grant, power_dw):
@@ -228,9 +238,18 @@ class Supply:
         self._disconnect(events, wire.REASON_OVERLOAD_LOCKED, grant, power_dw)
         events.append((wire.EVENT_OVERLOAD_LOCKED, len(self._trips), power_dw, 0))
 
+    def _restore_output(self, events, closed, grant, power_dw):
+        """Drive the contactor to where it should be; ever more rarely if it does not follow."""
+        if self._again_ms:
+            return
+        self._again_ms = min(HOLD_MS << self._attempts, AGAIN_MOST_MS)
+        self._attempts = min(self._attempts + 1, 12)
+        self._operate(closed)
+        code = wire.EVENT_RECONNECTED if closed else wire.EVENT_DISCONNECTED
+        events.append((code, wire.REASON_RESTORED, grant.serial, power_dw))
+
     def _disconnect(self, events, reason, grant, power_dw):
-        if reason != wire.REASON_RESTORED:
-            self._become(CONTROL_DISCONNECTED, reason)
+        self._become(CONTROL_DISCONNECTED, reason)
         self._operate(False)
         events.append((wire.EVENT_DISCONNECTED, reason, grant.serial, power_dw))
 

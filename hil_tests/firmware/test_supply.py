@@ -30,11 +30,13 @@ class House:
         self.supply = Supply(saved, closed)
         self.events = []
         self.operations = []
+        self.stuck = False
 
     def step(self, grant, power_dw=100, pressed=False, not_before_s=T0, ms=STEP_MS):
         self.ticks = (self.ticks + ms) & 0x3FFFFFFF
         self.passed_ms += ms
         power_dw = power_dw if self.closed or power_dw is None else 0
+        self.supply.dirty = False
         before = len(self.events)
         for event in self.supply.step(
             self.ticks, grant, not_before_s, power_dw, self.closed, pressed
@@ -43,7 +45,7 @@ class House:
         if self.supply.move is not None:
             assert len(self.events) > before, "an operation without an event"
             assert self.supply.dirty or self.supply.move == self.desired()
-            self.closed = self.supply.move
+            self.closed = self.closed if self.stuck else self.supply.move
             self.operations.append(self.passed_ms)
             self.supply.operated(self.ticks)
 
@@ -223,12 +225,51 @@ def test_lost_record_takes_the_contactor_at_its_word():
             house = House(bad, closed=False).run(60, grant, pressed=True)
             assert not house.closed
             assert house.codes() == []
-        house = House(bad, closed=True).run(60, UNKNOWN)
-        assert house.closed
+        for grant in (NEVER, UNKNOWN):
+            house = House(bad, closed=True).run(60, grant)
+            assert house.closed
+            assert house.restarted().run(60, grant).closed
         house = House(bad, closed=False).run(12, running())
         assert house.codes() == [(wire.EVENT_RECONNECTED, wire.REASON_RESTORED)]
         house = House(bad, closed=True).run(12, EXPIRED)
         assert house.codes() == [(wire.EVENT_DISCONNECTED, wire.REASON_EXPIRED)]
+
+
+def test_blind_contactor_is_driven_to_where_it_was_last():
+    house = connected().restarted()
+    house.closed = None
+    house.run(60, running())
+    assert house.codes() == [(wire.EVENT_RECONNECTED, wire.REASON_RESTORED)]
+    house = connected().run(60, EXPIRED).restarted()
+    house.closed = None
+    house.run(60, EXPIRED)
+    assert house.codes() == [(wire.EVENT_DISCONNECTED, wire.REASON_RESTORED)]
+    house = House(closed=None).run(60, NEVER)
+    assert house.codes() == [(wire.EVENT_DISCONNECTED, wire.REASON_RESTORED)]
+
+
+def test_blind_contactor_and_a_lost_record_are_left_alone():
+    for grant in (running(), UNKNOWN, NEVER):
+        house = House(b"", closed=None).run(60, grant)
+        assert house.operations == []
+    house = House(b"", closed=None).run(60, EXPIRED)
+    assert house.codes() == [(wire.EVENT_DISCONNECTED, wire.REASON_EXPIRED)]
+
+
+def test_contactor_that_does_not_follow_is_driven_ever_more_rarely():
+    house = connected()
+    house.stuck = True
+    for _ in range(24 * 3600 // 5):
+        house.step(EXPIRED, ms=5000)
+    assert house.closed
+    assert house.codes()[0] == (wire.EVENT_DISCONNECTED, wire.REASON_EXPIRED)
+    assert 10 < len(house.operations) < 20
+    gaps = [house.operations[i + 1] - house.operations[i] for i in range(1, 10)]
+    assert gaps == sorted(gaps)
+    house.stuck = False
+    for _ in range(7 * 3600 // 5):
+        house.step(EXPIRED, ms=5000)
+    assert not house.closed
 
 
 # Overload
