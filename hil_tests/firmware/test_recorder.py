@@ -1,0 +1,222 @@
+"""Test recorder: state and journal in step at every cut, boots, overwriting, and what is lost."""
+
+import gc
+import os
+import struct
+
+import records
+from journal import Journal
+from recorder import Recorder
+
+import wire
+from hil_tests.firmware import flash
+from hil_tests.firmware.check import MICROPYTHON, in_folder
+from hil_tests.firmware.world import Clock, Quiet, Ticks
+
+VALUES = (1000, 1500, 430, 2300, 2290, 500, 99)
+NOON = 1_800_014_400
+
+
+class Register:
+    """A register that knows one sensor and says when it went back."""
+
+    def __init__(self, saved):
+        self.energy_wh, self.sensor_wh = struct.unpack(">QI", saved) if saved else (0, 0)
+
+    def update(self, sensor_wh):
+        before, self.sensor_wh = self.sensor_wh, sensor_wh
+        if sensor_wh < before:
+            self.energy_wh += sensor_wh
+            return [(wire.EVENT_REGISTER_RESET, 1, before, sensor_wh)]
+        self.energy_wh += sensor_wh - before
+        return []
+
+    def save(self):
+        return struct.pack(">QI", self.energy_wh, self.sensor_wh)
+
+
+def opened(folder, capacity=1000, segment_records=285):
+    journal = Journal(folder + "/journal", capacity, segment_records)
+    clock = Clock(Ticks(), NOON)
+    return Recorder(folder + "/state.rec", journal, clock, Register, Quiet()), journal
+
+
+def frames(journal):
+    return [wire.parse(journal.read(s)) for s in range(journal.oldest, journal.next)]
+
+
+def read(recorder, flags=0, time_s=NOON, trust=1):
+    recorder.reading(flags, time_s, trust, time_s // 86400, VALUES)
+
+
+def test_first_boot_and_reading():
+    with in_folder() as folder:
+        recorder, journal = opened(folder)
+        recorder.start(1, 0x000100, 77)
+        recorder.register.update(500)
+        read(recorder, wire.FLAG_BOOT)
+        boot, reading = frames(journal)
+        assert (boot.code, boot.a, boot.b, boot.c) == (wire.EVENT_BOOT, 1, 0x100, 1)
+        assert (boot.sequence, boot.time_s, boot.clock_trust) == (1, NOON, 1)
+        assert (reading.sequence, reading.energy_wh, reading.power_dw) == (2, 500, 1000)
+        assert reading.power_factor_pct == 99
+        assert recorder.closing_day == NOON // 86400 + 1
+        journal.close()
+
+
+def test_restart_remembers():
+    with in_folder() as folder:
+        recorder, journal = opened(folder)
+        recorder.start(1, 0x000100, 77)
+        recorder.register.update(500)
+        read(recorder)
+        journal.close()
+        recorder, journal = opened(folder)
+        assert recorder.register.energy_wh == 500
+        assert recorder.reading_s == NOON
+        assert recorder.closing_day == NOON // 86400 + 1
+        recorder.start(3, 0x000100, 78)
+        codes = [(f.code, f.a, f.c) for f in frames(journal)[2:]]
+        assert codes == [(wire.EVENT_BOOT, 3, 2), (wire.EVENT_CONFIG_CHANGED, 78, 0)]
+        journal.close()
+
+
+def test_untrusted_reading_leaves_the_closing_day():
+    with in_folder() as folder:
+        recorder, journal = opened(folder)
+        read(recorder, trust=0)
+        assert recorder.closing_day == 0
+        journal.close()
+
+
+def test_damaged_state_is_told_and_the_energy_kept():
+    for damage in ("flip", "remove"):
+        with in_folder() as folder:
+            recorder, journal = opened(folder)
+            recorder.start(1, 0x000100, 77)
+            recorder.register.update(500)
+            read(recorder)
+            journal.close()
+            path = folder + "/state.rec"
+            if damage == "flip":
+                with open(path, "r+b") as file:
+                    file.seek(5)
+                    file.write(b"\xaa")
+            else:
+                os.remove(path)
+            recorder, journal = opened(folder)
+            recorder.start(1, 0x000100, 77)
+            lost = frames(journal)[-1]
+            assert (lost.code, lost.a) == (wire.EVENT_STATE_LOST, wire.STATE_REGISTER)
+            assert lost.sequence == 4
+            journal.close()
+
+
+def test_values_are_cut_to_what_a_frame_holds():
+    with in_folder() as folder:
+        recorder, journal = opened(folder)
+        recorder.record(wire.EVENT_MAINS_BACK, -5, 1 << 40, 3)
+        event = frames(journal)[0]
+        assert (event.a, event.b, event.c) == (0, 0xFFFFFFFF, 3)
+        journal.close()
+
+
+def test_overwriting_unasked_frames_is_told():
+    with in_folder() as folder:
+        recorder, journal = opened(folder, 40, 10)
+        for i in range(30):
+            recorder.record(wire.EVENT_TAMPER, i)
+        recorder.asked(26)
+        while journal.oldest <= 26:
+            recorder.record(wire.EVENT_TAMPER)
+        told = [f for f in frames(journal) if f[0] == wire.EVENT_JOURNAL_OVERWRITE]
+        assert [(f.a, f.b, f.c) for f in told] == [(26, 30, 5)]
+        read(recorder)
+        read(recorder)
+        flags = [f.flags & wire.FLAG_JOURNAL_OVERWROTE for f in frames(journal)[-2:]]
+        assert flags == [wire.FLAG_JOURNAL_OVERWROTE, 0]
+        journal.close()
+        recorder, journal = opened(folder, 40, 10)
+        while len(told) < 2:
+            recorder.record(wire.EVENT_TAMPER)
+            told = [f for f in frames(journal) if f[0] == wire.EVENT_JOURNAL_OVERWRITE]
+        assert told[-1].a == 31
+        assert told[-1].c == 5 + 10
+        journal.close()
+
+
+# What the sensor shows, step by step; it is reset twice.
+SENSOR = (10, 20, 35, 5, 15, 30, 2, 9)
+ENERGY = 35 + 30 + 9
+
+
+def live(folder, step):
+    """Run from `step` until the flash fails or the script ends; return the next step."""
+    journal = None
+    try:
+        recorder, journal = opened(folder)
+        recorder.start(1, 0x000100, 77)
+        while step < len(SENSOR):
+            events = recorder.register.update(SENSOR[step])
+            if events:
+                recorder.record_all(events)
+            read(recorder, 0, NOON + 900 * step)
+            step += 1
+    except OSError:
+        pass
+    try:
+        if journal:
+            journal.close()
+    except OSError:
+        pass
+    return step
+
+
+def assert_in_step(folder):
+    recorder, journal = opened(folder)
+    held = frames(journal)
+    assert [f.sequence for f in held] == list(range(1, len(held) + 1))
+    energies = [f.energy_wh for f in held]
+    assert energies == sorted(energies), energies
+    events = [f for f in held if isinstance(f, wire.Event)]
+    resets = [(f.b, f.c) for f in events if f.code == wire.EVENT_REGISTER_RESET]
+    assert resets == [(35, 5), (30, 2)], resets
+    boots = [f.c for f in events if f.code == wire.EVENT_BOOT]
+    assert boots == list(range(1, len(boots) + 1)), boots
+    times = [f.time_s for f in held if isinstance(f, wire.Reading)]
+    assert sorted(set(times)) == [NOON + 900 * i for i in range(len(SENSOR))], times
+    assert recorder.register.energy_wh == ENERGY
+    journal.close()
+    return times
+
+
+def test_every_cut_keeps_state_and_journal_in_step():
+    if not MICROPYTHON:
+        return  # needs littlefs
+    cut_at = 1
+    while True:
+        device = None
+        gc.collect()
+        device = flash.Memory(12)
+        with flash.mounted(device, make=True):
+            device.cut_at(cut_at, cut_at % 17)
+            step = live(flash.MOUNT, 0)
+        cut = device.writes >= cut_at
+        device = flash.Memory(12, device.data)
+        with flash.mounted(device):
+            live(flash.MOUNT, step)
+            times = assert_in_step(flash.MOUNT)
+        if not cut:
+            assert len(times) == len(SENSOR)
+            break
+        cut_at += 1
+    print("cuts:", cut_at - 1)
+    assert cut_at > 60
+
+
+def test_record_is_found_whole():
+    with in_folder() as folder:
+        recorder, journal = opened(folder)
+        recorder.start(1, 2, 3)
+        assert len(records.load(folder + "/state.rec")) == 26 + 40 + 12
+        journal.close()
