@@ -1,0 +1,444 @@
+"""Test control: permits in, contactor out, and in which order things become durable."""
+
+import asyncio
+import os
+
+import records
+from clock import Clock
+from control import Control, keeper, restore
+from permits import Permits
+from supply import Supply
+
+import wire
+from hil_tests.firmware.check import MICROPYTHON, in_folder, raises
+from hil_tests.firmware.signers import (
+    CHAIN_ID,
+    DAY_S,
+    LEDGER,
+    METER,
+    OFFSET_S,
+    PUBLIC_KEYS,
+    T0,
+    bundle,
+    domain,
+    permit,
+)
+
+
+class Line:
+    """A button or an LED."""
+
+    def __init__(self):
+        self.level = 0
+        self.seen = ""
+
+    def value(self, level=None):
+        if level is None:
+            return self.level
+        self.level = level
+        self.seen = self.seen[-19:] + str(level)
+        return None
+
+
+class Silence:
+    """A log that nobody reads."""
+
+    def info(self, text, *values):
+        assert text % values if values else text
+
+    warn = error = info
+
+
+class Rig:
+    """A meter's control with all that it touches; `done` lists what happened, in order."""
+
+    def __init__(self, folder, closed=False, ticks=5000):
+        self.folder = folder
+        self.ticks = ticks
+        self.closed = closed
+        self.power_dw = 100
+        self.energy_wh = 0
+        self.done = []
+        self.broken = None
+        self.button = Line()
+        self.led = Line()
+        self.start()
+
+    # The contactor and the events
+
+    def set(self, closed):
+        self.done.append(("contactor", closed))
+        self.closed = closed
+
+    def record(self, code, a, b, c):
+        if self.broken == "events":
+            raise OSError(28)
+        for value in (a, b, c):
+            assert 0 <= value <= 0xFFFFFFFF
+        self.done.append((code, a, b, c))
+
+    def start(self):
+        """Start, or restart, from what is on flash."""
+        folder = self.folder
+        self.rtc = 0
+        self.clock = Clock(
+            lambda: self.rtc, self.set_rtc, lambda: self.ticks, restore(folder + "/clock.rec")
+        )
+        self.permits = Permits(
+            2,
+            PUBLIC_KEYS[:4],
+            CHAIN_ID,
+            LEDGER,
+            METER,
+            OFFSET_S,
+            keeper(folder + "/permits.rec"),
+            restore(folder + "/permits.rec"),
+        )
+        self.supply = Supply(restore(folder + "/control.rec"), self.closed)
+        self.control = Control(
+            self,
+            self.button,
+            self.led,
+            self.clock,
+            self.permits,
+            self.supply,
+            self,
+            self,
+            folder,
+            lambda: self.ticks,
+            Silence(),
+            folder + "/permit.new",
+        )
+        self.control.start()
+
+    def set_rtc(self, time_s):
+        self.rtc = time_s
+
+    def run(self, ms):
+        for _ in range(ms // 100):
+            self.ticks = (self.ticks + 100) & 0x3FFFFFFF
+            self.control.tick()
+        return self
+
+    def take(self):
+        """Return what happened since the last call."""
+        done = self.done
+        self.done = []
+        return done
+
+    def press(self):
+        self.button.level = 1
+        self.run(300)
+        self.button.level = 0
+        self.run(300)
+
+
+ACCEPTED = (wire.EVENT_PERMIT_ACCEPTED, 7, T0 + 30 * DAY_S, 0)
+CONNECTED = (wire.EVENT_RECONNECTED, wire.REASON_NEW_PERMIT, 7, 100)
+
+
+def connected(folder):
+    rig = Rig(folder)
+    rig.control.bundle(bundle(permit(7)))
+    rig.run(1000)
+    assert rig.closed
+    rig.take()
+    return rig
+
+
+def test_permit_from_the_network_connects():
+    with in_folder() as folder:
+        rig = Rig(folder).run(60000)
+        assert rig.take() == []
+        rig.control.bundle(bundle(permit(7)))
+        rig.run(2000)
+        assert rig.take() == [ACCEPTED, CONNECTED, ("contactor", True)]
+        assert rig.supply.control_state == wire.CONTROL_CONNECTED
+        assert rig.clock.not_before() >= T0  # the signers saw that time, so it has passed
+
+
+def test_permit_handed_over_by_hand_connects_and_is_deleted():
+    with in_folder() as folder:
+        rig = Rig(folder).run(1000)
+        with open(folder + "/permit.new", "wb") as file:
+            file.write(bundle(permit(7)))
+        rig.run(2000)
+        assert rig.take() == [ACCEPTED, CONNECTED, ("contactor", True)]
+        assert "permit.new" not in os.listdir(folder)
+
+
+def test_file_that_grows_is_left_until_it_is_whole():
+    with in_folder() as folder:
+        rig = Rig(folder).run(1000)
+        data = bundle(permit(7))
+        for size in (0, 50, 100, 150):
+            with open(folder + "/permit.new", "wb") as file:
+                file.write(data[:size])
+            rig.run(500)
+        with open(folder + "/permit.new", "wb") as file:
+            file.write(data)
+        rig.run(2000)
+        assert rig.closed
+        assert rig.control.refusals == 0
+
+
+def test_bad_files_are_refused_and_deleted():
+    with in_folder() as folder:
+        rig = Rig(folder)
+        for data in (b"", b"\xff" * 3000, bundle(permit(7), (0,))):
+            with open(folder + "/permit.new", "wb") as file:
+                file.write(data)
+            rig.run(3000)
+            assert "permit.new" not in os.listdir(folder)
+        assert rig.control.refusals == 3
+        assert not rig.closed
+
+
+def test_state_is_saved_before_the_event_before_the_contactor():
+    with in_folder() as folder:
+        rig = Rig(folder)
+
+        def looking(what):
+            # What a power cut at this moment would leave behind.
+            saved = Supply(restore(folder + "/control.rec"), False)
+            assert saved.control_state == wire.CONTROL_CONNECTED
+            rig.take()
+            rig.done.append(what)
+
+        rig.record = lambda code, *_: looking(code) if code == wire.EVENT_RECONNECTED else None
+        rig.set = looking
+        rig.control.bundle(bundle(permit(7)))
+        rig.run(500)
+        assert rig.take() == [True]
+
+
+def test_contactor_stays_when_the_event_cannot_be_recorded():
+    with in_folder() as folder:
+        rig = connected(folder)
+        rig.broken = "events"
+        rig.ticks += 60000
+        rig.clock.lived(T0 + 31 * DAY_S)
+        with raises(OSError):
+            rig.run(2000)
+        assert rig.closed
+        rig.broken = None
+        rig.start()
+        rig.run(9000)
+        assert rig.closed
+        rig.run(2000)  # its state was saved: the contactor follows, and the event tells
+        assert not rig.closed
+        assert [done[:2] for done in rig.take()] == [
+            (wire.EVENT_DISCONNECTED, wire.REASON_RESTORED),
+            ("contactor", False),
+        ]
+
+
+def test_expiry_disconnects_and_payment_reconnects():
+    with in_folder() as folder:
+        rig = connected(folder)
+        rig.control.bundle(bundle(wire.pack_time(1, T0 + 31 * DAY_S)))
+        rig.run(30000)
+        assert rig.take() == [
+            (wire.EVENT_CLOCK_SET, T0 + 1, T0 + 31 * DAY_S, wire.TRUST_SIGNED),
+            (wire.EVENT_DISCONNECTED, wire.REASON_EXPIRED, 7, 100),
+            ("contactor", False),
+        ]
+        rig.control.bundle(bundle(permit(8, days=60)))
+        rig.run(2000)
+        assert rig.closed
+
+
+def test_network_time_cuts_nobody():
+    with in_folder() as folder:
+        rig = connected(folder)
+        rig.clock.network(T0 + 10 * 365 * DAY_S)
+        rig.run(60000)
+        assert rig.closed
+
+
+def test_button_reconnects_and_a_stuck_one_does_not():
+    with in_folder() as folder:
+        rig = Rig(folder)
+        rig.button.level = 1
+        rig.start()
+        rig.control.bundle(bundle(permit(7, flags=wire.PERMIT_BUTTON)))
+        rig.run(60000)
+        assert not rig.closed
+        rig.button.level = 0
+        rig.run(1000)
+        rig.button.level = 1
+        rig.run(100)
+        rig.button.level = 0
+        rig.run(1000)
+        assert not rig.closed  # a glitch of one sample
+        rig.press()
+        assert rig.closed
+
+
+def test_overload_and_energy_limit_reach_the_supply():
+    with in_folder() as folder:
+        rig = Rig(folder)
+        rig.control.bundle(bundle(permit(7, power_limit_dw=5000, energy_limit_wh=900)))
+        rig.run(1000)
+        rig.power_dw = 6000
+        rig.run(11000)
+        assert not rig.closed
+        rig.power_dw = 100
+        rig.run(61000)
+        assert rig.closed
+        rig.power_dw = None
+        rig.run(60000)
+        assert rig.closed
+        rig.energy_wh = 900
+        rig.run(2000)
+        assert not rig.closed
+        assert rig.supply.reason == wire.REASON_ENERGY_LIMIT
+
+
+def test_refusals_are_counted_and_their_events_limited():
+    with in_folder() as folder:
+        rig = Rig(folder)
+        bad = bundle(permit(7), under=domain(meter=bytes(20)))
+        for _ in range(240):  # four minutes of forgeries
+            rig.control.bundle(bad)
+            rig.run(1000)
+        refused = [done for done in rig.take() if done[0] == wire.EVENT_PERMIT_REFUSED]
+        assert refused[0] == (wire.EVENT_PERMIT_REFUSED, wire.REFUSED_SIGNATURE, 7, 1)
+        assert 2 <= len(refused) <= 3
+        assert 200 < rig.control.refusals <= 240
+        assert refused[-1][3] > 100
+        assert not rig.closed
+        rig.run(6000).control.bundle(bundle(permit(7)))
+        rig.run(2000)
+        assert rig.closed
+
+
+def test_flood_between_rounds_is_bounded():
+    with in_folder() as folder:
+        rig = Rig(folder)
+        for _ in range(100):
+            rig.control.bundle(b"\0" * 2000)
+        rig.run(20000)
+        assert rig.control.refusals == 4
+
+
+def test_what_the_broker_repeats_is_no_refusal():
+    with in_folder() as folder:
+        rig = connected(folder)
+        time = bundle(wire.pack_time(1, T0 + 5))
+        for _ in range(5):
+            rig.control.bundle(bundle(permit(7)))
+            rig.control.bundle(time)
+            rig.run(2000)
+        assert [done[0] for done in rig.take()] == [wire.EVENT_CLOCK_SET]
+        assert rig.control.refusals == 0
+
+
+def test_trust_changes_are_events():
+    with in_folder() as folder:
+        rig = Rig(folder)
+        key = PUBLIC_KEYS[4]
+        frame = wire.pack_signer(1, 3, T0, wire.key_prefix(key))
+        rig.control.bundle(bundle(frame, public_key=key))
+        rig.control.bundle(bundle(wire.pack_ledger(4, T0, (9 << 32) + 5, bytes(20))))
+        rig.run(2000)
+        assert rig.take() == [
+            (wire.EVENT_SIGNER_CHANGED, 1, 3, 0),
+            (wire.EVENT_LEDGER_CHANGED, 4, 5, 0),
+        ]
+
+
+def test_restart_changes_nothing():
+    with in_folder() as folder:
+        rig = connected(folder)
+        rig.control.bundle(bundle(wire.pack_time(1, T0 + 20 * DAY_S)))
+        rig.run(20000)
+        rig.take()
+        lived_s = rig.clock.not_before()
+        rig.ticks = 99
+        rig.start()
+        rig.run(60000)
+        assert rig.take() == []
+        assert rig.closed
+        assert rig.clock.not_before() >= lived_s - 20 + 60
+
+
+def test_clock_is_saved_every_five_minutes():
+    with in_folder() as folder:
+        rig = connected(folder)
+        before = records.load(folder + "/clock.rec")
+        rig.run(299000)
+        rig.run(5000)
+        assert records.load(folder + "/clock.rec") != before
+
+
+def test_lost_records_are_told_once_and_change_nothing():
+    names = (("clock.rec", wire.STATE_CLOCK), ("permits.rec", wire.STATE_PERMITS))
+    names += (("control.rec", wire.STATE_CONTROL),)
+    for name, number in names:
+        with in_folder() as folder:
+            rig = connected(folder)
+            with open(folder + "/" + name, "r+b") as file:
+                file.write(b"\xa5\x5a")
+            rig.start()
+            assert rig.take() == [(wire.EVENT_STATE_LOST, number, 0, 0)]
+            rig.run(60000)
+            rig.start()
+            rig.run(60000)
+            assert rig.take() == [], name
+            assert rig.closed
+
+
+def test_clock_without_memory_takes_the_permits_floor():
+    with in_folder() as folder:
+        rig = connected(folder)
+        os.remove(folder + "/clock.rec")
+        rig.start()
+        assert rig.clock.not_before() == T0
+
+
+def test_led_tells_the_states_apart():
+    with in_folder() as folder:
+        rig = Rig(folder)
+        patterns = []
+
+        def look():
+            rig.run(2000)
+            patterns.append(rig.led.seen)
+
+        look()
+        rig.control.bundle(bundle(permit(7)))
+        rig.run(2000)
+        look()
+        rig.clock.lived(T0 + 25 * DAY_S)
+        rig.run(10000)
+        look()
+        rig.clock.lived(T0 + 31 * DAY_S)
+        rig.run(10000)
+        look()
+        rig.control.bundle(bundle(permit(8, days=60, flags=wire.PERMIT_BUTTON)))
+        rig.run(2000)
+        look()
+        assert patterns[1] == 20 * "1"
+        assert patterns[0] == patterns[3]
+        assert len(set(patterns)) == 4
+
+
+def test_run_ticks_for_ever():
+    if not MICROPYTHON:
+        return  # CPython's asyncio has no sleep_ms
+    with in_folder() as folder:
+        rig = Rig(folder)
+        rig.control.bundle(bundle(permit(7)))
+
+        async def life():
+            task = asyncio.create_task(rig.control.run())
+            for _ in range(100):
+                rig.ticks += 100
+                await asyncio.sleep_ms(10)
+                if rig.closed:
+                    break
+            task.cancel()
+
+        asyncio.run(life())
+        assert rig.closed
