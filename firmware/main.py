@@ -79,8 +79,8 @@ def build(config, hardware, console):
     tasks = [("metering", metering), ("control", control), ("uplink", uplink)]
     if config.ntp_host:
         timesync = TimeSync(
-            config.ntp_host, hardware.link, board.network_time, clock, recorder, board.random,
-            time, log("time"),
+            config.ntp_host, hardware.link, uplink.resolve, board.network_time, clock, recorder,
+            log("time"),
         )  # fmt: skip
         tasks.append(("time", timesync))
     recorder.start(board.reset_cause(), version.number(), config.crc32)
@@ -88,7 +88,14 @@ def build(config, hardware, console):
         tasks, (metering, control), hardware.watchdog, recorder, journal, SLOT, config.status_s,
         time, log("app"),
     )  # fmt: skip
-    app.more["sent"] = lambda: uplink.pointer
+    app.last = console.last
+    app.more["pointer"] = lambda: uplink.pointer
+    app.more["connected"] = lambda: uplink.connected
+    app.more["failures"] = lambda: metering.failures
+    app.more["energy_wh"] = lambda: metering.energy_wh
+    app.more["power_dw"] = lambda: metering.power_dw
+    app.more["time"] = clock.now
+    app.more["control"] = lambda: supply.control_state
     return app
 
 

@@ -253,7 +253,10 @@ class Metering:
 
     def _supply_flags(self):
         flags = self._supply.control_state << wire.CONTROL_SHIFT
-        if self._contactor.closed:
+        closed = self._contactor.closed
+        if closed is None:  # nobody can tell: it is where it was driven to last
+            closed = self._supply.control_state == wire.CONTROL_CONNECTED
+        if closed:
             flags |= wire.FLAG_OUTPUT_CLOSED
         return flags
 

@@ -2,24 +2,25 @@
 
 import asyncio
 
-from uplink import resolve
-
 _HOUR_MS = 3600000
 _FIRST_MS = 5000
 _LAST_MS = 300000
 
 
 class TimeSync:
-    """Feed network time to `clock`. `network_time(address)` asks once and waits at most 0.8 s."""
+    """Feed network time to `clock`.
 
-    def __init__(self, host, link, network_time, clock, events, random, ticks, log):
+    `resolve(host)` is a coroutine that returns an address; `network_time(address)` asks once and
+    waits at most 0.8 s. Both raise OSError.
+    """
+
+    def __init__(self, host, link, resolve, network_time, clock, events, log):
         self._host = host
         self._link = link
+        self._resolve = resolve
         self._network_time = network_time
         self._clock = clock
         self._events = events
-        self._random = random
-        self._ticks = ticks
         self._log = log
         self.synchronised = 0
 
@@ -39,7 +40,7 @@ class TimeSync:
 
     async def _synchronise(self):
         try:
-            address = await resolve(self._link, self._host, self._random, self._ticks)
+            address = await self._resolve(self._host)
         except OSError:
             # Routers often keep time, and are there when the world behind them is not.
             address = self._link.gateway()

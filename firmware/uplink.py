@@ -21,6 +21,7 @@ _SETTLED_MS = 60000
 _DNS_PORT = 53
 _DNS_MS = 2000
 _DNS_TRIES = 3
+_DNS_SIZE = 512
 
 
 class NetworkError(OSError):
@@ -96,7 +97,7 @@ class Uplink:
         while not self._link.up:
             self._link.keep()
             await asyncio.sleep_ms(1000)
-        address = await resolve(self._link, config.broker_host, self._random, self._ticks)
+        address = await self.resolve(config.broker_host)
         sock = self._link.dial(address, config.broker_port)
         try:
             await self._until(lambda: self._link.arrived(sock), "the broker does not answer")
@@ -235,23 +236,22 @@ class Uplink:
             self._session.close()
             self._session = None
 
-
-async def resolve(link, host, random, ticks):
-    """Return the address (dotted quad) of `host`. Raises OSError within 6 s."""
-    if dns.is_address(host):
-        return host
-    query = dns.pack_query(host, int.from_bytes(random(2), "big"))
-    sock = link.dial_udp(link.name_server(), _DNS_PORT)
-    try:
-        for _ in range(_DNS_TRIES):
-            sock.write(query)
-            started = ticks.ticks_ms()
-            while ticks.ticks_diff(ticks.ticks_ms(), started) < _DNS_MS:
-                await asyncio.sleep_ms(_STEP_MS)
-                data = sock.read(512)
-                address = dns.parse_answer(data, query) if data else None
-                if address:
-                    return address
-    finally:
-        sock.close()
-    raise NetworkError("the name server does not answer")
+    async def resolve(self, host):
+        """Return the address (dotted quad) of `host`. Raises OSError, after 6 s at most."""
+        if dns.is_address(host):
+            return host
+        query = dns.pack_query(host, int.from_bytes(self._random(2), "big"))
+        sock = self._link.dial_udp(self._link.name_server(), _DNS_PORT)
+        try:
+            for _ in range(_DNS_TRIES):
+                sock.write(query)
+                asked_ms = self._ticks.ticks_ms()
+                while self._since(asked_ms) < _DNS_MS:
+                    await asyncio.sleep_ms(_STEP_MS)
+                    data = sock.read(_DNS_SIZE)
+                    address = dns.parse_answer(data, query) if data else None
+                    if address:
+                        return address
+        finally:
+            sock.close()
+        raise NetworkError("the name server does not answer")

@@ -208,7 +208,7 @@ _KEYS = {
     "payment_ledger": (_bytes(20), _ADDRESS, _REQUIRED),
     "permit_threshold": (_number(1, 8), "1 to 8", _REQUIRED),
     "permit_signers": (_signers, "a list of 1 to 8 keys of 128 hex digits", _REQUIRED),
-    "contactor": (_choice("plain", "latching"), '"plain" or "latching"', "plain"),
+    "contactor": (_choice("plain", "latching"), '"plain" or "latching"', "latching"),
     "pins": {
         "uart_tx": _pin(17, _OUTPUTS),
         "uart_rx": _pin(16, _INPUTS),
