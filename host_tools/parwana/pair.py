@@ -1,0 +1,99 @@
+"""`parwana pair`: make a flashed board a meter of this utility, through its serial port."""
+
+import json
+import os
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from parwana.clock import WorldClock
+from parwana.deployment import Deployment
+from parwana.keys import resolve
+from parwana.meter import connect
+from parwana.pairing import KINDS, WIFI_PASSWORD, PairError, Pairing, Wish, run
+
+
+def command(
+    port: Annotated[str, typer.Option(help="Serial port: a device, auto, or a URL of pyserial.")],
+    deployment: Annotated[Path, typer.Option(help="The file that `parwana deploy` wrote.")],
+    number: Annotated[int, typer.Option(min=1, help="Number of the metering point.")],
+    key: Annotated[str, typer.Option(help="Key file (or dev:N) of the utility.")],
+    wifi_ssid: Annotated[str, typer.Option(help="Name of the Wi-Fi network.")],
+    kind: Annotated[str, typer.Option(help="house, transformer or plant.")] = "house",
+    feeder: Annotated[str, typer.Option(help="Number or address of the feeder it is on.")] = "",
+    signer_key: Annotated[
+        list[str] | None, typer.Option(help="Key of a permit signer; give m of them.")
+    ] = None,
+    broker: Annotated[
+        str | None, typer.Option(help="mqtt://host:port; default: the deployment's.")
+    ] = None,
+    broker_ca: Annotated[
+        Path | None, typer.Option(help="Certificate of the broker's CA, for mqtts://.")
+    ] = None,
+    sensors: Annotated[str, typer.Option(help="Unit ids of the sensors.")] = "1",
+    ct_ratio: Annotated[int, typer.Option(min=1, help="Ratio of the current transformers.")] = 1,
+    sanctioned_load: Annotated[int, typer.Option(min=1, help="Watts, of a house.")] = 5000,
+    interval: Annotated[int, typer.Option(help="Seconds between readings.")] = 900,
+    contactor: Annotated[str, typer.Option(help="latching or plain.")] = "latching",
+    timeout: Annotated[float, typer.Option(help="Seconds to wait for the relay.")] = 120,
+    yes: Annotated[bool, typer.Option("--yes", help="Ask nothing.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="End with a line of JSON.")] = False,
+) -> None:
+    """Make a flashed board a meter: key, configuration, enrolment, first permit, first reading.
+
+    The Wi-Fi password comes from PARWANA_WIFI_PASSWORD, else it is asked for; empty for an open
+    network. Run it again after a failure: what is done is not done twice.
+
+    Example: parwana pair --port /dev/ttyUSB0 --deployment build/town/deployment.json --number 17
+    --feeder 100 --key utility.json --signer-key a.json --signer-key b.json --wifi-ssid Home
+    """
+    found = Deployment.load(deployment)
+    if kind not in KINDS:
+        raise PairError(f"--kind {kind}: write house, transformer or plant")
+    if not (feeder == "" or feeder.isdecimal() or _is_address(feeder)):
+        raise PairError(f"--feeder {feeder}: write its number, or its meter's 0x address")
+    password = os.environ.get(WIFI_PASSWORD)
+    if password is None:
+        password = "" if yes else typer.prompt("Wi-Fi password", "", hide_input=True)
+    if not all(part.strip().isdecimal() for part in sensors.split(",")):
+        raise PairError(f"--sensors {sensors}: write unit ids, as 1,2,3")
+    wish = Wish(
+        number=number,
+        kind=kind,
+        feeder=feeder,
+        sanctioned_load_w=sanctioned_load,
+        wifi_ssid=wifi_ssid,
+        wifi_password=password,
+        sensors=[int(part) for part in sensors.split(",")],
+        ct_ratio=ct_ratio,
+        broker=broker or found.broker,
+        broker_ca=broker_ca.read_bytes() if broker_ca else b"",
+        options={"interval_s": interval, "contactor": contactor},
+    )
+    signer_keys = [resolve(text) for text in signer_key or []]
+    if kind == "house" and len(signer_keys) < found.permit_threshold:
+        raise PairError(f"a house needs a permit: give {found.permit_threshold} --signer-key")
+
+    def tell(name: str, text: str) -> None:
+        print(f"{name:14} {text}", file=sys.stderr if as_json else sys.stdout, flush=True)
+
+    def confirm(question: str) -> bool:
+        return yes or typer.confirm(question)
+
+    with connect(port) as meter:
+        clock = WorldClock.from_environment()
+        payer = resolve(key)
+        pairing = Pairing(wish, found, meter, payer, signer_keys, clock, confirm, timeout)
+        record = run(pairing, tell)
+    if as_json:
+        print(json.dumps(record))
+    if not record["ok"]:
+        raise typer.Exit(1)
+
+
+def _is_address(text: str) -> bool:
+    """Return whether `text` is 0x and 40 hex digits."""
+    digits = text.removeprefix("0x")
+    return len(digits) == 40 and all(c in "0123456789abcdefABCDEF" for c in digits)
