@@ -69,9 +69,11 @@ class Chain:
         return cls(rpc or deployment.rpc, key, chain_id=deployment.chain_id)
 
     def contract(self, name: str, address: str) -> Contract:
-        """Return a handle on the contract `name` at `address`."""
+        """Return a handle on the contract `name` at `address`; structs come as named tuples."""
         abi = contracts.load(name).abi
-        return self.w3.eth.contract(address=Web3.to_checksum_address(address), abi=abi)
+        return self.w3.eth.contract(
+            address=Web3.to_checksum_address(address), abi=abi, decode_tuples=True
+        )
 
     def ledgers(self, deployment: Deployment) -> Ledgers:
         """Return handles on the deployment's contracts."""

@@ -19,7 +19,7 @@ COMMANDS = {
     "flash": ("parwana.flash", "Put the firmware on a meter, through its serial port."),
     "pair": ("parwana.pair", "Enrol a meter and hand it its configuration and first permit."),
     "relay": ("parwana.relay", "Carry readings from the broker to the store and the chain."),
-    "permits": ("parwana.permits", "Sign permits for paid bills, and signed time."),
+    "permits": ("parwana.permits_command", "Sign permits for paid bills, and signed time."),
     "pay": ("parwana.pay", "Show a meter's bill and pay exactly what is due."),
     "balance": ("parwana.balance", "Compare what a feeder supplied with what its meters sold."),
     "audit": ("parwana.audit", "Recompute everything from chain and store; name what is wrong."),
