@@ -657,7 +657,7 @@ def _period_of(_time_s: uint256) -> uint256:
     year: uint256 = (day - day // 1460 + day // 36524 - day // 146096) // 365
     day -= 365 * year + year // 4 - year // 100
     month: uint256 = (5 * day + 2) // 153
-    return 12 * (400 * era + year - 1970) + month + 2
+    return 12 * (400 * era + year) + month + 2 - 12 * 1970
 
 
 @view

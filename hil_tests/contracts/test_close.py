@@ -1,9 +1,9 @@
 """EnergyLedger.close: what is taken, what is skipped and why, and that nobody blocks anybody."""
 
 import pytest
-import wire
 from eth_utils import to_canonical_address
 
+import wire
 from hil_tests.contracts.evm import Reverted
 from hil_tests.contracts.world import (
     DAY_S,
@@ -120,7 +120,7 @@ def test_128_fit_and_129_do_not(world: World) -> None:
 
 def test_what_is_no_closing(world: World, house: Meter) -> None:
     start = world.start(world.period)
-    good = wire.pack_reading(wire.FLAG_CLOSING, 1, start, 2000, *[0] * 7, 1)
+    good = wire.pack_reading(wire.FLAG_CLOSING, 1, start, 2000, 0, 0, 0, 0, 0, 0, 0, 1)
     event = wire.pack_event(1, 1, start, 2000, clock_trust=1)
     assert reasons(
         world,
@@ -286,7 +286,12 @@ def test_a_neighbour_is_not_hurt_by_a_retirement(world: World) -> None:
     assert reasons(world, *items) == [0, RETIRED, 0]
     over = world.next_period()
     start = world.start(over + 1)
-    items = [b.closing(start, 12), a.closing(start, 31), b.closing(start, 12), c.closing(start, 43)]
+    items = [
+        b.closing(start, 12),
+        a.closing(start, 31),
+        b.closing(start, 12),
+        c.closing(start, 43),
+    ]
     assert reasons(world, *items) == [RETIRED, 0, RETIRED, 0]
     sums = world.energy.sums(1, over)
     assert (sums.sold_wh, sums.closed, sums.expected) == (50, 2, 2)

@@ -13,6 +13,7 @@ from hil_tests.contracts.world import (
     START_S,
     TRANSFORMER,
     UTILITY,
+    Meter,
     World,
     address,
 )
@@ -200,26 +201,24 @@ def test_children_at_any_time(world: World) -> None:
     """Compare with a list of what happened when, over many enrolments and retirements."""
     rng = random.Random(7)
     world.enrol("transformer", 1, TRANSFORMER)
-    lives: list[list[int | None]] = []
-    meters = []
+    lives: list[list[int]] = []  # born, gone
+    meters: list[Meter] = []
     time_s = START_S
     for number in range(100, 160):
         time_s += rng.choice([0, 1, 100, 900, 5000, 100_000])
         world.evm.at(time_s)
         if meters and rng.random() < 0.3:
             index = rng.randrange(len(meters))
-            if lives[index][1] is None:
+            if lives[index][1] == 2**32:
                 world.registry.retire(meters[index].address, sender=UTILITY)
                 lives[index][1] = time_s
         meters.append(world.enrol(f"house {number}", number, HOUSE, 1))
-        lives.append([time_s, None])
+        lives.append([time_s, 2**32])
     instants = {born // 900 * 900 + step for born, _ in lives for step in (-900, 0, 900)}
     for instant in sorted(instants | {0, time_s // 900 * 900 + 9_000_000}):
-        expected = sum(
-            born < instant and (gone is None or gone >= instant) for born, gone in lives if born
-        )
+        expected = sum(born < instant <= gone for born, gone in lives)
         assert world.registry.children_at(1, instant) == expected
-        assert world.registry.feeder_at(1, instant) == (START_S < instant, expected)
+        assert world.registry.feeder_at(1, instant) == (instant > START_S, expected)
     with pytest.raises(Reverted, match="time not a multiple of 900"):
         world.registry.children_at(1, 901)
 
