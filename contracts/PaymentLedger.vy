@@ -159,8 +159,8 @@ KIND_PERMIT: constant(uint256) = 3
 KIND_SIGNER: constant(uint256) = 5
 FLAG_PROTECTED: constant(uint256) = 1
 KNOWN_FLAGS: constant(uint256) = 7
-# tariffs that one settlement looks back over; older periods take the oldest of them
-MAX_TARIFFS_BACK: constant(uint256) = 64
+# how many tariffs a settlement can look back over: 85 years of monthly changes
+MAX_TARIFFS_BACK: constant(uint256) = 1024
 
 _U8: constant(uint256) = 2**8 - 1
 _U16: constant(uint256) = 2**16 - 1
@@ -741,14 +741,13 @@ def _price(_energy_wh: uint256, _last: uint256, _periods: uint256) -> uint256:
     energy_wh: uint256 = _energy_wh
     cost: uint256 = 0
     index: uint256 = self.tariff_count
-    for i: uint256 in range(MAX_TARIFFS_BACK):
+    for _: uint256 in range(MAX_TARIFFS_BACK):
         index -= 1
         header: uint256 = self._tariffs[index]
         start: uint256 = header >> 104
         if start >= end:
             continue
-        if start <= first or i == MAX_TARIFFS_BACK - 1:
-            start = first
+        start = max(start, first)
         part_wh: uint256 = energy_wh * (end - start) // (end - first)
         cost += self._price_slabs(index, (header >> 96) & _U8, part_wh, end - start)
         if _periods != 0:
@@ -757,6 +756,7 @@ def _price(_energy_wh: uint256, _last: uint256, _periods: uint256) -> uint256:
         end = start
         if end == first:
             break
+    assert end == first, "tariff too far back"
     return cost // 1000
 
 

@@ -156,18 +156,21 @@ class Contract:
     def _functions(self) -> dict[str, dict[str, Any]]:
         return {e["name"]: e for e in self.artifact.abi if e["type"] == "function"}
 
+    def data(self, name: str, *args: Any) -> bytes:
+        """Return the call data of a function."""
+        types = _types(self._functions[name]["inputs"])
+        return keccak(text=f"{name}({','.join(types)})")[:4] + encode(types, args)
+
     def __getattr__(self, name: str) -> Any:
         if name.startswith("_") or name not in self._functions:
             raise AttributeError(f"{self.artifact.name} has no function {name}")
         entry = self._functions[name]
         view = entry["stateMutability"] in ("view", "pure")
-        types = _types(entry["inputs"])
-        selector = keccak(text=f"{name}({','.join(types)})")[:4]
 
         def call(*args: Any, sender: str = ZERO, value: int = 0) -> Any:
             evm = self.evm
             saved = evm.save() if view else None
-            data = selector + encode(types, args)
+            data = self.data(name, *args)
             result = evm.transact(sender, to_canonical_address(self.address), value, data)
             values = _values(entry["outputs"], result.value)
             returned = values[0] if len(values) == 1 else tuple(values)

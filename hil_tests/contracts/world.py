@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass, field
 from hashlib import sha256
+from pathlib import Path
 from typing import Any
 
 from coincurve import PrivateKey
@@ -122,6 +123,11 @@ class World:
     def deploy(self, name: str, *args: Any) -> Contract:
         """Deploy one of the product's contracts."""
         return self.evm.deploy(contracts.load(name), *args, sender=UTILITY)
+
+    def deploy_here(self, name: str, *args: Any) -> Contract:
+        """Deploy one of the contracts beside this file."""
+        artifact = contracts.load(name, Path(__file__).parent)
+        return self.evm.deploy(artifact, *args, sender=UTILITY)
 
     def enrol(
         self, name: str, number: int, kind: int = HOUSE, feeder: int = 0, initial_wh: int = 0
