@@ -18,10 +18,10 @@ from hashlib import sha256
 
 import ecdsa
 import wire
+from terms import at_least, covers, end_s, ended, no_cut
 
 HELD_MOST = 4
 
-_DAY_S = 86400
 _VERSION = 1
 _HEAD = ">BB8sIIIQ20s40sBB"
 _HEAD_SIZE = struct.calcsize(_HEAD)
@@ -149,20 +149,20 @@ class Permits:
         lasting = self._lasting(not_before_s, energy_wh)
         if len(lasting) < len(self._permits):
             newest = self._permits[0]
-            reason = _ended(newest, not_before_s, energy_wh)
+            reason = ended(newest, not_before_s, energy_wh)
             held = tuple(self._saved.held[self._permits.index(permit)] for permit in lasting)
             self._commit(_with(self._saved, reason=reason, held=held))
         if not lasting:
             return Grant(False, self._saved.reason, self._saved.serial, 0, 0, False)
-        end_s = 0
+        last_s = 0
         limit_dw = None
         needs_button = True
         for permit in lasting:
-            end_s = max(end_s, _end_s(permit))
-            if limit_dw is None or limit_dw and _more(permit.power_limit_dw, limit_dw):
+            last_s = max(last_s, end_s(permit))
+            if limit_dw is None or limit_dw and at_least(permit.power_limit_dw, limit_dw):
                 limit_dw = permit.power_limit_dw
             needs_button = needs_button and bool(permit.flags & wire.PERMIT_BUTTON)
-        return Grant(True, 0, lasting[0].serial, end_s, limit_dw, needs_button)
+        return Grant(True, 0, lasting[0].serial, last_s, limit_dw, needs_button)
 
     def keep(self):
         """Save the record as it is, to heal one that was lost."""
@@ -181,11 +181,11 @@ class Permits:
         if permit.serial <= self._saved.serial:
             raise Refused(wire.REFUSED_SERIAL, permit.serial)
         lived_s = max(not_before_s, permit.issued_at_s)
-        if _ended(permit, lived_s, energy_wh):
+        if ended(permit, lived_s, energy_wh):
             raise Refused(wire.REFUSED_EXPIRED, permit.serial)
         held = [frame]
         for old in self._lasting(lived_s, energy_wh, permit):
-            if not _covers(permit, old):
+            if not covers(permit, old):
                 held.append(self._saved.held[self._permits.index(old)])
         if len(held) > HELD_MOST:
             raise Refused(wire.REFUSED_PENDING, permit.serial)
@@ -223,16 +223,16 @@ class Permits:
         An ended one does so through its no-cut hours, and a protected one until another that
         ends later has taken its place.
         """
-        last_s = _end_s(newer) if newer else 0
+        last_s = end_s(newer) if newer else 0
         for permit in self._permits:
-            last_s = max(last_s, _end_s(permit))
+            last_s = max(last_s, end_s(permit))
         local_s = not_before_s + self._utc_offset_s
         return [
             permit
             for permit in self._permits
-            if not _ended(permit, not_before_s, energy_wh)
-            or (permit.flags & wire.PERMIT_PROTECTED and _end_s(permit) >= last_s)
-            or _no_cut(permit, local_s)
+            if not ended(permit, not_before_s, energy_wh)
+            or (permit.flags & wire.PERMIT_PROTECTED and end_s(permit) >= last_s)
+            or no_cut(permit, local_s)
         ]
 
     def _restore(self, saved):
@@ -276,49 +276,6 @@ def _verifies(digest, compact, public_key):
         return ecdsa.recover(digest, signature, recovery) == public_key
     except ecdsa.EcdsaError:
         return False
-
-
-def _end_s(permit):
-    return min(permit.valid_until_s + _DAY_S * permit.grace_days, 0xFFFFFFFF)
-
-
-def _ended(permit, not_before_s, energy_wh):
-    """Return 0 while the permit runs, else how it ended: wire.REASON_EXPIRED or _ENERGY_LIMIT."""
-    if not_before_s > _end_s(permit):
-        return wire.REASON_EXPIRED
-    if permit.energy_limit_wh and energy_wh >= permit.energy_limit_wh:
-        return wire.REASON_ENERGY_LIMIT
-    return 0
-
-
-def _no_cut(permit, local_s):
-    weekday = (local_s // _DAY_S + 3) % 7  # 1970-01-01 was a Thursday, 0 is Monday
-    if permit.no_cut_weekdays >> weekday & 1:
-        return True
-    hour = local_s % _DAY_S // 3600
-    start = permit.no_cut_from_h
-    stop = permit.no_cut_to_h
-    if start <= stop:
-        return start <= hour < stop
-    return hour >= start or hour < stop
-
-
-def _more(limit, other):
-    """Tell whether a limit grants more than another, or as much; 0 is none."""
-    return not limit or other and limit >= other
-
-
-def _covers(new, old):
-    """Tell whether `new` grants all that `old` does, so that `old` need not be held."""
-    no_cut = (old.no_cut_from_h, old.no_cut_to_h, old.no_cut_weekdays)
-    return (
-        _end_s(new) >= _end_s(old)
-        and _more(new.power_limit_dw, old.power_limit_dw)
-        and _more(new.energy_limit_wh, old.energy_limit_wh)
-        and new.flags & wire.PERMIT_PROTECTED >= old.flags & wire.PERMIT_PROTECTED
-        and new.flags & wire.PERMIT_BUTTON <= old.flags & wire.PERMIT_BUTTON
-        and no_cut in ((0, 0, 0), (new.no_cut_from_h, new.no_cut_to_h, new.no_cut_weekdays))
-    )
 
 
 def _with(saved, **changes):
