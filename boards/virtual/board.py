@@ -26,7 +26,7 @@ from parwana import runtime
 from parwana.clock import WorldClock
 
 FLASH_SIZE = 512 * 4096
-HEAP = "196k"
+HEAP = "201k"
 """MicroPython's heap. What stands in for an ESP32's built-in modules takes its share of it, the
 rest is what an ESP32 has: 165 KB free at the prompt."""
 
@@ -34,6 +34,8 @@ _INSIDE = Path(__file__).parent / "inside"
 _TICK_S = 0.05
 _COMMAND_TIMEOUT_S = 30
 _INTERRUPT_S = 0.5
+_RTC_START_S = 946684800.0  # 2000-01-01
+_FORMATS = {"u16": "=H", "u32": "=I", "f64": "=d"}
 _CAUSES = {
     reg.PWRON_RESET: "power on",
     reg.HARD_RESET: "reset",
@@ -89,7 +91,7 @@ class VirtualBoard:
         self._serial = SerialPort(self.folder / "serial")
         self._uart = SerialPort(self.folder / "uart2")
         self._ntp = NtpServer(self.clock.now)
-        struct.pack_into("<H", self._regs, reg.NTP_PORT, self._ntp.port)
+        self._set("ntp_port", self._ntp.port)
         self._commands: queue.SimpleQueue[tuple[Future[Any], Callable[[], Any]]]
         self._commands = queue.SimpleQueue()
         self._wake_r, self._wake_w = socket.socketpair()
@@ -101,7 +103,7 @@ class VirtualBoard:
         self._thread = threading.Thread(target=self._serve, name="virtual board", daemon=True)
         self._thread.start()
 
-    # --- the bench's controls ---------------------------------------------------------------
+    # --- the bench's controls ---
 
     def __enter__(self) -> Self:
         return self
@@ -129,17 +131,17 @@ class VirtualBoard:
         self._do(self._power_off)
 
     def reset(self) -> None:
-        """Push the reset button: it reads as a power-on, but the RTC runs on. Raises BoardError."""
+        """Push the reset button: reads as a power-on, but the RTC runs on. Raises BoardError."""
         self._do(lambda: self._restart(reg.PWRON_RESET))
 
     def cut_power_at_flash_write(self, n: int) -> None:
         """Cut the power in the middle of the nth flash write or erase from now; 0: do not."""
-        struct.pack_into("<I", self._regs, reg.CUT_AT, n)
+        self._set("cut_at", n)
 
     @property
     def flash_writes(self) -> int:
         """Flash writes and erases since power on."""
-        return int(struct.unpack_from("<I", self._regs, reg.FLASH_OPERATIONS)[0])
+        return self._get("flash_operations")
 
     @property
     def serial_port(self) -> str:
@@ -219,7 +221,11 @@ class VirtualBoard:
         """
         return self._log.wait(text, timeout)
 
-    # --- the thread that serves the cables ----------------------------------------------------
+    def skip_console(self) -> None:
+        """Have `wait_console` look only at what is printed from now on."""
+        self._log.skip()
+
+    # --- the thread that serves the cables ---
 
     def _do(self, work: Callable[[], Any]) -> Any:
         """Have `work` done by the board's thread, whose life its process shares."""
@@ -273,14 +279,14 @@ class VirtualBoard:
         now_s = time.monotonic()
         if self._interrupt_s is not None:
             self._try_interrupt(now_s)
-        timeout_ms = struct.unpack_from("<I", self._regs, reg.WATCHDOG_MS)[0]
+        timeout_ms = self._get("watchdog_ms")
         fed = (self._regs[reg.FED], timeout_ms)
         if fed != self._fed or not self._process:
             self._fed, self._fed_s = fed, now_s
         elif timeout_ms and (now_s - self._fed_s) * 1000 > timeout_ms:
             self._restart(reg.WDT_RESET)
 
-    # --- power and reset ----------------------------------------------------------------------
+    # --- power and reset ---
 
     def _power_on(self) -> None:
         if self._process:
@@ -288,11 +294,11 @@ class VirtualBoard:
         for offset, size in ((reg.OUT, reg.PINS), (reg.PULLED, reg.PINS)):
             self._regs[offset : offset + size] = bytes([reg.FLOATING]) * size
         self._regs[reg.HELD : reg.HELD + reg.PINS] = bytes(reg.PINS)
-        struct.pack_into("<II", self._regs, reg.CUT_AT, 0, 0)
-        struct.pack_into("<H", self._regs, reg.RTC_MEMORY, 0)
-        struct.pack_into(
-            "<ddd", self._regs, reg.RTC_REAL_S, time.time(), 946684800.0, self.clock.factor
-        )
+        for name in ("cut_at", "flash_operations", "memory_size"):
+            self._set(name, 0)
+        self._set("rtc_real_s", time.time())
+        self._set("rtc_world_s", _RTC_START_S)
+        self._set("factor", self.clock.factor)
         self._begin(reg.PWRON_RESET)
 
     def _power_off(self) -> None:
@@ -314,7 +320,7 @@ class VirtualBoard:
         self._regs[reg.CAUSE] = cause
         self._regs[reg.RUNNING] = 0
         if cause != reg.SOFT_RESET:
-            struct.pack_into("<I", self._regs, reg.WATCHDOG_MS, 0)
+            self._set("watchdog_ms", 0)
             self._serial.read()
         if cause == reg.PWRON_RESET:
             self._uart.discard()
@@ -380,7 +386,7 @@ class VirtualBoard:
                 self._log.note(f"crash, exit code {code}")
             self._restart(reg.HARD_RESET)
 
-    # --- cables -------------------------------------------------------------------------------
+    # --- cables ---
 
     def _from_program(self, ended: bool = False) -> bool:
         try:
@@ -455,7 +461,7 @@ class VirtualBoard:
                 return
             self._process.send_signal(signal.SIGURG)
 
-    # --- pins ---------------------------------------------------------------------------------
+    # --- pins ---
 
     def _level(self, pin: int) -> int:
         for offset in (reg.OUT, reg.LINE, reg.PULLED):
@@ -481,7 +487,15 @@ class VirtualBoard:
             level = 0 if self._contactor.closed else reg.FLOATING
             self._regs[reg.LINE + self.wiring.sense] = level
 
-    # --- files --------------------------------------------------------------------------------
+    # --- files and registers ---
+
+    def _get(self, word: str) -> int:
+        kind, offset = reg.WORDS[word]
+        return int(struct.unpack_from(_FORMATS[kind], self._regs, offset)[0])
+
+    def _set(self, word: str, value: float) -> None:
+        kind, offset = reg.WORDS[word]
+        struct.pack_into(_FORMATS[kind], self._regs, offset, value)
 
     def _make_flash(self) -> None:
         path = self.folder / "flash.img"

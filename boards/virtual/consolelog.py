@@ -50,6 +50,11 @@ class ConsoleLog:
             start, self._seen = self._seen, found + len(wanted)
             return self._text[start : self._seen].decode(errors="replace")
 
+    def skip(self) -> None:
+        """Have `wait` look only at what comes from now on."""
+        with self._changed:
+            self._seen = len(self._text)
+
     def close(self) -> None:
         """Close the file."""
         self._file.close()

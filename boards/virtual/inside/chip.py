@@ -25,7 +25,8 @@ _dup2 = _libc.func("i", "dup2", "ii")
 _close = _libc.func("i", "close", "i")
 halt = _libc.func("v", "_exit", "i")
 
-regs = None
+regs = None  # the register file as bytes
+words = None  # its wider registers, by the names in registers.WORDS
 _events = -1
 _message = bytearray(2)
 _ready = bytearray(4)
@@ -37,10 +38,13 @@ _bell_c = None
 
 def start(path, events):
     """Map the register file at `path` and listen on the descriptor `events`."""
-    global regs, _events, _bell_c
+    global regs, words, _events, _bell_c
     descriptor = _libc.func("i", "open", "si")(path, 2)
     page = _libc.func("P", "mmap", "pIiiii")(None, registers.SIZE, 3, 1, descriptor, 0)
     regs = uctypes.bytearray_at(page, registers.SIZE)
+    kinds = {"u16": uctypes.UINT16, "u32": uctypes.UINT32, "f64": uctypes.FLOAT64}
+    layout = {name: kinds[kind] | offset for name, (kind, offset) in registers.WORDS.items()}
+    words = uctypes.struct(page, layout, uctypes.NATIVE)
     _close(descriptor)
     _events = events
     _libc.func("i", "prctl", "ii")(1, 9)  # PR_SET_PDEATHSIG: no board outlives its bench
@@ -84,14 +88,6 @@ def alarm(handler, delay_us):
     global _alarm
     _alarm = handler
     _setitimer(0, struct.pack("llll", 0, 0, delay_us // 1000000, delay_us % 1000000), None)
-
-
-def u32(offset):
-    return struct.unpack_from("<I", regs, offset)[0]
-
-
-def set_u32(offset, value):
-    struct.pack_into("<I", regs, offset, value)
 
 
 def text(offset):

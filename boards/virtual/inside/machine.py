@@ -3,7 +3,6 @@
 # ruff: noqa: F401  these names are this module's interface
 
 import io
-import struct
 import time
 from umachine import Signal, idle, mem8, mem16, mem32, time_pulse_us
 
@@ -225,13 +224,13 @@ class RTC:
     init = datetime
 
     def memory(self, data=None):
-        at = registers.RTC_MEMORY
+        start = registers.RTC_MEMORY
         if data is None:
-            return bytes(chip.regs[at + 2 : at + 2 + struct.unpack_from("<H", chip.regs, at)[0]])
+            return bytes(chip.regs[start : start + chip.words.memory_size])
         if len(data) > 2048:
             raise ValueError("buffer too long")
-        struct.pack_into("<H", chip.regs, at, len(data))
-        chip.regs[at + 2 : at + 2 + len(data)] = data
+        chip.words.memory_size = len(data)
+        chip.regs[start : start + len(data)] = data
         return None
 
 
@@ -241,7 +240,7 @@ class WDT:
     def __init__(self, id=0, timeout=5000):
         if timeout <= 0:
             raise ValueError("WDT timeout too short")
-        chip.set_u32(registers.WATCHDOG_MS, timeout)
+        chip.words.watchdog_ms = timeout
         self.feed()
 
     def feed(self):

@@ -5,7 +5,6 @@ import struct
 
 import chip
 import machine
-import registers
 from time import gmtime
 
 host = "pool.ntp.org"
@@ -17,8 +16,7 @@ _FROM_1900_S = 3155673600  # to 2000
 def time():
     query = bytearray(48)
     query[0] = 0x1B
-    port = struct.unpack_from("<H", chip.regs, registers.NTP_PORT)[0]
-    address = socket.getaddrinfo("127.0.0.1", port)[0][-1]
+    address = socket.getaddrinfo("127.0.0.1", chip.words.ntp_port)[0][-1]
     client = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
     try:
         client.settimeout(timeout)

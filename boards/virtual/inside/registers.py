@@ -13,18 +13,21 @@ NETWORK = 160  # 1 = the access point answers
 RUNNING = 161  # 1 = Ctrl-C interrupts; 0 = the byte 0x03 is input
 CAUSE = 162  # machine.reset_cause()
 FED = 163  # counts feeds of the watchdog, modulo 256
-WATCHDOG_MS = 164  # u32; 0 = not running
-CUT_AT = 168  # u32: flash operations until the power fails; 0 = never
-FLASH_OPERATIONS = 172  # u32: writes and erases since power on
-RTC_REAL_S = 176  # f64: real time at which the RTC was last set
-RTC_WORLD_S = 184  # f64: Unix time it was set to
-FACTOR = 192  # f64: how much faster than real time the RTC runs
+WORDS = {
+    "watchdog_ms": ("u32", 164),  # 0 = not running
+    "cut_at": ("u32", 168),  # flash operations until the power fails; 0 = never
+    "flash_operations": ("u32", 172),  # writes and erases since power on
+    "rtc_real_s": ("f64", 176),  # real time at which the RTC was last set
+    "rtc_world_s": ("f64", 184),  # Unix time it was set to
+    "factor": ("f64", 192),  # how much faster than real time the RTC runs
+    "ntp_port": ("u16", 208),
+    "memory_size": ("u16", 2048),
+}
 UNIQUE_ID = 200  # 6 bytes
-NTP_PORT = 208  # u16
 SSID = 256  # length ‖ at most 32 bytes
 PASSWORD = 320  # length ‖ at most 63 bytes
 NAME_SERVER = 400  # length ‖ dotted quad
-RTC_MEMORY = 2048  # u16 length ‖ at most 2048 bytes
+RTC_MEMORY = 2050  # memory_size bytes of at most 2048
 
 PWRON_RESET, HARD_RESET, WDT_RESET, DEEPSLEEP_RESET, SOFT_RESET = 1, 2, 3, 4, 5
 

@@ -2,26 +2,24 @@
 
 # ruff: noqa: F401  these names are this module's interface
 
-import struct
 import utime
 from utime import sleep, sleep_ms, sleep_us, ticks_add, ticks_cpu, ticks_diff, ticks_ms, ticks_us
 
 import chip
-import registers
 
 START_S = 946684800
 START_NS = START_S * 10**9
 
 
 def _world_s():
-    set_at, set_to, factor = struct.unpack_from("<ddd", chip.regs, registers.RTC_REAL_S)
-    return set_to + (utime.time() - set_at) * factor
+    words = chip.words
+    return words.rtc_world_s + (utime.time() - words.rtc_real_s) * words.factor
 
 
 def set_rtc(seconds):
     """Set the RTC to `seconds` since 2000."""
-    now = utime.time()
-    struct.pack_into("<dd", chip.regs, registers.RTC_REAL_S, now, seconds + START_S)
+    chip.words.rtc_real_s = utime.time()
+    chip.words.rtc_world_s = seconds + START_S
 
 
 def time():

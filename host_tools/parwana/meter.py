@@ -1,0 +1,212 @@
+"""Talk to a meter through its serial console: run code, copy files, restart it."""
+
+import base64
+import contextlib
+import io
+import os
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import serial
+import serial.tools.list_ports
+from mpremote.transport import TransportError, TransportExecError
+from mpremote.transport_serial import SerialTransport
+
+_ANSWER_S = 10.0
+_TRIES = 4
+_CHUNK = 1024
+
+_HASHES = """
+import os, hashlib, binascii
+b = memoryview(bytearray(512))
+def walk(path):
+ try: entries = list(os.ilistdir(path or '/'))
+ except OSError: return
+ for entry in entries:
+  name = path + '/' + entry[0]
+  if entry[1] & 0x4000: walk(name)
+  else: show(name)
+def show(name):
+ h = hashlib.sha256()
+ try:
+  with open(name, 'rb') as f:
+   while True:
+    n = f.readinto(b)
+    if not n: break
+    h.update(b[:n])
+ except OSError: return
+ print(binascii.hexlify(h.digest()).decode(), name)
+"""
+
+
+class MeterError(Exception):
+    """The meter cannot be reached, or refuses; the message says what to do next."""
+
+
+class Meter:
+    """A meter in its raw REPL, where no firmware runs; the time-outs are all ten seconds."""
+
+    def __init__(self, transport: SerialTransport, port: str) -> None:
+        self.port = port
+        self._transport = transport
+
+    def stop(self) -> None:
+        """Interrupt what runs and enter the raw REPL. Raises MeterError."""
+        self._transport.in_raw_repl = False
+        for _ in range(_TRIES):  # a board that is just starting may miss the first
+            with self._reached(), contextlib.redirect_stdout(io.StringIO()):
+                try:
+                    self._transport.enter_raw_repl(timeout_overall=_ANSWER_S / _TRIES)
+                    return
+                except TransportError:
+                    pass
+        raise MeterError(
+            f"{self.port}: no MicroPython answers; check the cable and the port, press the "
+            "board's reset button, and try again"
+        )
+
+    def run(self, code: str) -> str:
+        """Run code on the meter; return what it printed. Raises MeterError."""
+        with self._reached():
+            return str(self._transport.exec(code), "utf8", "replace").replace("\r\n", "\n")
+
+    def ask(self, expression: str) -> Any:
+        """Return the value of an expression on the meter. Raises MeterError."""
+        with self._reached():
+            return self._transport.eval(expression)
+
+    def hashes(self, *paths: str) -> dict[str, str]:
+        """Return {file: SHA-256 in hex} of the files named, and of all in folders named."""
+        calls = [f"show({path!r})\nwalk({path!r})" for path in paths]
+        lines = self.run(_HASHES + "\n".join(calls)).splitlines()
+        return {name: digest for digest, name in (line.split(" ", 1) for line in lines)}
+
+    def read(self, path: str) -> bytes | None:
+        """Return a file's content, None if there is no such file. Raises MeterError."""
+        with self._reached():
+            try:
+                return bytes(self._transport.fs_readfile(path))
+            except FileNotFoundError:
+                return None
+
+    def write(self, path: str, data: bytes, progress: Callable[[int], None] | None = None) -> None:
+        """Write a file. `progress` is called with the bytes of each step. Raises MeterError."""
+        self.run(
+            f"import binascii\nf = open({path!r}, 'wb')\nw = f.write\nd = binascii.a2b_base64"
+        )
+        for start in range(0, len(data), _CHUNK):
+            chunk = data[start : start + _CHUNK]
+            self.run(f"w(d({base64.b64encode(chunk)!r}))")
+            if progress:
+                progress(len(chunk))
+        self.run("f.close()")
+
+    def replace(self, path: str, data: bytes) -> None:
+        """Replace a file whole or not at all. Raises MeterError."""
+        self.write(path + ".new", data)
+        self.run(f"import os\nos.rename({path + '.new'!r}, {path!r})")
+
+    def make_folders(self, folders: list[str]) -> None:
+        """Make folders that are not there; a parent stands before its children."""
+        self.run(
+            f"import os\nfor folder in {folders!r}:\n"
+            " try: os.mkdir(folder)\n except OSError as e:\n  if e.errno != 17: raise"
+        )
+
+    def resume(self) -> None:
+        """Let the firmware run on, by a soft reset. Raises MeterError."""
+        with self._reached():
+            self._transport.exit_raw_repl()
+            self._transport.serial.write(b"\x04")
+
+    def reset(self) -> None:
+        """Restart the board. Raises MeterError."""
+        with self._reached():
+            self._transport.exec_raw_no_follow("import machine\nmachine.reset()")
+            self._transport.in_raw_repl = False
+
+    def wait_for(self, text: str, timeout_s: float) -> str:
+        """Return what the meter prints until `text` has come. Raises MeterError."""
+        wanted = text.encode()
+        heard = b""
+        deadline_s = time.monotonic() + timeout_s
+        while wanted not in heard and time.monotonic() < deadline_s:
+            with self._reached():
+                waiting = self._transport.serial.inWaiting()
+                if waiting:
+                    heard += self._transport.serial.read(waiting)
+                else:
+                    time.sleep(0.02)
+        printed = heard.decode("utf8", "replace")
+        if wanted not in heard:
+            raise MeterError(
+                f"{self.port}: the meter did not print {text!r} within {timeout_s:.0f} s; "
+                f"it printed {printed[-300:]!r}"
+            )
+        return printed
+
+    @contextlib.contextmanager
+    def _reached(self) -> Iterator[None]:
+        try:
+            yield
+        except TransportExecError as error:
+            lines = [line for line in error.error_output.splitlines() if line.strip()]
+            last = lines[-1] if lines else "an error without words"
+            if "ENOSPC" in last or "28" in last.split():
+                last = "the flash is full; remove files from the meter (mpremote fs rm)"
+            raise MeterError(f"{self.port}: the meter said: {last}") from None
+        except FileNotFoundError:
+            raise
+        except (TransportError, serial.SerialException, OSError, ValueError) as error:
+            raise MeterError(
+                f"{self.port}: the connection broke ({error}); nothing that ran was changed: "
+                "check the cable and start again"
+            ) from None
+
+
+@contextlib.contextmanager
+def connect(port: str) -> Iterator[Meter]:
+    """Stop what a meter runs and yield it; when done, the port is free again.
+
+    `port` is a device, "auto", "id:SERIAL", or a URL of pyserial. Raises MeterError.
+    """
+    device = _resolve(port)
+    try:
+        transport = SerialTransport(device, timeout=_ANSWER_S)
+    except (TransportError, OSError, ValueError) as error:
+        raise MeterError(_why_closed(device, error)) from None
+    transport.serial.write_timeout = _ANSWER_S
+    try:
+        meter = Meter(transport, device)
+        meter.stop()
+        yield meter
+    finally:
+        with contextlib.suppress(OSError, serial.SerialException):
+            transport.close()
+
+
+def _resolve(port: str) -> str:
+    found = [p for p in serial.tools.list_ports.comports() if p.vid is not None]
+    if port == "auto":
+        if not found:
+            raise MeterError("no USB serial port is here; plug the board in, or give --port")
+        return str(sorted(found)[0].device)
+    if port.startswith("id:"):
+        for candidate in found:
+            if candidate.serial_number == port[3:]:
+                return str(candidate.device)
+        raise MeterError(f"no USB serial port has the serial number {port[3:]}")
+    return port.removeprefix("port:")
+
+
+def _why_closed(device: str, error: Exception) -> str:
+    if "://" in device:
+        return f"{device} does not open ({error}); check the address"
+    if not Path(device).exists():
+        here = ", ".join(sorted(str(p.device) for p in serial.tools.list_ports.comports()))
+        return f"there is no port {device}; plug the board in (ports here: {here or 'none'})"
+    if not os.access(device, os.R_OK | os.W_OK):
+        return f"you may not open {device}; join its group (often dialout) and log in again"
+    return f"{device} is in use; close the other program (a terminal, mpremote) and try again"
