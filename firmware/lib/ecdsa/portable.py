@@ -124,6 +124,7 @@ def comb(x, y):
     -base[j], with base[j] = 2**(19 * j) times the point. All multiples are distinct and far below
     N, so no addition meets a special case.
     """
+    table = bytearray(COMB_SIZE)  # first, while the heap still has room for it in one piece
     chain = [(x, y, 1)]
     steps = []
     for _ in range(TEETH - 1):
@@ -137,7 +138,6 @@ def comb(x, y):
     for x, y in normalise(chain):
         X, Y, Z = add(X, Y, Z, x, P - y)
     del chain
-    table = bytearray(COMB_SIZE)
     x, y = affine(X, Y, Z)
     store(table, 0, x, y)
     # each tooth doubles the filled part: entry i + count = entry i + 2 * base[tooth]
@@ -150,7 +150,7 @@ def comb(x, y):
             slope = (y - y1) * gaps[i] % P
             x3 = (slope * slope - x - x1) % P
             store(table, i + count, x3, (slope * (x1 - x3) - y1) % P)
-    return bytes(table)
+    return table
 
 
 def store(table, i, x, y):
