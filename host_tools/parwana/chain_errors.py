@@ -20,6 +20,7 @@ from web3.exceptions import (
 )
 
 _ERROR_STRING = "0x08c379a0"
+_NO_FUNDS = ("insufficient funds", "insufficientfunds", "upfront cost exceeds")
 
 
 class ChainError(RuntimeError):
@@ -55,7 +56,7 @@ def translated(what: str, rpc_url: str, payer: str = "the account") -> Iterator[
         ) from None
     except Web3RPCError as error:
         text = message_of(error)
-        if "insufficient funds" in text:
+        if any(word in text.lower() for word in _NO_FUNDS):
             raise OutOfGas(f"{what}: {payer} cannot pay; send it some ({text})") from None
         raise ChainError(f"{what}: the node refused: {text}") from None
     except RequestException as error:

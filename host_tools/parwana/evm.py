@@ -191,6 +191,8 @@ class Evm:
         """Run a message on `header`'s state with a base fee of 0, then forget it."""
         free = header.copy(base_fee_per_gas=0)
         state = self.state(free)
+        if state.get_balance(Address(sender)) < value:
+            raise EvmError("insufficient funds for transfer")
         unsigned = PragueVM.get_transaction_builder().create_unsigned_transaction(
             nonce=state.get_nonce(sender),
             gas_price=0,

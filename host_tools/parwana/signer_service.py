@@ -1,6 +1,7 @@
 """Keep a signer at work: poll, report, back off from what is out of reach, start again."""
 
 import logging
+import math
 import time
 from collections.abc import Callable
 
@@ -15,6 +16,7 @@ from parwana.signer import PermitSigner, Progress, TimeSigner
 from parwana.store import Store, StoreError
 
 _BACK_OFF_S = (1.0, 30.0)
+_LOOKS = 4  # that each signer takes at an instant of signed time
 log = logging.getLogger("parwana.permits")
 
 
@@ -61,11 +63,14 @@ def serve(
     mine = indexed(keys, deployment.signers)
     store = Store(deployment.store)
     publisher = Publisher(deployment)
-    now = WorldClock.from_environment().now
+    clock = WorldClock.from_environment()
     permits = PermitSigner(deployment, store, keys, lambda: Chain.of(deployment, keys[0], rpc))
     chores = [_Chore("permits", permits.step)]
     if time_step_s:
-        times = TimeSigner(deployment, store, keys, now, time_step_s, publisher.publish)
+        # In a fast world the signers would otherwise never look at the same instant.
+        steps = max(1, math.ceil(_LOOKS * poll_s * clock.factor / time_step_s))
+        step_s = steps * time_step_s
+        times = TimeSigner(deployment, store, keys, clock.now, step_s, publisher.publish)
         chores.append(_Chore("time", times.step))
     numbers = " and ".join(str(number) for number in mine)
     log.info("signer %s of %d at work", numbers, len(deployment.signers))

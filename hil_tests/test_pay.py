@@ -1,0 +1,194 @@
+"""Paying a bill on the real contracts, in coin and in a token; feeder balances."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from hil_tests.chainkit import Utility, terms, utility
+from parwana import cli, contracts
+from parwana.chain import Chain, OutOfGas, Reverted
+from parwana.deploy import deploy
+from parwana.deployment import DAY_S
+from parwana.keys import Key, dev_key
+from parwana.pay import Payer, PayError
+from parwana.signer import PermitSigner
+from parwana.store import Store
+
+PAYER = dev_key(20)
+
+
+@pytest.fixture
+def store(tmp_path):
+    made = Store(f"sqlite:///{tmp_path / 'store.sqlite'}")
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def world(tmp_path):
+    with utility(f"sqlite:///{tmp_path / 'store.sqlite'}") as made:
+        made.deployment.save(tmp_path / "deployment.json")
+        yield made
+
+
+@pytest.fixture
+def run(tmp_path, capsys):
+    def runner(command, *arguments):
+        file = ("--deployment", str(tmp_path / "deployment.json"))
+        code = cli.main([command, *file, *arguments])
+        output = capsys.readouterr()
+        return code, output.out, output.err
+
+    return runner
+
+
+def payer(world: Utility, house: Key, key: Key | None = PAYER) -> Payer:
+    return Payer(world.deployment, Chain.of(world.deployment, key), house.address)
+
+
+def billed(world: Utility) -> Key:
+    house = world.enrol(1001)
+    world.close_period()
+    return house
+
+
+def serve(world: Utility, store: Store) -> None:
+    world.node.mine(2)
+    keys = [dev_key(1), dev_key(2)]
+    chain = Chain.of(world.deployment, keys[0])
+    PermitSigner(world.deployment, store, keys, lambda: chain).step()
+
+
+def test_the_command_settles_and_pays_exactly_what_is_due(world, run, store):
+    house = billed(world)
+    before = world.chain.balance(PAYER.address)
+    code, out, err = run("pay", "--meter", house.address, "--key", "dev:20", "--json")
+    assert (code, err) == (0, "")
+    shown = json.loads(out)
+    amount = shown["billed"][0]["amount"]
+    assert shown["paid"]["amount"] == amount == shown["locked"]["amount"]
+    assert shown["due"] == 0
+    assert before - world.chain.balance(PAYER.address) - amount < 10**16, "no more than gas"
+    serve(world, store)
+    shown = json.loads(run("pay", "--meter", house.address, "--status", "--json")[1])
+    assert shown["locked"] is None
+    [payment], [permit] = shown["payments"], shown["permits"]
+    assert (payment["amount"], payment["serial"]) == (amount, permit["serial"])
+    assert payment["payer"] == PAYER.address
+
+
+def test_it_says_when_the_permit_is_expected(world, run):
+    house = billed(world)
+    code, out, _ = run("pay", "--meter", house.address.lower()[2:], "--key", "dev:20")
+    assert code == 0
+    assert "The permit is expected as soon as the payment is final" in out
+    assert "parwana pay --refund" in out
+
+
+def test_without_a_key_it_only_looks(world, run):
+    house = billed(world)
+    world.owe(house)
+    head = world.chain.head()
+    code, out, _ = run("pay", "--meter", house.address)
+    assert code == 0
+    assert "due now: 0." in out
+    assert "coin" in out
+    assert world.chain.head() == head
+
+
+def test_a_second_payment_is_refused_before_it_costs_anything(world, run):
+    house = billed(world)
+    assert run("pay", "--meter", house.address, "--key", "dev:20")[0] == 0
+    head = world.chain.head()
+    code, _, err = run("pay", "--meter", house.address, "--key", "dev:20")
+    assert code == 1
+    assert "--status" in err
+    assert world.chain.head() == head
+
+
+def test_nothing_due_is_said(world, run):
+    house = world.enrol(1001)
+    code, _, err = run("pay", "--meter", house.address, "--key", "dev:20")
+    assert (code, err.strip()) == (1, "parwana: nothing is due")
+
+
+def test_an_unclaimed_payment_comes_back(world, run):
+    house = billed(world)
+    run("pay", "--meter", house.address, "--key", "dev:20")
+    code, _, err = run("pay", "--meter", house.address, "--key", "dev:20", "--refund")
+    assert (code, "too early to refund" in err) == (1, True)
+    world.clock.time_s += DAY_S + 100
+    world.node.mine()
+    amount = payer(world, house).bill().billed[0]["amount"]
+    before = world.chain.balance(PAYER.address)
+    code, out, _ = run("pay", "--meter", house.address, "--key", "dev:20", "--refund", "--json")
+    shown = json.loads(out)
+    assert (code, shown["refunded"], shown["due"]) == (0, amount, amount)
+    assert world.chain.balance(PAYER.address) - before > amount - 10**16
+    with pytest.raises(PayError, match="nothing is credited"):
+        payer(world, house).refund()
+
+
+@pytest.mark.parametrize("meter", ["0x12", "nonsense", "0x" + "55" * 20])
+def test_a_wrong_meter_is_named(world, run, meter):
+    assert world.chain.head() >= 3
+    code, _, err = run("pay", "--meter", meter)
+    assert code == 1
+    assert "label" in err
+
+
+def test_who_cannot_pay_is_told(world):
+    house = billed(world)
+    world.owe(house)
+    poor = Key((4711).to_bytes(32, "big"))
+    with pytest.raises(OutOfGas, match=poor.address):
+        payer(world, house, poor).pay()
+
+
+def test_a_bill_in_a_token_is_paid_in_it(world, store):
+    artifact = contracts.load("Token", Path(__file__).parent / "contracts")
+    factory = world.chain.w3.eth.contract(abi=artifact.abi, bytecode=artifact.bytecode)
+    address = world.chain.send(factory.constructor())["contractAddress"]
+    token = world.chain.w3.eth.contract(address=address, abi=artifact.abi)
+    made = deploy(world.chain, terms(token=address), "mqtt://x", "sqlite:///x", lambda _: None)
+    other = Utility(world.node, world.clock, made, world.chain, world.chain.ledgers(made))
+    house = billed(other)
+    due = other.owe(house)
+    account = payer(other, house)
+    assert account.currency() == ("units", 0)
+    with pytest.raises(Reverted):
+        account.pay()
+    world.chain.send(token.functions.mint(PAYER.address, due + 7))
+    assert account.pay()["amount"] == due
+    assert world.chain.call(token.functions.balanceOf(PAYER.address)) == 7
+    serve(other, store)
+    assert account.bill().payments[0]["amount"] == due
+
+
+def test_balances_show_the_alarm(world, run):
+    functions = world.ledgers.registry.functions
+    plant = Key((9000).to_bytes(32, "big"))
+    world.chain.send(functions.enrol((plant.address, 900, 2, 0, 0, 0)))
+    houses = [Key((9001 + n).to_bytes(32, "big")) for n in range(2)]
+    for n, house in enumerate(houses):
+        world.chain.send(functions.enrol((house.address, 901 + n, 1, 900, 0, 50_000)))
+    rows = json.loads(run("balance", "--json")[1])
+    assert [row["reconciled"] for row in rows] == [False]
+    for supplied in (10_100, 15_000):
+        periods = world.deployment.periods
+        period = periods.of(world.clock.time_s)
+        world.clock.time_s = periods.start(period + 1) + 60
+        world.node.mine()
+        data = world.closing(plant, world.clock.time_s, supplied)
+        data += b"".join(world.closing(house, world.clock.time_s, 5000) for house in houses)
+        world.chain.send(world.ledgers.energy.functions.close(data))
+        world.chain.send(world.ledgers.energy.functions.reconcile(900, period))
+    rows = json.loads(run("balance", "--feeder", "900", "--json")[1])
+    assert [(row["supplied_wh"], row["sold_wh"], row["alarm"]) for row in rows] == [
+        (10_100, 10_000, 0),
+        (15_000, 10_000, 1),
+    ]
+    assert "theft" in run("balance")[1]
+    code, _, err = run("balance", "--feeder", "7")
+    assert (code, "there are: 900" in err) == (1, True)
