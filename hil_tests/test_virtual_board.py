@@ -345,7 +345,7 @@ def test_a_latching_contactor_stays_where_the_last_pulse_put_it(board: VirtualBo
 def test_a_plain_contactor_is_held_through_a_reset_but_not_without_power(tmp_path: Path) -> None:
     wiring = Wiring(contactor="plain", sense=27)
     sense = "import machine; print(machine.Pin(27, machine.Pin.IN, machine.Pin.PULL_UP)())"
-    told = []
+    told: list[bool] = []
     with powered_board(tmp_path, wiring=wiring, on_contactor=told.append) as board:
         assert execute(board, sense) == "1\n"
         execute(board, "import machine; machine.Pin(25, machine.Pin.OUT, value=1, hold=True)")

