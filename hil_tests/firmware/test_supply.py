@@ -272,6 +272,39 @@ def test_contactor_that_does_not_follow_is_driven_ever_more_rarely():
     assert not house.closed
 
 
+def test_contactor_that_followed_once_is_driven_at_once_again():
+    house = connected()
+    house.stuck = True
+    house.run(600, EXPIRED)
+    house.stuck = False
+    house.run(600, EXPIRED)
+    assert not house.closed
+    house.closed = True  # somebody's hand, or a latching contactor's shock
+    house.codes()
+    house.run(1, EXPIRED)
+    assert house.codes() == [(wire.EVENT_DISCONNECTED, wire.REASON_RESTORED)]
+
+
+def test_least_time_runs_from_the_move_not_from_its_decision():
+    house = connected()
+    house.step(EXPIRED)
+    house.ticks += 3000  # the flash was slow
+    house.supply.operated(house.ticks)
+    house.run(9, running(2))
+    assert not house.closed
+    house.run(2, running(2))
+    assert house.closed
+
+
+def test_ticks_that_go_back_count_as_none():
+    house = connected().run(1, EXPIRED)
+    house.ticks -= 5000
+    house.run(9, running(2))
+    assert not house.closed
+    house.run(2, running(2))
+    assert house.closed
+
+
 # Overload
 
 
@@ -361,6 +394,20 @@ def test_overloads_far_apart_do_not_lock():
     assert (wire.EVENT_OVERLOAD_LOCKED, 6) not in house.codes()
 
 
+def test_new_permit_forgives_the_trips_before_it():
+    grant = running(limit_dw=5000)
+    house = connected(grant)
+    for _ in range(5):
+        house.run(11, grant, power_dw=9000).run(62, grant)
+    grant = running(2, limit_dw=5000)
+    house.run(1, grant)
+    house.codes()
+    house.run(11, grant, power_dw=9000)
+    assert house.codes() == [(wire.EVENT_DISCONNECTED, wire.REASON_OVERLOAD)]
+    house.run(62, grant)
+    assert house.closed
+
+
 def test_trips_survive_a_restart():
     grant = running(limit_dw=5000)
     house = connected(grant)
@@ -401,6 +448,7 @@ def test_warnings_at_7_3_and_1_days_once_each():
             not_before_s = T0 + day * DAY_S + hour * 3600
             house.step(running(end_s=end_s), not_before_s=not_before_s)
             for _, event in house.events:
+                assert house.supply.dirty, "a restart would warn again"
                 seen.append((day, hour, event))
             house.events = []
             if hour == 12:
