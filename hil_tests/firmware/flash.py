@@ -1,0 +1,124 @@
+"""A littlefs on a block device of the test's own: counted, and cut off at will (MicroPython)."""
+
+import os
+
+BLOCK = 4096
+MOUNT = "/flash"
+_EIO = 5
+_ERASED = b"\xff" * 256
+
+
+class Memory:
+    """Flash as a board has it: blocks to erase, bytes to program, nothing else.
+
+    `data` is the content to start from, a list of blocks: a small heap has room for many blocks,
+    but not in one piece.
+    """
+
+    def __init__(self, blocks, data=None):
+        self.data = data if data is not None else [bytearray(BLOCK) for _ in range(blocks)]
+        self.blocks = blocks
+        self.writes = 0
+        self.reads = 0
+        self._cut_at = None
+        self._torn = 0
+
+    def cut_at(self, write, torn=0):
+        """Take the power away at a write or erase, counted from now, 1 the next.
+
+        Of that one, `torn` sixteenths still happen. It fails, and so does all that follows.
+        """
+        self.writes = 0
+        self._cut_at = write
+        self._torn = torn
+
+    def readblocks(self, block, buffer, offset=0):
+        self.reads += 1
+        if self._is_cut():
+            return -_EIO
+        buffer[:] = memoryview(self.data[block])[offset : offset + len(buffer)]
+        return 0
+
+    def writeblocks(self, block, buffer, offset=0):
+        size = self._write(len(buffer))
+        if size:
+            self.data[block][offset : offset + size] = memoryview(buffer)[:size]
+        return -_EIO if self._is_cut() else 0
+
+    def ioctl(self, operation, argument):
+        if operation == 4:
+            return self.blocks
+        if operation == 5:
+            return BLOCK
+        if operation == 6:
+            for at in range(0, self._write(BLOCK), 256):
+                self.data[argument][at : at + 256] = _ERASED
+            return -_EIO if self._is_cut() else 0
+        return 0
+
+    def _write(self, size):
+        self.writes += 1
+        if self._cut_at is None or self.writes < self._cut_at:
+            return size
+        return size * self._torn // 16 if self.writes == self._cut_at else 0
+
+    def _is_cut(self):
+        # An error is returned, not raised: files that a cut left open are closed by the garbage
+        # collector, which must not allocate.
+        return self._cut_at is not None and self.writes >= self._cut_at
+
+
+class File(Memory):
+    """The same, in a file: a whole chip does not fit the heap of a test."""
+
+    def __init__(self, blocks, path):
+        super().__init__(blocks, [])
+        with open(path, "wb") as file:
+            for _ in range(blocks):
+                file.write(b"\xff" * BLOCK)
+        self._file = open(path, "r+b")  # noqa: SIM115
+
+    def readblocks(self, block, buffer, offset=0):
+        self.reads += 1
+        self._file.seek(block * BLOCK + offset)
+        self._file.readinto(buffer)
+
+    def writeblocks(self, block, buffer, offset=0):
+        self.writes += 1
+        self._file.seek(block * BLOCK + offset)
+        self._file.write(buffer)
+
+    def ioctl(self, operation, argument):
+        if operation == 6:
+            self.writes += 1
+            self._file.seek(argument * BLOCK)
+            self._file.write(b"\xff" * BLOCK)
+            return 0
+        return super().ioctl(operation, argument)
+
+
+class mounted:
+    """Have a device mounted at MOUNT for the block, formatted first if `make`."""
+
+    def __init__(self, device, make=False):
+        self._device = device
+        self._make = make
+
+    def __enter__(self):
+        import vfs
+
+        if self._make:
+            vfs.VfsLfs2.mkfs(self._device)
+        vfs.mount(vfs.VfsLfs2(self._device), MOUNT)
+        return self._device
+
+    def __exit__(self, *_):
+        import vfs
+
+        vfs.umount(MOUNT)
+
+
+def used_blocks():
+    """Return how many blocks the mounted file system uses."""
+    total, free = os.statvfs(MOUNT)[2:4]
+    return total - free

@@ -1,0 +1,213 @@
+"""The journal in a folder: order, wrap, damage, restart. test_journal_flash.py has the flash."""
+
+import os
+from binascii import crc32
+
+from journal import SEGMENT_RECORDS, Journal, JournalError
+
+import wire
+from hil_tests.firmware.check import in_folder, raises
+
+
+def frame(sequence):
+    return wire.pack_event(wire.EVENT_BOOT, sequence, 1_800_000_000 + sequence, 7 * sequence)
+
+
+def fill(journal, count):
+    for _ in range(count):
+        journal.append(frame(journal.next))
+
+
+def assert_holds(journal, oldest, following):
+    assert (journal.oldest, journal.next) == (oldest, following), (journal.oldest, journal.next)
+    for sequence in range(oldest, following):
+        assert journal.read(sequence) == frame(sequence)
+    for sequence in (0, oldest - 1, following, following + 1):
+        with raises(JournalError, "not held"):
+            journal.read(sequence)
+
+
+def test_new():
+    with in_folder() as folder:
+        journal = Journal(folder + "/journal")
+        assert_holds(journal, 1, 1)
+        fill(journal, 3)
+        assert_holds(journal, 1, 4)
+        journal.close()
+
+
+def test_layout():
+    with in_folder() as folder:
+        journal = Journal(folder, 8, 4)
+        fill(journal, 5)
+        journal.close()
+        assert sorted(os.listdir(folder)) == ["1", "5"]
+        with open(folder + "/5", "rb") as file:
+            data = file.read()
+        assert data == frame(5)[1:] + crc32(frame(5)[1:]).to_bytes(4, "big")
+
+
+def test_only_the_next_sequence():
+    with in_folder() as folder:
+        journal = Journal(folder)
+        for sequence in (0, 2, 1 << 31):
+            with raises(JournalError, "must be 1"):
+                journal.append(frame(sequence))
+        fill(journal, 1)
+        for sequence in (1, 3):
+            with raises(JournalError, "must be 2"):
+                journal.append(frame(sequence))
+        for size in (0, 39, 41):
+            with raises(JournalError, "40 bytes"):
+                journal.append((frame(2) + b"\0")[:size])
+        with raises(JournalError, "format 1"):
+            journal.append(b"\2" + frame(2)[1:])
+        assert_holds(journal, 1, 2)
+        journal.close()
+
+
+def test_restart_at_every_length():
+    with in_folder() as folder:
+        for count in range(11):
+            journal = Journal(folder, 100, 4)
+            assert_holds(journal, 1, 1 + count)
+            fill(journal, 1)
+            journal.close()
+
+
+def test_overwrites_the_oldest_segment_only_when_full():
+    with in_folder() as folder:
+        journal = Journal(folder, 8, 4)
+        fill(journal, 12)
+        assert_holds(journal, 1, 13)
+        fill(journal, 1)
+        assert_holds(journal, 5, 14)
+        for _ in range(40):
+            fill(journal, 1)
+            assert journal.next - journal.oldest >= 8
+        assert_holds(journal, 45, 54)
+        assert len(os.listdir(folder)) == 3
+        journal.close()
+        journal = Journal(folder, 8, 4)
+        assert_holds(journal, 45, 54)
+        journal.close()
+        # Another size of segments and another capacity from here on.
+        journal = Journal(folder, 4, 2)
+        fill(journal, 4)
+        assert_holds(journal, 53, 58)
+        journal.close()
+
+
+def test_reading_while_appending_and_wrapping():
+    with in_folder() as folder:
+        journal = Journal(folder, 8, 4)
+        for sequence in range(1, 60):
+            fill(journal, 1)
+            assert journal.read(sequence) == frame(sequence)
+            assert journal.read(journal.oldest) == frame(journal.oldest)
+        journal.close()
+
+
+def test_a_year_needs_no_more_than_125_segments():
+    with in_folder() as folder:
+        journal = Journal(folder)
+        assert journal._segments_max == 125
+        assert 124 * SEGMENT_RECORDS >= 35_136
+        # Three blocks of littlefs: block n > 0 begins with as many pointers as n has trailing
+        # zeros, plus 1 (littlefs DESIGN.md, CTZ skip-lists).
+        assert SEGMENT_RECORDS * 43 <= 3 * 4096 - 4 * (1 + 2)
+
+
+def test_damage_is_told_and_leaves_the_others():
+    with in_folder() as folder:
+        journal = Journal(folder, 8, 4)
+        fill(journal, 8)
+        journal.close()
+        path = folder + "/5"
+        with open(path, "rb") as file:
+            good = file.read()
+        for bit in range(0, 8 * 43, 3):
+            data = bytearray(good)
+            data[43 + bit // 8] ^= 1 << bit % 8
+            with open(path, "wb") as file:
+                file.write(data)
+            journal = Journal(folder, 8, 4)
+            with raises(JournalError, "sequence 6 is damaged"):
+                journal.read(6)
+            assert journal.damaged == 1
+            for sequence in (1, 2, 3, 4, 5, 7, 8):
+                assert journal.read(sequence) == frame(sequence)
+            assert journal.next == 9
+            journal.close()
+
+
+def test_a_record_in_another_place_is_damage():
+    with in_folder() as folder:
+        journal = Journal(folder, 8, 4)
+        fill(journal, 4)
+        journal.close()
+        path = folder + "/1"
+        with open(path, "rb") as file:
+            data = file.read()
+        with open(path, "wb") as file:
+            file.write(data[:43] + data[:43] + data[86:])
+        journal = Journal(folder, 8, 4)
+        with raises(JournalError, "damaged"):
+            journal.read(2)
+        assert journal.read(3) == frame(3)
+        journal.close()
+
+
+def test_a_torn_tail_is_left_behind():
+    for size in (1, 42, 44, 85, 87, 128):
+        with in_folder() as folder:
+            journal = Journal(folder, 100, 4)
+            fill(journal, 3)
+            journal.close()
+            path = folder + "/1"
+            with open(path, "rb") as file:
+                data = file.read()
+            with open(path, "wb") as file:
+                file.write(data[:size])
+            journal = Journal(folder, 100, 4)
+            assert journal.next == 1 + size // 43
+            fill(journal, 6)
+            assert_holds(journal, 1, 7 + size // 43)
+            journal.close()
+            journal = Journal(folder, 100, 4)
+            assert_holds(journal, 1, 7 + size // 43)
+            journal.close()
+
+
+def test_a_segment_cut_short_in_the_middle():
+    with in_folder() as folder:
+        journal = Journal(folder, 12, 4)
+        fill(journal, 9)
+        journal.close()
+        with open(folder + "/5", "wb") as file:
+            file.write(b"")
+        os.remove(folder + "/1")
+        journal = Journal(folder, 12, 4)
+        assert (journal.oldest, journal.next) == (5, 10)
+        for sequence in range(5, 9):
+            with raises(JournalError, "damaged"):
+                journal.read(sequence)
+        assert journal.damaged == 4
+        assert journal.read(9) == frame(9)
+        journal.close()
+
+
+def test_strangers_in_the_folder_are_ignored():
+    with in_folder() as folder:
+        for name in ("readme.txt", "x", "1.seg", "0", "007", "-1"):
+            with open(folder + "/" + name, "w") as file:
+                file.write("hello")
+        journal = Journal(folder, 8, 4)
+        fill(journal, 5)
+        assert_holds(journal, 1, 6)
+        journal.close()
+
+
+def test_a_folder_that_cannot_be():
+    with in_folder() as folder, raises(OSError):
+        Journal(folder + "/absent/journal")

@@ -1,0 +1,158 @@
+"""The journal on littlefs: every cut, a full flash, a year of frames. Needs MicroPython."""
+
+import os
+import time
+
+from journal import YEAR_RECORDS, Journal, JournalError
+
+import wire
+from hil_tests.firmware import flash
+from hil_tests.firmware.check import MICROPYTHON, in_folder, raises
+
+FOLDER = flash.MOUNT + "/journal"
+
+
+def frame(sequence):
+    return wire.pack_event(wire.EVENT_BOOT, sequence, 1_800_000_000 + sequence, 7 * sequence)
+
+
+def append_until_cut(journal, count):
+    """Append `count` frames or until the flash fails. Returns the last sequence promised."""
+    promised = journal.next - 1
+    try:
+        for _ in range(count):
+            journal.append(frame(promised + 1))
+            promised += 1
+    except OSError:
+        pass
+    return promised
+
+
+def assert_holds_all(journal, promised, capacity):
+    # What was under way at the cut may be held as well: never more, never torn.
+    assert journal.next - 1 in (promised, promised + 1), (journal.next, promised)
+    assert journal.oldest <= max(1, journal.next - capacity), journal.oldest
+    for sequence in range(journal.oldest, journal.next):
+        assert journal.read(sequence) == frame(sequence)
+
+
+def live(device, promised, count, capacity, segment_records):
+    """Start on a device, look at all that was promised, append. Returns what is promised now."""
+    with flash.mounted(device):
+        try:
+            journal = Journal(FOLDER, capacity, segment_records)
+        except OSError:
+            return promised
+        try:
+            assert_holds_all(journal, promised, capacity)
+            return append_until_cut(journal, count)
+        finally:
+            try:
+                journal.close()
+            except OSError:
+                pass
+
+
+def cut_everywhere(blocks, count, capacity, segment_records, torn, step=1):
+    """Cut the power at every flash write of `count` appends, and again while recovering."""
+    data = flash.Memory(blocks).data
+    cut_at = 1
+    while True:
+        device = flash.Memory(blocks, data)
+        with flash.mounted(device, make=True):
+            os.mkdir(FOLDER)
+        device.cut_at(cut_at, torn)
+        promised = live(device, 0, count, capacity, segment_records)
+        if device.writes < cut_at:
+            assert promised == count
+            return cut_at - 1
+        device = flash.Memory(blocks, data)
+        device.cut_at(1 + cut_at % 13, torn)
+        promised = live(device, promised, 3, capacity, segment_records)
+        for more in (3, 0):
+            device = flash.Memory(blocks, data)
+            promised = live(device, promised, more, capacity, segment_records)
+        cut_at += step
+
+
+if MICROPYTHON:
+
+    def test_cut_at_every_write_around_a_wrap():
+        # Small segments: creation, inline files, removal of the oldest, several times over.
+        for torn in (0, 7, 16):
+            cuts = cut_everywhere(8, 14, 6, 3, torn)
+            print("cuts:", cuts)
+            assert cuts > 30
+
+    def test_cut_at_every_write_across_blocks():
+        # 95 records fill a block: the list of blocks grows, the last one is copied at each.
+        for torn in (0, 9):
+            cuts = cut_everywhere(10, 108, 100, 100, torn, step=7)
+            print("cuts: %d / 7" % cuts)
+            assert cuts > 1000
+
+    def test_durable_on_return():
+        data = flash.Memory(10).data
+        for count in (1, 2, 10, 22, 23, 24, 94, 95, 96, 100, 101):
+            device = flash.Memory(10, data)
+            with flash.mounted(device, make=True):
+                journal = Journal(FOLDER, 300, 100)
+                assert append_until_cut(journal, count) == count
+                # Neither close nor unmount can add anything from here on.
+                device.cut_at(1)
+                journal.close()
+            live(flash.Memory(10, data), count, 0, 300, 100)
+
+    def test_a_full_flash_loses_the_oldest_not_the_newest():
+        with flash.mounted(flash.Memory(14), make=True):
+            with open(flash.MOUNT + "/other", "wb") as file:
+                file.write(bytes(3 * flash.BLOCK))
+            # Far more than what is left would hold.
+            journal = Journal(FOLDER, 1000, 20)
+            for sequence in range(1, 400):
+                journal.append(frame(sequence))
+                assert journal.read(sequence) == frame(sequence)
+            print("full: %d to %d" % (journal.oldest, journal.next - 1))
+            assert journal.next == 400
+            assert 280 <= journal.oldest <= 340
+            for sequence in range(journal.oldest, 400):
+                assert journal.read(sequence) == frame(sequence)
+            assert os.stat(flash.MOUNT + "/other")[6] == 3 * flash.BLOCK
+            journal.close()
+
+    def test_a_year_fits_and_wraps():
+        with in_folder() as folder:
+            device = flash.File(512, folder + "/flash.img")
+            with flash.mounted(device, make=True):
+                year(device)
+
+
+def year(device):
+    empty = flash.used_blocks()
+    # An old meter: six digits to a name.
+    os.mkdir(FOLDER)
+    with open(FOLDER + "/900001", "wb"):
+        pass
+    journal = Journal(FOLDER)
+    most = 0
+    started = time.ticks_ms()
+    while journal.next <= 900_000 + YEAR_RECORDS + 1000:
+        journal.append(frame(journal.next))
+        if (journal.next - journal.oldest) % 95 < 2:
+            most = max(most, flash.used_blocks() - empty)
+    spent_ms = time.ticks_diff(time.ticks_ms(), started)
+    assert journal.next - journal.oldest >= YEAR_RECORDS
+    assert journal.oldest > 900_001
+    journal.close()
+    print("a year and more: %d bytes, %d ms" % (most * flash.BLOCK, spent_ms))
+    assert most * flash.BLOCK <= 1_600_000
+    device.reads = 0
+    journal = Journal(FOLDER)
+    print("start-up: %d reads of the flash" % device.reads)
+    # Each of some microseconds and 32 to 128 bytes, most of them for the folder's names.
+    assert device.reads < 12_000
+    for sequence in range(journal.oldest, journal.next, 97):
+        assert journal.read(sequence) == frame(sequence)
+    with raises(JournalError, "not held"):
+        journal.read(journal.oldest - 1)
+    journal.close()
