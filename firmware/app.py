@@ -42,31 +42,37 @@ async def supervise(name, run, restarted, ticks, log):
 
 
 class App:
-    """Own the tasks: `tasks` is a list of (name, object with `async run()`).
+    """Own the tasks; feed the watchdog while measuring and control go on."""
 
-    `vital` are those whose `ticked_ms` must move on for the watchdog to be fed.
-    """
-
-    def __init__(self, tasks, vital, watchdog, recorder, journal, slot_path, status_s, ticks, log):
-        self._tasks = tasks
-        self._vital = vital
+    def __init__(self, config, watchdog, recorder, journal, clock, metering, control, uplink,
+                 timesync, supply, slot_path, console, ticks, log):  # fmt: skip
+        self._status_ms = config.status_s * 1000
         self._watchdog = watchdog
         self._recorder = recorder
         self._journal = journal
+        self._clock = clock
+        self._metering = metering
+        self._control = control
+        self._uplink = uplink
+        self._timesync = timesync
+        self._supply = supply
         self._slot_path = slot_path
-        self._status_ms = status_s * 1000
         self._ticks = ticks
         self._log = log
-        self._recent = []  # when tasks were restarted, the last _SETTLED_MS only
+        self._recent = []  # when tasks were restarted
+        self.last = console.last  # the last lines of the log
         self.restarts = 0
-        self.more = {}  # what else status() tells: name -> function
 
     async def run(self):
         """Start the tasks and watch over them for ever."""
-        for name, task in self._tasks:
+        for name, task in (
+            ("metering", self._metering),
+            ("control", self._control),
+            ("uplink", self._uplink),
+            ("timesync", self._timesync),
+        ):
             asyncio.create_task(supervise(name, task.run, self._restarted, self._ticks, self._log))
-        started = self._ticks.ticks_ms()
-        told = started
+        started = told = self._ticks.ticks_ms()
         confirmed = False
         while True:
             await asyncio.sleep_ms(1000)
@@ -79,32 +85,45 @@ class App:
             if self._ticks.ticks_diff(now, told) >= self._status_ms:
                 told = now
                 gc.collect()
-                self._log.info("status %s", self.status())
+                self._log.info(
+                    "status next=%(next)d oldest=%(oldest)d pointer=%(pointer)s "
+                    "readings=%(readings)d events=%(events)d energy_wh=%(energy_wh)d "
+                    "control=%(control)d restarts=%(restarts)d heap_free=%(heap_free)d"
+                    % self.status()
+                )
 
     def healthy(self):
-        """Return whether measuring and control go on and tasks are not failing in a row."""
+        """Return whether measuring and control go on and tasks do not fail in a row."""
         now = self._ticks.ticks_ms()
         recent = self._recent
         while recent and self._ticks.ticks_diff(now, recent[0]) > _SETTLED_MS:
             recent.pop(0)
         if len(recent) > _RESTARTS_MOST:
             return False
-        return all(self._ticks.ticks_diff(now, task.ticked_ms) < _ALIVE_MS for task in self._vital)
+        for task in (self._metering, self._control):
+            if self._ticks.ticks_diff(now, task.ticked_ms) > _ALIVE_MS:
+                return False
+        return True
 
     def status(self):
         """Return what there is to know, as a dict; also for the service console."""
-        status = {
+        recorder, metering, uplink = self._recorder, self._metering, self._uplink
+        return {
             "next": self._journal.next,
             "oldest": self._journal.oldest,
-            "boots": self._recorder.boots,
-            "readings": self._recorder.readings,
-            "events": self._recorder.events,
+            "pointer": uplink.pointer,
+            "connected": uplink.connected,
+            "boots": recorder.boots,
+            "readings": recorder.readings,
+            "events": recorder.events,
+            "energy_wh": metering.energy_wh,
+            "power_dw": metering.power_dw,
+            "failures": metering.failures,
+            "control": self._supply.control_state,
+            "time": self._clock.now(),
             "restarts": self.restarts,
             "heap_free": gc.mem_free() if hasattr(gc, "mem_free") else 0,
         }
-        for name in self.more:
-            status[name] = self.more[name]()
-        return status
 
     def _restarted(self, name):
         self.restarts += 1

@@ -1,120 +1,116 @@
 """Put the meter together: board + configuration -> app. Nothing is decided here."""
+# ruff: noqa: E402
 
-import ecdsa  # noqa: F401  (first: on an ESP32 it needs one contiguous buffer)
+import gc
+
+import ecdsa  # noqa: F401  (first: on an ESP32 its code needs one contiguous buffer)
+
+gc.collect()  # what imports leave behind would scatter what stays all over the heap
 
 import asyncio
-import gc
+import os
 import sys
 import time
 
 import board
-import identity
+import config
 import slot
 import umqtt.simple
 import version
-from app import App
-from config import ConfigError, load
-from control import Control, keeper, restore
+import wire  # noqa: F401
+
+gc.collect()
+
 from clock import Clock
+from identity import load_or_create
 from journal import Journal
 from log import Console, Log
-from metering import Metering
 from permits import Permits
 from pzem004t import Pzem004T
 from recorder import Recorder
 from register import Register
 from supply import Supply
+
+gc.collect()
+
+from app import App
+from control import Control, keeper, restore
+from metering import Metering
 from timesync import TimeSync
 from uplink import Uplink
 
-CONFIG = "/config.json"
+gc.collect()
+
 SLOT = "/slot"
 STATE = "/state"
 SENSOR_MS = 300
 
 
-def build(config, hardware, console):
-    """Return the App that `config` describes. Raises what its parts raise."""
+def build(settings, hardware, identity, console):
+    """Return the App that `settings` (config.Config) describes. Raises what its parts raise."""
 
     def log(name):
         return Log(name, console)
 
-    unit_ids = [unit_id for unit_id, _ in config.sensors]
+    if STATE[1:] not in os.listdir("/"):
+        os.mkdir(STATE)
+    unit_ids = [unit_id for unit_id, _ in settings.sensors]
     clock = Clock(board.wall, board.set_wall, time.ticks_ms, restore(STATE + "/clock.rec"))
-    journal = Journal("/journal", config.journal_frames)
+    journal = Journal("/journal", settings.journal_frames)
     recorder = Recorder(
         STATE + "/metering.rec", journal, clock, lambda saved: Register(saved, unit_ids),
         log("recorder"),
     )  # fmt: skip
     permits = Permits(
-        config.permit_threshold, config.permit_signers, config.chain_id, config.payment_ledger,
-        config.meter, config.utc_offset_s, keeper(STATE + "/permits.rec"),
-        restore(STATE + "/permits.rec"),
+        settings.permit_threshold, settings.permit_signers, settings.chain_id,
+        settings.payment_ledger, settings.meter, settings.utc_offset_s,
+        keeper(STATE + "/permits.rec"), restore(STATE + "/permits.rec"),
     )  # fmt: skip
     supply = Supply(restore(STATE + "/control.rec"), hardware.contactor.closed)
     sensors = [
         Pzem004T(hardware.uart, unit_id, ct_ratio, time.ticks_ms, SENSOR_MS)
-        for unit_id, ct_ratio in config.sensors
+        for unit_id, ct_ratio in settings.sensors
     ]
     metering = Metering(
-        config, sensors, recorder, clock, supply, hardware.contactor, hardware.mains,
+        settings, sensors, recorder, clock, supply, hardware.contactor, hardware.mains,
         hardware.tamper, time, log("metering"),
     )  # fmt: skip
     control = Control(
         hardware.contactor, hardware.button, hardware.led, clock, permits, supply, metering,
         recorder, STATE, time.ticks_ms, log("control"),
     )  # fmt: skip
-
-    def hello():
-        return (
-            permits.serial, permits.trust_serial, recorder.boots, version.number(),
-            supply.control_state,
-        )  # fmt: skip
-
     uplink = Uplink(
-        config, hardware.link, umqtt.simple, journal, recorder,
-        identity.load_or_create("/identity.key", board.random), hello, control.bundle,
-        board.random, time, log("uplink"),
+        settings, hardware.link, umqtt.simple, journal, recorder, identity, permits, supply,
+        control.bundle, board.random, time, log("uplink"),
     )  # fmt: skip
-    tasks = [("metering", metering), ("control", control), ("uplink", uplink)]
-    if config.ntp_host:
-        timesync = TimeSync(
-            config.ntp_host, hardware.link, uplink.resolve, board.network_time, clock, recorder,
-            log("time"),
-        )  # fmt: skip
-        tasks.append(("time", timesync))
-    recorder.start(board.reset_cause(), version.number(), config.crc32)
-    app = App(
-        tasks, (metering, control), hardware.watchdog, recorder, journal, SLOT, config.status_s,
-        time, log("app"),
+    timesync = TimeSync(
+        settings.ntp_host, hardware.link, uplink.resolve, board.network_time, clock, recorder,
+        log("time"),
     )  # fmt: skip
-    app.last = console.last
-    app.more["pointer"] = lambda: uplink.pointer
-    app.more["connected"] = lambda: uplink.connected
-    app.more["failures"] = lambda: metering.failures
-    app.more["energy_wh"] = lambda: metering.energy_wh
-    app.more["power_dw"] = lambda: metering.power_dw
-    app.more["time"] = clock.now
-    app.more["control"] = lambda: supply.control_state
-    return app
+    recorder.start(board.reset_cause(), version.number(), settings.crc32)
+    return App(
+        settings, hardware.watchdog, recorder, journal, clock, metering, control, uplink, timesync,
+        supply, SLOT, console, time, log("app"),
+    )  # fmt: skip
 
 
 def start():
     """Run the meter until Ctrl-C. Returns the App for the service console, None without one."""
     print("parwana", version.VERSION)
     try:
-        config = load(CONFIG)
-    except ConfigError as error:
+        settings = config.load("/config.json")
+    except config.ConfigError as error:
         print("parwana:", error)
         slot.confirm(SLOT)  # an unpaired meter cannot show more health than this
         return None
-    hardware = board.build(config)
+    hardware = board.build(settings)
     app = None
     try:
-        hardware.watchdog.start(config.watchdog_s)
-        app = build(config, hardware, Console(config.log_level))
+        hardware.watchdog.start(settings.watchdog_s)
+        identity = load_or_create("/identity.key", board.random)
+        app = build(settings, hardware, identity, Console(settings.log_level))
         gc.collect()
-        gc.threshold(gc.mem_free() // 4 + gc.mem_alloc())
+        gc.threshold(8192)  # little and often: a full heap scatters what stays
         asyncio.run(app.run())
     except KeyboardInterrupt:
         hardware.watchdog.relax()

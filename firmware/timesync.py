@@ -8,7 +8,7 @@ _LAST_MS = 300000
 
 
 class TimeSync:
-    """Feed network time to `clock`.
+    """Feed network time to `clock`; `host` is "" for none.
 
     `resolve(host)` is a coroutine that returns an address; `network_time(address)` asks once and
     waits at most 0.8 s. Both raise OSError.
@@ -25,9 +25,11 @@ class TimeSync:
         self.synchronised = 0
 
     async def run(self):
-        """Synchronise for ever."""
+        """Synchronise for ever; without a server there is nothing to do."""
         retry_ms = _FIRST_MS
         while True:
+            while not self._host:
+                await asyncio.sleep_ms(_HOUR_MS)
             while not self._link.up:
                 await asyncio.sleep_ms(1000)
             try:

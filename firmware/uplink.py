@@ -8,6 +8,7 @@ import asyncio
 from binascii import hexlify
 
 import dns
+import version
 import wire
 from mqtt import Session
 
@@ -32,19 +33,19 @@ class Uplink:
     """Keep a session with the broker.
 
     `random(size)` returns random bytes, `umqtt` is the module umqtt.simple.
-    `hello()` returns what the meter says of itself: (permit serial, trust serial, boots, version,
-    control_state). `bundle(data)` takes what may be a bundle, and never raises.
+    `bundle(data)` takes what may be a bundle, and never raises.
     """
 
-    def __init__(self, config, link, umqtt, journal, recorder, identity, hello, bundle, random,
-                 ticks, log):  # fmt: skip
+    def __init__(self, config, link, umqtt, journal, recorder, identity, permits, supply, bundle,
+                 random, ticks, log):  # fmt: skip
         self._config = config
         self._link = link
         self._umqtt = umqtt
         self._journal = journal
         self._recorder = recorder
         self._identity = identity
-        self._hello = hello
+        self._permits = permits
+        self._supply = supply
         self._bundle = bundle
         self._random = random
         self._ticks = ticks
@@ -165,7 +166,15 @@ class Uplink:
         self.pointer = None
         self._asked_ms = self._ticks.ticks_ms()
         journal = self._journal
-        message = wire.pack_hello(journal.oldest, journal.next, *self._hello())
+        message = wire.pack_hello(
+            journal.oldest,
+            journal.next,
+            self._permits.serial,
+            self._permits.trust_serial,
+            self._recorder.boots,
+            version.number(),
+            self._supply.control_state,
+        )
         self._session.publish(self._up, message)
 
     async def _send(self):
