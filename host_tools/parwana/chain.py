@@ -8,7 +8,7 @@ from web3 import Web3
 from web3.contract import Contract
 from web3.contract.contract import ContractConstructor, ContractFunction
 from web3.exceptions import BlockNotFound, Web3RPCError
-from web3.types import BlockIdentifier, EventData, TxReceipt
+from web3.types import BlockIdentifier, EventData, RPCEndpoint, TxReceipt
 
 from parwana import contracts
 from parwana.chain_errors import ChainError, OutOfGas, Reverted, Unreachable, translated
@@ -47,7 +47,14 @@ class Chain:
     ) -> None:
         self.rpc_url = rpc_url
         self.key = key
-        self.w3 = Web3(Web3.HTTPProvider(rpc_url, request_kwargs={"timeout": timeout_s}))
+        provider = Web3.HTTPProvider(
+            rpc_url,
+            request_kwargs={"timeout": timeout_s},
+            # web3 asks for it with every call.
+            cache_allowed_requests=True,
+            cacheable_requests={RPCEndpoint("eth_chainId")},
+        )
+        self.w3 = Web3(provider)
         # A contract must not make this program fetch URLs (EIP-3668).
         self.w3.provider.global_ccip_read_enabled = False
         with translated("eth_chainId", rpc_url):

@@ -213,20 +213,19 @@ class Evm:
         return computation.output
 
     def estimate(self, **message: Any) -> int:
-        """Return gas enough for the message in the next block. Raises Reverted, EvmError."""
-        header, most = self.pending(), int(message["gas"])
-        computation = self.execute(header, **message)
+        """Return gas enough for the message in the next block. Raises Reverted, EvmError.
+
+        A call passes on at most 63/64 of its gas (EIP-150), so what was used grows by 64/63 for
+        each depth; data has a floor price of 10 gas a token (EIP-7623).
+        """
+        most = int(message["gas"])
+        computation = self.execute(self.pending(), **message)
         _raise_for(computation)
         used = most - computation.get_gas_remaining()
-        gas = used
-        while gas < most:
-            try:
-                if not self.execute(header, **{**message, "gas": gas}).is_error:
-                    return gas
-            except EvmError:  # below the data's price floor (EIP-7623)
-                pass
-            gas = gas * 64 // 63 + 2300 if gas == used else gas * 5 // 4
-        return most
+        depth = _depth(computation)
+        zeros = message["data"].count(0)
+        floor = 21_000 + 10 * (4 * len(message["data"]) - 3 * zeros)
+        return min(most, max(used * 64**depth // 63**depth + 2300 * bool(depth), floor))
 
     def number_of(self, block_hash: bytes) -> int | None:
         """Return the number of a block of this chain, None when there is none."""
@@ -298,6 +297,10 @@ def effective_price(transaction: SignedTransactionAPI, header: BlockHeaderAPI) -
     """Return the wei per gas that a transaction paid in the block of `header`."""
     tip = transaction.max_priority_fee_per_gas
     return min(transaction.max_fee_per_gas, (header.base_fee_per_gas or 0) + tip)
+
+
+def _depth(computation: ComputationAPI) -> int:
+    return max((1 + _depth(child) for child in computation.children), default=0)
 
 
 def _raise_for(computation: ComputationAPI) -> None:
