@@ -2,91 +2,15 @@
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 import wire
-from hil_tests.chainkit import Utility, utility
-from hil_tests.services import SignedMeter
-from parwana.chain import Chain
+from hil_tests.chainkit import utility
+from hil_tests.town import Town
 from parwana.deployment import DAY_S, Period
-from parwana.follower import Follower
-from parwana.keys import dev_key
-from parwana.landing import Landed, Landing, closed_period
+from parwana.landing import Landed, closed_period
 from parwana.store import Store
-
-TRANSFORMER = 2
-FEEDER = 900
-
-
-class Town:
-    """A feeder with houses: contracts on a chain, and a store that a relay would have filled."""
-
-    def __init__(self, world: Utility, store: Store) -> None:
-        self.world = world
-        self.store = store
-        self.periods = world.deployment.periods
-        self.first = self.periods.of(world.clock.time_s)
-        domain = world.deployment.reading_domain
-        self.feeder = SignedMeter(FEEDER, domain)
-        self.houses = [SignedMeter(seed, domain) for seed in range(101, 105)]
-        self.sequences: dict[bytes, int] = {}
-        self.enrol(self.feeder, FEEDER, TRANSFORMER, 0)
-        for number, house in enumerate(self.houses, 101):
-            self.enrol(house, number, 1, FEEDER)
-        self.follow()
-
-    def enrol(self, meter: SignedMeter, number: int, kind: int, feeder: int) -> None:
-        entry = (meter.key.address, number, kind, feeder, 0, 50_000 if kind == 1 else 0)
-        self.world.chain.send(self.world.ledgers.registry.functions.enrol(entry))
-
-    def follow(self) -> None:
-        """Copy the registry into the store, as the relay's follower does."""
-        Follower(
-            self.world.deployment, self.store, lambda: self.world.chain, lambda _m, _b: None
-        ).step()
-
-    def landing(self, **options: Any) -> Landing:
-        world = self.world
-        key = dev_key(9)
-        return Landing(
-            world.deployment,
-            self.store,
-            lambda: Chain.of(world.deployment, key),
-            world.clock.now,
-            **options,
-        )
-
-    def go_to(self, time_s: int) -> None:
-        """Move the world's clock."""
-        self.world.clock.time_s = time_s
-        self.world.node.mine()
-
-    def close(
-        self, meter: SignedMeter, period: int, energy_wh: int, *, after_s: int = 0, flags: int = 0
-    ) -> None:
-        """Store the closing that a meter signed for `period`."""
-        sequence = self.sequences.get(meter.address, 0) + 1
-        self.sequences[meter.address] = sequence
-        signed = meter.stored(
-            sequence,
-            time_s=self.periods.start(period + 1) + after_s,
-            energy_wh=energy_wh,
-            flags=flags | wire.FLAG_CLOSING,
-        )
-        with self.store.transaction() as tx:
-            tx.add_frames(meter.address, [signed], 0)
-
-    def closing(self, meter: SignedMeter) -> tuple[int, int]:
-        """Return (period, energy_wh) of the meter's last closing on the chain."""
-        energy = self.world.ledgers.energy.functions
-        found = self.world.chain.call(energy.closing(meter.key.address))
-        return found[0], found[1]
-
-    def sums(self, period: int) -> Any:
-        energy = self.world.ledgers.energy.functions
-        return self.world.chain.call(energy.sums(FEEDER, period))
 
 
 @pytest.fixture

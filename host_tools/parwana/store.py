@@ -89,6 +89,11 @@ class Store:
         query = sa.select(frames).where(frames.c.meter == meter, frames.c.sequence >= first)
         yield from self._signed(query.order_by(frames.c.sequence, frames.c.digest))
 
+    def framed_meters(self) -> list[bytes]:
+        """Return the meters that have frames, whether they are enrolled or not."""
+        with self._reading() as db:
+            return list(db.execute(sa.select(frames.c.meter).distinct()).scalars())
+
     def closings(self, from_s: int, to_s: int) -> list[SignedFrame]:
         """Return the closing readings of from_s ≤ time_s < to_s, by time and sequence."""
         query = sa.select(frames).where(
