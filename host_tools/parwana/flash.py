@@ -7,6 +7,7 @@ digest on the board itself. Configuration, key, state and journal are never touc
 import ast
 import hashlib
 import json
+from pathlib import Path
 from typing import Annotated, Any
 
 import coincurve
@@ -38,35 +39,37 @@ class FlashError(Exception):
     """The meter cannot take the firmware; the message says what to do next."""
 
 
-def flash(meter: Meter, progress: Progress) -> dict[str, Any]:
-    """Bring a meter, which stands in its raw REPL, to this repository's firmware; let it run.
+def flash(meter: Meter, progress: Progress, source: Path = firmware.SOURCE) -> dict[str, Any]:
+    """Bring a meter, which stands in its raw REPL, to the firmware in `source`; let it run.
 
     Returns what was done. Raises FlashError, MeterError, FirmwareError.
     """
     board = _identify(meter)
     native = firmware.architecture(board["mpy"])
-    wanted = firmware.build(native)
-    there = meter.hashes("/a", "/b", *firmware.loaders())
+    wanted = firmware.build(native, source)
+    loaders = firmware.loaders(source)
+    version = firmware.version(source)
+    there = meter.hashes("/a", "/b", *loaders)
     running, target = _slots(meter, there)
     result: dict[str, Any] = {
         "port": meter.port,
-        "version": firmware.version(),
+        "version": version,
         "micropython": ".".join(map(str, board["version"])),
         "architecture": native or "bytecode only",
     }
-    stale = _differing(firmware.loaders(), there)
+    stale = _differing(loaders, there)
     if running and not _slot_changes(running, wanted, there):
         _replace(meter, stale)
         meter.resume()
         result |= {"slot": running, "copied": sorted(stale), "restarted": False}
     else:
         copied = _fill(meter, target, wanted, there, progress)
-        result["free_heap"] = _self_test(meter, target)
+        result["free_heap"] = _self_test(meter, target, version)
         _replace(meter, stale)
         meter.replace("/slot", f"{target} try\n".encode())
         meter.reset()
         result |= {"slot": target, "copied": sorted([*copied, *stale]), "restarted": True}
-    meter.wait_for(f"parwana {result['version']}", _START_S)
+    meter.wait_for(f"parwana {version}\r", _START_S)
     return result
 
 
@@ -157,14 +160,14 @@ def _check_space(meter: Meter, missing: dict[str, bytes]) -> None:
         )
 
 
-def _self_test(meter: Meter, slot: str) -> int:
+def _self_test(meter: Meter, slot: str, version: str) -> int:
     """Import the new firmware on the board and have it sign; return the free heap in bytes."""
     digest = hashlib.sha256(slot.encode()).digest()
     expected = coincurve.PrivateKey(_KEY).sign_recoverable(digest, hasher=None)[:64]
     meter.stop()
     text = meter.run(_SELF_TEST.format(slot=slot, key=_KEY, digest=digest))
-    version, signature, verified, free = _parse(text)
-    if (version, signature, verified) != (firmware.version(), expected, True):
+    says, signature, verified, free = _parse(text)
+    if (says, signature, verified) != (version, expected, True):
         raise FlashError(
             f"{meter.port}: the new firmware fails its self-test; the old one still runs. "
             f"It says: {text.strip()[-200:]!r}"

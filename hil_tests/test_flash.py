@@ -1,0 +1,307 @@
+"""flash.sh puts firmware on a board, and whatever breaks leaves the old firmware running."""
+
+import json
+import os
+import select
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import serial
+from rich.progress import Progress
+
+from boards.virtual.board import VirtualBoard
+from hil_tests.boardkit import TIMEOUT_S, execute, powered_board, store
+from parwana import REPO, firmware, flash
+from parwana.meter import MeterError, connect
+
+NEW = firmware.version()
+OLD = "0.0.9"
+LISTING = """
+import os, hashlib
+def walk(path):
+    for entry in os.ilistdir(path or '/'):
+        name = path + '/' + entry[0]
+        if entry[1] == 0x4000: walk(name)
+        else: print(name, hashlib.sha256(open(name, 'rb').read()).digest())
+walk('')
+"""
+PRIVATE = ("/config.json", "/identity.key", "/state/clock.rec", "/journal/1", "/permit.new")
+
+
+def flash_sh(board: VirtualBoard, fails: bool = False) -> dict[str, object]:
+    """Run ./flash.sh --json on a board; return its result."""
+    done = subprocess.run(
+        [str(REPO / "flash.sh"), "--port", board.serial_port, "--json"],
+        capture_output=True,
+        text=True,
+        timeout=240,
+        check=False,
+    )
+    assert (done.returncode != 0) == fails, done
+    result = json.loads(done.stdout.splitlines()[-1])
+    assert isinstance(result, dict)
+    return result
+
+
+def flash_source(board: VirtualBoard, source: Path) -> dict[str, object]:
+    """Flash other firmware than the repository's."""
+    with connect(board.serial_port) as meter, Progress(disable=True) as progress:
+        return flash.flash(meter, progress, source)
+
+
+def version_that_starts(board: VirtualBoard) -> str:
+    """Cut the power, give it back; return the version that says it starts."""
+    board.power_off()
+    board.skip_console()
+    board.power_on()
+    board.wait_console("\nparwana ", TIMEOUT_S)
+    return board.wait_console("\r\n", TIMEOUT_S).strip()
+
+
+def firmware_files(board: VirtualBoard) -> list[str]:
+    """Return path and hash of every file but /slot, which the running firmware may write."""
+    lines = execute(board, LISTING).splitlines()
+    return [line for line in lines if not line.startswith("/slot ")]
+
+
+@pytest.fixture
+def old(tmp_path: Path) -> Path:
+    """Make the source of an older firmware."""
+    source = tmp_path / "old"
+    shutil.copytree(firmware.SOURCE, source, ignore=shutil.ignore_patterns("__pycache__"))
+    version = source / "lib" / "version.py"
+    version.write_text(version.read_text().replace(f'"{NEW}"', f'"{OLD}"'))
+    assert firmware.version(source) == OLD
+    return source
+
+
+@pytest.fixture
+def board(tmp_path: Path) -> Iterator[VirtualBoard]:
+    with powered_board(tmp_path / "board") as board:
+        yield board
+
+
+@pytest.fixture
+def flashed(board: VirtualBoard, old: Path) -> VirtualBoard:
+    """Lend a board that runs the older firmware."""
+    flash_source(board, old)
+    return board
+
+
+def test_flash_restart_read_back_and_flash_again(board: VirtualBoard) -> None:
+    result = flash_sh(board)
+    assert (result["version"], result["slot"], result["restarted"]) == (NEW, "a", True)
+    assert version_that_starts(board) == NEW
+    ask = "import sys; sys.path.insert(0, '/a/lib'); import version; print(version.VERSION)"
+    assert execute(board, ask).splitlines()[-1] == NEW
+    before = firmware_files(board)
+    assert len(before) > 30
+    again = flash_sh(board)
+    assert (again["copied"], again["restarted"], again["slot"]) == ([], False, "a")
+    assert firmware_files(board) == before
+
+
+def test_a_newer_version_goes_to_the_other_slot_and_keeps_what_is_the_meters(
+    flashed: VirtualBoard,
+) -> None:
+    execute(flashed, "import os\nfor d in ('/state', '/journal'): os.mkdir(d)")
+    for path in PRIVATE:
+        store(flashed, path, "of " + path)
+    result = flash_sh(flashed)
+    assert result["slot"] == "b"
+    assert version_that_starts(flashed) == NEW
+    for path in PRIVATE:
+        assert execute(flashed, f"print(open({path!r}).read())").splitlines()[-1] == "of " + path
+    copied = result["copied"]
+    assert isinstance(copied, list)
+    assert all(name.startswith("/b/") for name in copied)
+
+
+@pytest.mark.slow
+def test_a_power_cut_at_many_flash_writes_leaves_a_firmware_that_runs(
+    flashed: VirtualBoard,
+) -> None:
+    seen = set()
+    writes = [1, 2, 3, 5, 9, 30, 100, 200, *range(300, 900, 60)]
+    for n in writes:
+        flashed.cut_power_at_flash_write(n)
+        process = start_flash(flashed)
+        while process.poll() is None and flashed.powered:
+            time.sleep(0.02)
+        ended = flashed.powered
+        flashed.cut_power_at_flash_write(0)
+        if ended:
+            assert process.wait(TIMEOUT_S) == 0
+        process.kill()
+        process.wait(TIMEOUT_S)
+        flashed.power_off()
+        flashed.power_on()
+        version = version_that_starts(flashed)
+        assert version in (OLD, NEW)
+        seen.add(version)
+        if ended:
+            break
+    assert OLD in seen
+    flash_sh(flashed)
+    assert version_that_starts(flashed) == NEW
+
+
+def start_flash(board: VirtualBoard) -> "subprocess.Popen[bytes]":
+    command = [sys.executable, "-m", "parwana.flash", "--port", board.serial_port]
+    return subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+
+
+@pytest.mark.parametrize("copied", [1, 12, 30])
+def test_a_broken_transfer_leaves_the_old_firmware_running(
+    flashed: VirtualBoard, copied: int
+) -> None:
+    """The cable is pulled (the program dies) when so many files have begun to arrive."""
+    flashed.skip_console()
+    process = start_flash(flashed)
+    for _ in range(copied):
+        flashed.wait_console("R\x01", TIMEOUT_S)
+        time.sleep(0.01)
+    process.send_signal(signal.SIGKILL)
+    process.wait(TIMEOUT_S)
+    assert version_that_starts(flashed) == OLD
+    flash_sh(flashed)
+    assert version_that_starts(flashed) == NEW
+
+
+def test_lost_power_is_told_in_words(flashed: VirtualBoard) -> None:
+    flashed.cut_power_at_flash_write(40)
+    error = str(flash_sh(flashed, fails=True)["error"])
+    assert "connection" in error
+    flashed.power_on()
+    assert version_that_starts(flashed) == OLD
+
+
+def test_firmware_that_does_not_import_is_never_switched_to(
+    flashed: VirtualBoard, old: Path
+) -> None:
+    (old / "lib" / "version.py").write_text('VERSION = "0.0.10"\nimport nowhere\n')
+    with pytest.raises((MeterError, flash.FlashError), match="the meter said: .*nowhere"):
+        flash_source(flashed, old)
+    assert version_that_starts(flashed) == OLD
+
+
+def test_firmware_that_signs_wrongly_is_never_switched_to(
+    flashed: VirtualBoard, old: Path
+) -> None:
+    init = old / "lib" / "ecdsa" / "__init__.py"
+    init.write_text(init.read_text() + "\n\ndef sign(digest, key):\n    return bytes(64), 0\n")
+    with pytest.raises(flash.FlashError, match="self-test"):
+        flash_source(flashed, old)
+    assert version_that_starts(flashed) == OLD
+
+
+def test_a_slot_on_trial_is_overwritten_rather_than_the_one_to_fall_back_on(
+    flashed: VirtualBoard,
+) -> None:
+    flash_sh(flashed)
+    store(flashed, "/slot", "b tried")
+    execute(flashed, "import os; os.remove('/b/app.mpy')")
+    assert flash_sh(flashed)["slot"] == "b"
+    assert "app.mpy" in execute(flashed, "import os; print(os.listdir('/a'))")
+
+
+def test_an_old_module_does_not_linger(flashed: VirtualBoard) -> None:
+    store(flashed, "/a/lib/wire.py", "raise ValueError")
+    store(flashed, "/slot", "a")
+    assert flash_sh(flashed)["slot"] == "b"
+    store(flashed, "/slot", "b")
+    store(flashed, "/b/lib/wire.py", "raise ValueError")
+    assert flash_sh(flashed)["slot"] == "a"
+    assert "/a/lib/wire.py" not in "\n".join(firmware_files(flashed))
+
+
+def test_firmware_whose_watchdog_runs_can_be_flashed(flashed: VirtualBoard) -> None:
+    """Old firmware, busy and with a short watchdog that it relaxes for a person, as ours does."""
+    store(
+        flashed,
+        "/main.py",
+        "import machine, time\nw = machine.WDT(timeout=1000)\nprint('busy')\n"
+        "try:\n    while True: w.feed()\n"
+        "except KeyboardInterrupt: machine.WDT(timeout=600000)\n",
+    )
+    flashed.reset()
+    flashed.wait_console("busy", 10)
+    assert flash_sh(flashed)["restarted"]
+    assert "watchdog" not in [cause for _, cause in flashed.resets]
+    assert version_that_starts(flashed) == NEW
+
+
+def test_a_full_flash_is_told_before_anything_is_written(flashed: VirtualBoard) -> None:
+    execute(flashed, "f = open('/big', 'w')\nfor _ in range(440): f.write('x' * 4096)\nf.close()")
+    error = str(flash_sh(flashed, fails=True)["error"])
+    assert "KB are free" in error
+    assert version_that_starts(flashed) == OLD
+
+
+def test_what_is_wrong_with_the_port_is_told(
+    board: VirtualBoard, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with (
+        pytest.raises(MeterError, match="there is no port .*nowhere"),
+        connect(str(tmp_path / "nowhere")),
+    ):
+        pass
+    with (
+        serial.Serial(board.serial_port, exclusive=True),
+        pytest.raises(MeterError, match="is in use"),
+        connect(board.serial_port),
+    ):
+        pass
+    near, far = os.openpty()
+    monkeypatch.setattr("parwana.meter._ANSWER_S", 0.4)
+    with pytest.raises(MeterError, match="no MicroPython answers"), connect(os.ttyname(far)):
+        pass
+    os.close(near)
+    os.close(far)
+
+
+def test_an_old_micropython_is_refused(
+    board: VirtualBoard, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(flash, "OLDEST", (1, 99))
+    with pytest.raises(flash.FlashError, match=r"runs micropython 1\.\d+\.\d+; install"):
+        flash_source(board, firmware.SOURCE)
+
+
+def test_a_board_behind_a_serial_server_is_flashed(board: VirtualBoard) -> None:
+    with (
+        socket.create_server(("127.0.0.1", 0)) as server,
+        serial.Serial(board.serial_port, timeout=0) as wire,
+    ):
+        bridge = threading.Thread(target=carry, args=(server, wire))
+        bridge.start()
+        with (
+            connect(f"socket://127.0.0.1:{server.getsockname()[1]}") as meter,
+            Progress(disable=True) as progress,
+        ):
+            assert flash.flash(meter, progress)["restarted"]
+        bridge.join(TIMEOUT_S)
+    assert version_that_starts(board) == NEW
+
+
+def carry(server: socket.socket, wire: serial.Serial) -> None:
+    """Carry bytes between one TCP connection and a serial port until the former ends."""
+    connection, _ = server.accept()
+    with connection:
+        while True:
+            ready, _, _ = select.select([connection, wire], [], [], TIMEOUT_S)
+            if wire in ready:
+                connection.sendall(wire.read(4096))
+            if connection in ready:
+                data = connection.recv(4096)
+                if not data:
+                    return
+                wire.write(data)
