@@ -106,8 +106,10 @@ class Evm:
                 signature = f"{entry['name']}({','.join(_types(entry['inputs']))})"
                 self._events[keccak(text=signature)] = entry["name"], entry["inputs"]
 
-    def transact(self, sender: str, to: bytes, value: int, data: bytes) -> Result:
-        """Execute and keep; `value` is the raw output. Raises Reverted, and then keeps nothing."""
+    def transact(
+        self, sender: str, to: bytes, value: int, data: bytes, keep: bool = True
+    ) -> Result:
+        """Execute; `value` is the raw output. Raises Reverted, and then keeps nothing."""
         origin = to_canonical_address(sender)
         unsigned = PragueVM.get_transaction_builder().create_unsigned_transaction(
             nonce=self._state.get_nonce(origin),
@@ -118,7 +120,11 @@ class Evm:
             data=data,
         )
         transaction = SpoofTransaction(unsigned, from_=origin)
+        # every transaction starts with cold slots
+        self._state.lock_changes()
+        before = self._state.snapshot()
         computation = self._state.apply_transaction(transaction)
+        (self._state.commit if keep else self._state.revert)(before)
         output = bytes(computation.output)
         if computation.is_error:
             if isinstance(computation.error, Revert):
@@ -169,15 +175,11 @@ class Contract:
 
         def call(*args: Any, sender: str = ZERO, value: int = 0) -> Any:
             evm = self.evm
-            saved = evm.save() if view else None
-            data = self.data(name, *args)
-            result = evm.transact(sender, to_canonical_address(self.address), value, data)
+            to = to_canonical_address(self.address)
+            result = evm.transact(sender, to, value, self.data(name, *args), keep=not view)
             values = _values(entry["outputs"], result.value)
             returned = values[0] if len(values) == 1 else tuple(values)
-            if saved:
-                evm.restore(saved)
-                return returned
-            return Result(returned, result.gas, result.events)
+            return returned if view else Result(returned, result.gas, result.events)
 
         return call
 
