@@ -1,13 +1,18 @@
 """The chain connection against a real EVM, with a small contract compiled for the purpose."""
 
 import threading
+from itertools import pairwise
 
 import pytest
-import vyper  # type: ignore[import-untyped]
+import vyper
+from eth_account.typed_transactions import TypedTransaction
+from eth_utils import keccak
+from hexbytes import HexBytes
 
 from parwana import keys
 from parwana.chain import Chain, ChainError, OutOfGas, Reverted, Unreachable
 from parwana.devchain import CHAIN_ID, DevChain
+from parwana.evmrpc import Methods
 
 SOURCE = """
 #pragma version 0.4.3
@@ -169,3 +174,54 @@ def test_refuses_public_keys_on_another_chain(node, monkeypatch):
     monkeypatch.setattr("parwana.chain.DEV_CHAIN_ID", 5)
     with pytest.raises(ChainError, match="public"):
         Chain(node.url, keys.dev_key(0))
+
+
+def test_a_transaction_that_fails_in_its_block_says_why(chain, counter, monkeypatch):
+    monkeypatch.setattr("parwana.evm.Evm.estimate", lambda *_, **__: 100_000)
+    head = chain.head()
+    with pytest.raises(Reverted, match="n must be above 0"):
+        chain.send(on(chain, counter).functions.add(0))
+    assert chain.head() == head + 1, "it was mined, and cost gas"
+    monkeypatch.setattr("parwana.evm.Evm.estimate", lambda *_, **__: 21_500)
+    with pytest.raises(Reverted, match="out of gas"):
+        chain.send(on(chain, counter).functions.add(1))
+
+
+class Stalled:
+    """A node that takes transactions and mines none until it is told."""
+
+    def __init__(self, monkeypatch, methods):
+        self.fees: list[int] = []
+        self.mining = False
+        real = methods.eth_sendRawTransaction
+
+        def send(own, raw):
+            fields = TypedTransaction.from_bytes(HexBytes(raw)).as_dict()
+            self.fees.append(fields["maxFeePerGas"])
+            if self.mining:
+                return real(own, raw)
+            return keccak(HexBytes(raw))
+
+        monkeypatch.setattr(methods, "eth_sendRawTransaction", send)
+
+
+def test_sends_again_with_a_higher_fee(chain, counter, monkeypatch):
+    stalled = Stalled(monkeypatch, Methods)
+    monkeypatch.setattr("parwana.sender.RESEND_S", 0.2)
+    mine = on(chain, counter)
+    before = chain.call(mine.functions.count())
+    threading.Timer(0.5, setattr, (stalled, "mining", True)).start()
+    chain.send(mine.functions.add(2), timeout_s=20)
+    assert chain.call(mine.functions.count()) == before + 2
+    assert len(stalled.fees) >= 3
+    assert all(b > a * 1.1 for a, b in pairwise(stalled.fees))
+
+
+def test_says_which_transaction_it_waited_for(chain, counter, monkeypatch):
+    with monkeypatch.context() as patched:
+        Stalled(patched, Methods)
+        with pytest.raises(
+            ChainError, match=r"waited 1 s for the receipt of transaction 0x\w{64}"
+        ):
+            chain.send(on(chain, counter).functions.add(1), timeout_s=1)
+    chain.send(on(chain, counter).functions.add(1))
