@@ -52,6 +52,20 @@ class SignedMeter:
             )
         )
 
+    def event(
+        self,
+        code: int,
+        sequence: int,
+        time_s: int,
+        energy_wh: int,
+        a: int = 0,
+        b: int = 0,
+        c: int = 0,
+    ) -> tuple[bytes, bytes]:
+        """Return a signed event with a trusted time."""
+        trust = wire.TRUST_NETWORK
+        return self.sign(wire.pack_event(code, sequence, time_s, energy_wh, a, b, c, trust))
+
     def stored(self, sequence: int, **values: int) -> SignedFrame:
         """Return a signed reading as the store takes it."""
         return signed_frame(self.address, self.domain, *self.reading(sequence, **values))

@@ -9,7 +9,7 @@ from parwana.chain import Chain
 from parwana.follower import Follower
 from parwana.keys import dev_key
 from parwana.landing import Landing
-from parwana.store import Store
+from parwana.store import Store, signed_frame
 
 TRANSFORMER = 2
 FEEDER = 900
@@ -27,6 +27,7 @@ class Town:
         self.feeder = SignedMeter(FEEDER, domain)
         self.houses = [SignedMeter(seed, domain) for seed in range(101, 105)]
         self.sequences: dict[bytes, int] = {}
+        self.energy_wh: dict[bytes, int] = {}
         self.enrol(self.feeder, FEEDER, TRANSFORMER, 0)
         for number, house in enumerate(self.houses, 101):
             self.enrol(house, number, 1, FEEDER)
@@ -62,16 +63,37 @@ class Town:
         self, meter: SignedMeter, period: int, energy_wh: int, *, after_s: int = 0, flags: int = 0
     ) -> None:
         """Store the closing that a meter signed for `period`."""
-        sequence = self.sequences.get(meter.address, 0) + 1
-        self.sequences[meter.address] = sequence
-        signed = meter.stored(
-            sequence,
-            time_s=self.periods.start(period + 1) + after_s,
-            energy_wh=energy_wh,
+        self.read(
+            meter,
+            self.periods.start(period + 1) + after_s,
+            energy_wh,
             flags=flags | wire.FLAG_CLOSING,
         )
+
+    def read(self, meter: SignedMeter, time_s: int, energy_wh: int, *, flags: int = 0) -> None:
+        """Store a reading with the meter's next sequence."""
+        self.energy_wh[meter.address] = energy_wh
+        self.keep(
+            meter,
+            meter.reading(self.next(meter), time_s=time_s, energy_wh=energy_wh, flags=flags),
+        )
+
+    def event(self, meter: SignedMeter, code: int, time_s: int, *values: int) -> None:
+        """Store an event with the meter's next sequence; `values` are a, b and c."""
+        energy_wh = self.energy_wh.get(meter.address, 0)
+        self.keep(meter, meter.event(code, self.next(meter), time_s, energy_wh, *values))
+
+    def next(self, meter: SignedMeter) -> int:
+        """Return the meter's next sequence, and use it up."""
+        sequence = self.sequences.get(meter.address, 0) + 1
+        self.sequences[meter.address] = sequence
+        return sequence
+
+    def keep(self, meter: SignedMeter, signed: tuple[bytes, bytes]) -> None:
+        """Store a signed frame."""
+        frame = signed_frame(meter.address, meter.domain, *signed)
         with self.store.transaction() as tx:
-            tx.add_frames(meter.address, [signed], 0)
+            tx.add_frames(meter.address, [frame], int(self.world.clock.now()))
 
     def closing(self, meter: SignedMeter) -> tuple[int, int]:
         """Return (period, energy_wh) of the meter's last closing on the chain."""
