@@ -87,7 +87,7 @@ def test_refuses_to_send_without_a_key(node, counter):
 
 
 def test_refuses_another_chain(node):
-    with pytest.raises(ChainError, match="but 1 is needed"):
+    with pytest.raises(ChainError, match="not 1; give another --rpc"):
         Chain(node.url, chain_id=1)
     assert Chain(node.url, chain_id=CHAIN_ID).chain_id == CHAIN_ID
 
@@ -95,6 +95,13 @@ def test_refuses_another_chain(node):
 def test_says_that_nobody_answers():
     with pytest.raises(Unreachable, match="does not answer"):
         Chain("http://127.0.0.1:9", timeout_s=2)
+
+
+def test_keeps_a_nodes_api_key_out_of_messages():
+    with pytest.raises(Unreachable) as caught:
+        Chain("http://user:secret1@127.0.0.1:9/v3/secret2", timeout_s=2)
+    assert "http://127.0.0.1:9 " in str(caught.value)
+    assert "secret" not in str(caught.value)
 
 
 def test_says_that_no_contract_is_there(chain, counter):

@@ -242,7 +242,9 @@ def test_a_restarted_signer_finds_what_is_open(world, store):
     final(world)
     again = one(world, store, 1, 2)
     assert again.step().waiting == 0
-    assert (store.cursor(signer.CURSOR) or 0) > world.chain.head() - 3
+    assert (
+        store.cursor(f"permits {world.deployment.payment_ledger}") or 0
+    ) > world.chain.head() - 3
     assert len(published(world, house)) == 1
 
 

@@ -11,7 +11,7 @@ from web3.exceptions import BlockNotFound, Web3RPCError
 from web3.types import BlockIdentifier, EventData, RPCEndpoint, TxReceipt
 
 from parwana import contracts
-from parwana.chain_errors import ChainError, OutOfGas, Reverted, Unreachable, translated
+from parwana.chain_errors import ChainError, OutOfGas, Reverted, Unreachable, place, translated
 from parwana.deployment import Deployment
 from parwana.keys import DEV_CHAIN_ID, Key
 from parwana.sender import Sender
@@ -61,7 +61,7 @@ class Chain:
             self.chain_id = self.w3.eth.chain_id
         if chain_id is not None and chain_id != self.chain_id:
             raise ChainError(
-                f"{rpc_url} is chain {self.chain_id}, but {chain_id} is needed; give another --rpc"
+                f"{place(rpc_url)} is chain {self.chain_id}, not {chain_id}; give another --rpc"
             )
         if key is not None and key.development and self.chain_id != DEV_CHAIN_ID:
             raise ChainError(

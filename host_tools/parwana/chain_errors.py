@@ -8,6 +8,7 @@ ChainError        the chain did not do what was asked
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from urllib.parse import urlsplit
 
 from eth_abi import abi
 from eth_abi.exceptions import DecodingError
@@ -43,6 +44,12 @@ class OutOfGas(ChainError):
     """The account cannot pay for the transaction."""
 
 
+def place(rpc_url: str) -> str:
+    """Return a node's scheme and host, without the path and password that may hold a secret."""
+    parts = urlsplit(rpc_url)
+    return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}"
+
+
 @contextmanager
 def translated(what: str, rpc_url: str, payer: str = "the account") -> Iterator[None]:
     """Turn what web3 and requests raise while doing `what` into ChainError."""
@@ -52,7 +59,7 @@ def translated(what: str, rpc_url: str, payer: str = "the account") -> Iterator[
         raise Reverted(what, reason_of(error)) from None
     except BadFunctionCallOutput:
         raise ChainError(
-            f"{what}: no such contract at {rpc_url}; is the deployment file of this chain?"
+            f"{what}: no such contract at {place(rpc_url)}; is the deployment file of this chain?"
         ) from None
     except Web3RPCError as error:
         text = message_of(error)
@@ -61,8 +68,8 @@ def translated(what: str, rpc_url: str, payer: str = "the account") -> Iterator[
         raise ChainError(f"{what}: the node refused: {text}") from None
     except RequestException as error:
         raise Unreachable(
-            f"{rpc_url} does not answer ({type(error).__name__}): is the node running, is --rpc "
-            "right? A local one: parwana devchain"
+            f"{place(rpc_url)} does not answer ({type(error).__name__}): is the node running, "
+            "is --rpc right? A local one: parwana devchain"
         ) from None
     except Web3Exception as error:
         raise ChainError(f"{what}: {error}") from None

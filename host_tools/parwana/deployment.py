@@ -10,6 +10,7 @@ from typing import Any
 import wire
 
 DAY_S = 86400
+_URLS = ("rpc", "broker", "store")
 
 
 class DeploymentError(ValueError):
@@ -76,7 +77,9 @@ class Deployment:
     def __post_init__(self) -> None:
         for name, good, want in self._checks():
             if not good:
-                raise DeploymentError(f"{name} is {getattr(self, name)!r}; write {want}")
+                # URLs may hold a password or an API key.
+                value = "wrong" if name in _URLS else repr(getattr(self, name))
+                raise DeploymentError(f"{name} is {value}; write {want}")
 
     def _checks(self) -> list[tuple[str, bool, str]]:
         def address(name: str) -> tuple[str, bool, str]:

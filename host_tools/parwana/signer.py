@@ -18,8 +18,6 @@ from parwana.keys import Key
 from parwana.permits import PermitError, believed, indexed, make_permit
 from parwana.store import Store
 
-CURSOR = "permits"
-TIME_CURSOR = "time"
 CLAIM_WAIT_S = 20.0
 log = logging.getLogger("parwana.signer")
 
@@ -100,6 +98,7 @@ class PermitSigner:
         self._connect = connect
         self._connected: tuple[Chain, Ledgers] | None = None
         self._next_block = 0
+        self._cursor = f"permits {deployment.payment_ledger}"
         self._open: dict[int, Lock] = {}
         self._ready: dict[Lock, float] = {}
 
@@ -127,7 +126,7 @@ class PermitSigner:
                         f"signer {index} of the PaymentLedger is {signer}, not the deployment "
                         "file's; put its public key into permit_signers"
                     )
-            at = self._store.cursor(CURSOR)
+            at = self._store.cursor(self._cursor)
             self._next_block = self._deployment.from_block if at is None else at
             self._connected = chain, ledgers
         return self._connected
@@ -152,7 +151,7 @@ class PermitSigner:
         # Whoever starts here later must still find the locks that are open now.
         with self._store.transaction() as writer:
             oldest = min((lock.block for lock in self._open.values()), default=final + 1)
-            writer.set_cursor(CURSOR, oldest)
+            writer.set_cursor(self._cursor, oldest)
 
     def _serve(self, chain: Chain, ledgers: Ledgers, lock: Lock, progress: Progress) -> None:
         functions = ledgers.payment.functions
@@ -213,6 +212,7 @@ class TimeSigner:
         publish: Callable[[bytes], None],
     ) -> None:
         self._domain = deployment.time_domain
+        self._cursor = f"time {deployment.payment_ledger}"
         self._store = store
         self._quorum = Quorum(deployment, store, indexed(keys, deployment.signers))
         self._now = now
@@ -229,11 +229,11 @@ class TimeSigner:
         _, enough = self._quorum.sign(b"time", self._domain, frame, time_s)
         if not enough:
             return Progress()
-        if (self._store.cursor(TIME_CURSOR) or 0) >= time_s:
+        if (self._store.cursor(self._cursor) or 0) >= time_s:
             self._done_s = time_s
             return Progress()
         self._publish(wire.pack_bundle_message(wire.pack_bundle(frame, enough)))
         with self._store.transaction() as writer:
-            writer.set_cursor(TIME_CURSOR, time_s)
+            writer.set_cursor(self._cursor, time_s)
         self._done_s = time_s
         return Progress(times=1)
