@@ -195,8 +195,6 @@ class Supply:
             self._reconnect(events, grant, power_dw)
         if self.control_state != CONTROL_CONNECTED and closed is not False and not self._hold_ms:
             self._restore_output(events, False, grant, power_dw)
-        if not self._hold_ms:
-            self._hand = False
 
     def _reconnect(self, events, grant, power_dw):
         fresh = grant.serial > self._serial
@@ -268,5 +266,3 @@ class Supply:
     def _operate(self, closed):
         self.move = closed
         self._hold_ms = HOLD_MS
-        self._over_ms = 0
-        self._hand = False

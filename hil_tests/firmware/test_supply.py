@@ -121,7 +121,10 @@ def test_permit_that_asks_for_a_hand():
     house.codes()
     house.run(60, grant)
     assert not house.closed
-    assert house.codes() == [(wire.EVENT_READY_FOR_RECONNECTION, wire.REASON_NEW_PERMIT)]
+    assert [event for _, event in house.events] == [
+        (wire.EVENT_READY_FOR_RECONNECTION, wire.REASON_NEW_PERMIT, 2, 0)
+    ]
+    house.codes()
     assert house.supply.control_state == CONTROL_READY
     house = house.restarted().run(60, grant)
     assert house.codes() == []
@@ -355,6 +358,7 @@ def test_overload_is_retried_after_a_minute():
 def locked():
     """Return a house locked by an overload that lasts."""
     house = connected(running(limit_dw=5000)).run(600, running(limit_dw=5000), power_dw=9000)
+    locks = [event for _, event in house.events if event[0] == wire.EVENT_OVERLOAD_LOCKED]
     codes = house.codes()
     assert codes == [
         (wire.EVENT_DISCONNECTED, wire.REASON_OVERLOAD),
@@ -364,12 +368,13 @@ def locked():
         (wire.EVENT_OVERLOAD_LOCKED, 6),
     ]
     assert not house.closed
+    assert locks == [(wire.EVENT_OVERLOAD_LOCKED, 6, 9000, 0)]
     return house
 
 
 def test_locked_after_five_retries_until_the_button():
     for house in (locked(), locked().restarted()):
-        house.run(3600, running(limit_dw=5000))
+        house.run(600, running(limit_dw=5000))
         assert house.codes() == []
         house.step(running(limit_dw=5000), pressed=True)
         assert house.codes() == [(wire.EVENT_RECONNECTED, wire.REASON_BUTTON)]
@@ -406,6 +411,29 @@ def test_new_permit_forgives_the_trips_before_it():
     assert house.codes() == [(wire.EVENT_DISCONNECTED, wire.REASON_OVERLOAD)]
     house.run(62, grant)
     assert house.closed
+
+
+def test_what_a_restart_needs_is_dirty_once():
+    house = House()
+    house.step(NEVER)
+    assert not house.supply.dirty
+    house.step(running(1))
+    assert house.supply.dirty
+    house.step(running(1))
+    assert not house.supply.dirty
+    house.step(running(2))
+    assert house.supply.dirty
+
+
+def test_least_time_holds_for_a_move_that_failed():
+    house = connected()
+    house.supply.step(house.ticks, EXPIRED, T0, 100, True, False)
+    assert house.supply.move is False  # and nobody carries it out
+    for _ in range(9):
+        house.run(1, EXPIRED)
+    assert house.closed
+    house.run(2, EXPIRED)
+    assert not house.closed
 
 
 def test_trips_survive_a_restart():
