@@ -155,6 +155,7 @@ class _Unit:
         added_wh = sensor_wh - (self.last_wh or 0)
         self.last_wh = sensor_wh
         self.level_wh = None
+        self.seen_wh = 0
         self.age_s = 0
         return added_wh
 
