@@ -54,11 +54,10 @@ def build(settings, hardware, identity, console):
 
     if STATE[1:] not in os.listdir("/"):
         os.mkdir(STATE)
-    unit_ids = [unit_id for unit_id, _ in settings.sensors]
     clock = Clock(board.wall, board.set_wall, time.ticks_ms, restore(STATE + "/clock.rec"))
     journal = Journal("/journal", settings.journal_frames)
     recorder = Recorder(
-        STATE + "/metering.rec", journal, clock, lambda saved: Register(saved, unit_ids),
+        STATE + "/metering.rec", journal, clock, lambda saved: Register(saved, settings.sensors),
         log("recorder"),
     )  # fmt: skip
     permits = Permits(

@@ -39,18 +39,18 @@ class RegisterError(ValueError):
 
 
 class Register:
-    """Sum the energy of the sensors `unit_ids`; `energy_wh` never decreases.
+    """Sum the energy of `sensors` (unit id, CT ratio); `energy_wh` never decreases.
 
     `saved` is what `save()` gave, or None: a sensor begins at what it first shows then, as does
-    one that is not in `saved`. Energies are behind the whole number `ct_ratio`, as
+    one that is not in `saved`. Energies are behind the CT ratio, a whole number, as
     pzem004t.Snapshot has them. `steps_held` counts the jumps upwards since the start, told by an
     event or not: event 6 is told at most once a minute for each sensor. Raises RegisterError.
     """
 
-    def __init__(self, saved, unit_ids, ct_ratio=1):
+    def __init__(self, saved, sensors):
         self.energy_wh = 0
         self.steps_held = 0
-        self._units = {unit_id: _Unit(ct_ratio) for unit_id in unit_ids}
+        self._units = {unit_id: _Unit(ct_ratio) for unit_id, ct_ratio in sensors}
         if saved is not None:
             self._load(saved)
 

@@ -10,7 +10,7 @@ elapsed = st.integers(0, 4000)
 
 @given(st.lists(st.tuples(counts, elapsed), max_size=60))
 def test_hostile_sensor(steps: "list[tuple[int, int]]") -> None:
-    register = Register(None, [1])
+    register = Register(None, [(1, 1)])
     time_s = 0
     for sensor_wh, elapsed_s in steps:
         before_wh = register.energy_wh
@@ -18,7 +18,7 @@ def test_hostile_sensor(steps: "list[tuple[int, int]]") -> None:
         time_s += elapsed_s + 20
         assert register.energy_wh >= before_wh
         assert register.energy_wh <= SENSOR_POWER_MAX_W * time_s // 3600 + len(steps)
-        assert Register(register.save(), [1]).save() == register.save()
+        assert Register(register.save(), [(1, 1)]).save() == register.save()
 
 
 @given(
@@ -26,11 +26,11 @@ def test_hostile_sensor(steps: "list[tuple[int, int]]") -> None:
 )
 def test_honest_sensor(first_wh: int, steps: "list[tuple[int, int]]") -> None:
     """A sensor that never jumps is believed to the Wh, over restarts too."""
-    register = Register(None, [1])
+    register = Register(None, [(1, 1)])
     register.update(1, first_wh, None)
     sensor_wh = first_wh
     for power_w, elapsed_s in steps:
         sensor_wh += power_w * elapsed_s // 3600
         assert register.update(1, sensor_wh, elapsed_s) == []
-        register = Register(register.save(), [1])
+        register = Register(register.save(), [(1, 1)])
     assert register.energy_wh == sensor_wh - first_wh

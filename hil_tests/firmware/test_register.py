@@ -16,7 +16,7 @@ TOP = SENSOR_MODULUS_WH
 
 def run(steps, ct_ratio=1, register=None):
     """Feed (sensor_wh, elapsed_s) to unit 7. Returns (register, events)."""
-    register = register or Register(None, [7], ct_ratio)
+    register = register or Register(None, [(7, ct_ratio)])
     events = []
     for sensor_wh, elapsed_s in steps:
         before = register.energy_wh
@@ -162,10 +162,10 @@ def test_cases_with_a_restart_after_every_step():
         steps, energy_wh, events = CASES[name]
         saved, got = None, []
         for sensor_wh, elapsed_s in steps[:-61] or steps:
-            register = Register(saved, [7])
+            register = Register(saved, [(7, 1)])
             got += register.update(7, sensor_wh, elapsed_s)
             saved = register.save()
-        register, more = run(steps[-61:] + steps[-1:], register=Register(saved, [7]))
+        register, more = run(steps[-61:] + steps[-1:], register=Register(saved, [(7, 1)]))
         if name != "it counts":
             assert got + more == events, (name, got, more)
             assert register.energy_wh == energy_wh, name
@@ -174,14 +174,14 @@ def test_cases_with_a_restart_after_every_step():
 def test_a_held_step_is_not_believed_after_an_outage():
     register, events = run([(1000, None), (900_000, 1)])
     assert events == [(HELD, 7, 899_000, 1)]
-    register = Register(register.save(), [7])
+    register = Register(register.save(), [(7, 1)])
     register, events = run([(900_500, None)] + settled(900_500), register=register)
     assert events == [(SWAP, 7, 1000, 900_000)]
     assert register.energy_wh == 500
 
 
 def test_a_flapping_sensor_fills_no_journal():
-    register = Register(None, [7])
+    register = Register(None, [(7, 1)])
     register.update(7, 1000, None)
     events = []
     for _ in range(1000):
@@ -193,7 +193,7 @@ def test_a_flapping_sensor_fills_no_journal():
 
 
 def test_three_sensors_are_independent():
-    register = Register(None, [1, 2, 3])
+    register = Register(None, [(1, 1), (2, 1), (3, 1)])
     for unit_id, sensor_wh in ((1, 100), (2, 2000), (3, 30_000)):
         assert register.update(unit_id, sensor_wh, None) == []
     for unit_id, sensor_wh in ((1, 105), (2, 2010), (3, 30_020)):
@@ -213,25 +213,25 @@ def test_saved_and_loaded():
     saved = register.save()
     assert len(saved) == 9 + 26
     # Sensor 7 goes on, sensor 8 is new and begins at what it shows.
-    register = Register(saved, [8, 7])
+    register = Register(saved, [(8, 1), (7, 1)])
     assert register.energy_wh == 90
     assert register.update(8, 777, None) == []
     assert register.update(7, 200, None) == []
     assert register.energy_wh == 100
-    assert Register(Register(None, [7]).save(), [7]).update(7, 5000, None) == []
+    assert Register(Register(None, [(7, 1)]).save(), [(7, 1)]).update(7, 5000, None) == []
 
 
 def test_a_great_register_survives():
-    saved = bytearray(Register(None, [7]).save())
+    saved = bytearray(Register(None, [(7, 1)]).save())
     saved[1:9] = b"\x7f" + b"\xff" * 7
-    register = Register(bytes(saved), [7])
+    register = Register(bytes(saved), [(7, 1)])
     run([(0, None), (1, 1)], register=register)
     assert register.energy_wh == 1 << 63
-    assert Register(register.save(), [7]).energy_wh == 1 << 63
+    assert Register(register.save(), [(7, 1)]).energy_wh == 1 << 63
 
 
 def test_other_saved_states_are_refused():
-    good = Register(None, [7]).save()
+    good = Register(None, [(7, 1)]).save()
     for bad in (b"", good[:8], good[:-1], good + b"\0", b"\2" + good[1:], b"\0" + good[1:]):
         with raises(RegisterError):
-            Register(bad, [7])
+            Register(bad, [(7, 1)])
