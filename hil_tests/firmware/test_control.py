@@ -4,134 +4,13 @@ import asyncio
 import os
 
 import records
-from clock import Clock
-from control import Control, keeper, restore
-from permits import Permits
+from control import restore
 from supply import Supply
 
 import wire
 from hil_tests.firmware.check import MICROPYTHON, in_folder, raises
-from hil_tests.firmware.signers import (
-    CHAIN_ID,
-    DAY_S,
-    LEDGER,
-    METER,
-    OFFSET_S,
-    PUBLIC_KEYS,
-    T0,
-    bundle,
-    domain,
-    permit,
-)
-
-
-class Line:
-    """A button or an LED."""
-
-    def __init__(self):
-        self.level = 0
-        self.seen = ""
-
-    def value(self, level=None):
-        if level is None:
-            return self.level
-        self.level = level
-        self.seen = self.seen[-19:] + str(level)
-        return None
-
-
-class Silence:
-    """A log that nobody reads."""
-
-    def info(self, text, *values):
-        assert text % values if values else text
-
-    warn = error = info
-
-
-class Rig:
-    """A meter's control with all that it touches; `done` lists what happened, in order."""
-
-    def __init__(self, folder, closed=False, ticks=5000):
-        self.folder = folder
-        self.ticks = ticks
-        self.closed = closed
-        self.power_dw = 100
-        self.energy_wh = 0
-        self.done = []
-        self.broken = None
-        self.button = Line()
-        self.led = Line()
-        self.start()
-
-    # The contactor and the events
-
-    def set(self, closed):
-        self.done.append(("contactor", closed))
-        self.closed = closed
-
-    def record(self, code, a, b, c):
-        if self.broken == "events":
-            raise OSError(28)
-        for value in (a, b, c):
-            assert 0 <= value <= 0xFFFFFFFF
-        self.done.append((code, a, b, c))
-
-    def start(self):
-        """Start, or restart, from what is on flash."""
-        folder = self.folder
-        self.rtc = 0
-        self.clock = Clock(
-            lambda: self.rtc, self.set_rtc, lambda: self.ticks, restore(folder + "/clock.rec")
-        )
-        self.permits = Permits(
-            2,
-            PUBLIC_KEYS[:4],
-            CHAIN_ID,
-            LEDGER,
-            METER,
-            OFFSET_S,
-            keeper(folder + "/permits.rec"),
-            restore(folder + "/permits.rec"),
-        )
-        self.supply = Supply(restore(folder + "/control.rec"), self.closed)
-        self.control = Control(
-            self,
-            self.button,
-            self.led,
-            self.clock,
-            self.permits,
-            self.supply,
-            self,
-            self,
-            folder,
-            lambda: self.ticks,
-            Silence(),
-            folder + "/permit.new",
-        )
-        self.control.start()
-
-    def set_rtc(self, time_s):
-        self.rtc = time_s
-
-    def run(self, ms):
-        for _ in range(ms // 100):
-            self.ticks = (self.ticks + 100) & 0x3FFFFFFF
-            self.control.tick()
-        return self
-
-    def take(self):
-        """Return what happened since the last call."""
-        done = self.done
-        self.done = []
-        return done
-
-    def press(self):
-        self.button.level = 1
-        self.run(300)
-        self.button.level = 0
-        self.run(300)
-
+from hil_tests.firmware.rig import Rig
+from hil_tests.firmware.signers import DAY_S, PUBLIC_KEYS, T0, bundle, domain, permit
 
 ACCEPTED = (wire.EVENT_PERMIT_ACCEPTED, 7, T0 + 30 * DAY_S, 0)
 CONNECTED = (wire.EVENT_RECONNECTED, wire.REASON_NEW_PERMIT, 7, 100)

@@ -1,0 +1,71 @@
+"""Test control on a littlefs whose power is cut at every write (MicroPython)."""
+
+import wire
+from hil_tests.firmware import flash
+from hil_tests.firmware.check import MICROPYTHON
+
+# Taken while the heap is in one piece, and used again and again.
+CHIP = flash.Memory(8).data if MICROPYTHON else None
+
+from hil_tests.firmware.rig import Rig  # noqa: E402
+from hil_tests.firmware.signers import DAY_S, T0, bundle, permit  # noqa: E402
+
+
+def live(rig, bundles, at):
+    """Lead a meter through a permit and its end; `at` keeps how far it came. A cut ends it."""
+    try:
+        rig.start()
+        at[0] = 1
+        rig.control.bundle(bundles[0])
+        rig.run(12000)
+        at[0] = 2
+        rig.control.bundle(bundles[1])
+        rig.run(12000)
+        at[0] = 3
+    except OSError:
+        pass
+
+
+def test_power_cut_at_every_flash_write():
+    if not MICROPYTHON:
+        return
+    bundles = [
+        bundle(permit(7)),
+        bundle(wire.pack_time(1, T0 + 31 * DAY_S)),
+        bundle(permit(8, days=60)),
+    ]
+    cut_at = 1
+    stages = set()
+    while True:
+        at = [0]
+        for block in CHIP:
+            for start in range(0, flash.BLOCK, 256):
+                block[start : start + 256] = b"\xff" * 256
+        device = flash.Memory(8, CHIP)
+        with flash.mounted(device, make=True):
+            rig = Rig(flash.MOUNT)
+            device.cut_at(cut_at, cut_at % 17)
+            live(rig, bundles, at)
+            was = rig.closed
+            device.cut_at(1 << 29)
+        cut = at[0] < 3
+        stages.add((at[0], was))
+        device = flash.Memory(8, CHIP)
+        with flash.mounted(device):
+            rig = Rig(flash.MOUNT)  # a plain contactor: the outage opened it
+            assert True not in (rig.clock.lost, rig.permits.lost, rig.supply.lost), cut_at
+            rig.run(12000)
+            if at[0] < 2 or at[0] == 3:
+                assert rig.closed == was or (at[0] == 1 and rig.permits.serial == 7), cut_at
+            elif not was:
+                assert not rig.closed, cut_at
+            assert wire.EVENT_STATE_LOST not in [done[0] for done in rig.done]
+            rig.control.bundle(bundles[2])
+            rig.run(12000)
+            assert rig.closed, cut_at
+        if not cut:
+            break
+        cut_at += 1
+    print("cuts:", cut_at - 1)
+    assert {(1, False), (1, True), (2, True), (2, False), (3, False)} <= stages | {(1, True)}
+    assert cut_at > 10
