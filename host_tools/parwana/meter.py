@@ -14,9 +14,9 @@ import serial.tools.list_ports
 from mpremote.transport import TransportError, TransportExecError
 from mpremote.transport_serial import SerialTransport
 
-_ANSWER_S = 10.0
+_ANSWER_S = 5.0
 _TRIES = 4
-_CHUNK = 1024
+_CHUNK = 2048
 
 _HASHES = """
 import os, hashlib, binascii
@@ -46,7 +46,7 @@ class MeterError(Exception):
 
 
 class Meter:
-    """A meter in its raw REPL, where no firmware runs; the time-outs are all ten seconds."""
+    """A meter in its raw REPL, where no firmware runs; it has five seconds for each answer."""
 
     def __init__(self, transport: SerialTransport, port: str) -> None:
         self.port = port
@@ -173,8 +173,10 @@ def connect(port: str) -> Iterator[Meter]:
     `port` is a device, "auto", "id:SERIAL", or a URL of pyserial. Raises MeterError.
     """
     device = _resolve(port)
+    # mpremote waits for a pty without polling if the name shows that it is one.
+    real = device if "://" in device else os.path.realpath(device)
     try:
-        transport = SerialTransport(device, timeout=_ANSWER_S)
+        transport = SerialTransport(real, timeout=_ANSWER_S)
     except (TransportError, OSError, ValueError) as error:
         raise MeterError(_why_closed(device, error)) from None
     transport.serial.write_timeout = _ANSWER_S
