@@ -384,6 +384,10 @@ def flip(data: bytes) -> bytes:
     return data[:18] + bytes([data[18] ^ 1]) + data[19:]
 
 
+def one_more(closings: list[int]) -> list[int]:
+    return [*closings[:-1], closings[-1] + 1]
+
+
 @pytest.mark.parametrize(
     ("change", "expected"),
     [

@@ -65,9 +65,11 @@ class Listener:
         def advice() -> str:
             if not self._hello:
                 return "the meter did not reach the broker; look at its console for the reason"
+            if not self._want:
+                return "no relay answers the meter; is `parwana relay` running, and its chain?"
             if not self._frames:
-                return "the meter said hello, but signed nothing; look at its console"
-            return "no relay took what the meter sent; is `parwana relay` running, and its chain?"
+                return "a relay answers, but the meter sends nothing; look at its console"
+            return "no relay took what the meter sent; look at the relay's log"
 
         self._wait(stored, timeout_s, advice)
 
