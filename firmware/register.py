@@ -1,6 +1,6 @@
 """Keep the meter's own register of energy over sensors that wrap, get reset, and get swapped.
 
-A count that goes on plausibly from the last one is believed at once. Any other is a jump: it is
+A count that goes on plausibly, at 23 kW or less, is believed at once. Any other is a jump: it is
 held back until the sensor has counted on from its new level for a minute, and only then believed
 to be where the sensor stands now. A single mad answer is followed by a return, and changes
 nothing. What a jump upwards would have added is never added: event 6 alone tells its amount.
@@ -72,10 +72,15 @@ class Register:
         """Return the state: 9 bytes and 26 for each sensor."""
         saved = struct.pack(_HEAD, _VERSION, self.energy_wh)
         for unit_id, unit in self._units.items():
-            known = 0 if unit.last_wh is None else _KNOWN
-            jumped = 0 if unit.level_wh is None else _JUMPED
-            counts = (unit.last_wh or 0, unit.level_wh or 0, unit.seen_wh)
-            saved += struct.pack(_UNIT, unit_id, known | jumped, *counts)
+            state = last_wh = level_wh = seen_wh = 0
+            if unit.believed is not None:
+                state = _KNOWN
+                last_wh = unit.believed.wh
+            if unit.jumped is not None:
+                state |= _JUMPED
+                level_wh = unit.level_wh
+                seen_wh = unit.jumped.wh
+            saved += struct.pack(_UNIT, unit_id, state, last_wh, level_wh, seen_wh)
         return saved
 
     def _load(self, saved):
@@ -86,85 +91,123 @@ class Register:
             unit_id, state, last_wh, level_wh, seen_wh = struct.unpack_from(_UNIT, saved, at)
             if unit_id in self._units and state & _KNOWN:
                 unit = self._units[unit_id]
-                unit.last_wh = last_wh
+                unit.update(last_wh, None)
                 if state & _JUMPED:
-                    unit.level_wh = level_wh
-                    unit.seen_wh = seen_wh
-                    unit.jump_s = None
+                    unit.jump(level_wh, seen_wh, None)
 
 
 class _Unit:
-    """One sensor: the count last believed, and the level it jumped to, if it did."""
+    """One sensor: the count last believed, and the one it jumped to, if it did."""
 
     def __init__(self, ct_ratio):
         self._ct_ratio = ct_ratio
-        self.last_wh = None  # believed; None before the first
-        self.age_s = 0  # since it was, None if unknown
-        self.level_wh = None  # just after the jump; None without one
-        self.seen_wh = 0  # last seen after the jump
-        self.jump_s = None  # age_s at the jump
+        self.believed = None  # None before the first count
+        self.jumped = None
+        self.level_wh = 0  # just after the jump
+        self._jump_room_ws = None  # what could have been counted until the jump, None for any
         self._settled_s = 0
         self._told_s = _SETTLE_S
 
     def update(self, sensor_wh, elapsed_s):
         """Return (energy to add, steps held back, event or None)."""
-        if self.last_wh is None:
-            self._believe(sensor_wh)
+        if self.believed is None:
+            self.believed = _Count(sensor_wh, self._ct_ratio)
             return 0, 0, None
-        self.age_s = None if elapsed_s is None or self.age_s is None else self.age_s + elapsed_s
+        self.believed.wait(elapsed_s)
         self._told_s += elapsed_s or 0
-        goes_on = self.level_wh is not None and self._fits(sensor_wh - self.seen_wh, elapsed_s)
-        returns = self._fits(sensor_wh - self.last_wh, self.age_s)
-        # With time, a return from below becomes plausible, and so does a jump upwards: the one
-        # is a return indeed, the other must not be believed for having waited.
-        if goes_on and (self.level_wh > self.last_wh or not returns):
-            return self._settle(sensor_wh, elapsed_s or 0)
+        returns = self.believed.reaches(sensor_wh)
+        if self.jumped is not None:
+            self.jumped.wait(elapsed_s)
+            # With time, a return from below becomes plausible, and so does a jump upwards: the
+            # one is a return indeed, the other must not be believed for having waited.
+            if self.jumped.reaches(sensor_wh) and not (
+                returns and self.level_wh < self.believed.wh
+            ):
+                self.jumped.move(sensor_wh)
+                return self._settle(elapsed_s or 0)
         if returns:
-            return self._believe(sensor_wh), 0, None
-        self.level_wh = self.seen_wh = sensor_wh
-        self.jump_s = self.age_s
-        self._settled_s = 0
-        step_wh = sensor_wh - self.last_wh
+            self.jumped = None
+            return self.believed.move(sensor_wh), 0, None
+        self.jump(sensor_wh, sensor_wh, self.believed.room_ws)
+        step_wh = sensor_wh - self.believed.wh
         if step_wh < 0:
             return 0, 0, None
         if self._told_s < _SETTLE_S:
             return 0, 1, None
         self._told_s = 0
-        return 0, 1, (wire.EVENT_STEP_HELD, step_wh, self.jump_s)
+        return 0, 1, (wire.EVENT_STEP_HELD, step_wh, self.believed.waited_s)
 
-    def _settle(self, sensor_wh, elapsed_s):
-        self.seen_wh = sensor_wh
+    def jump(self, level_wh, seen_wh, room_ws):
+        """Hold back `level_wh`, a jump; the sensor shows `seen_wh` by now."""
+        self.jumped = _Count(seen_wh, self._ct_ratio)
+        self.level_wh = level_wh
+        self._jump_room_ws = room_ws
+        self._settled_s = 0
+
+    def _settle(self, elapsed_s):
         self._settled_s += elapsed_s
         if self._settled_s < _SETTLE_S:
             return 0, 0, None
-        before_wh, level_wh = self.last_wh, self.level_wh
+        before_wh, level_wh = self.believed.wh, self.level_wh
         wrapped_wh = SENSOR_MODULUS_WH * self._ct_ratio - before_wh + level_wh
         code = wire.EVENT_REGISTER_SWAP
-        added_wh = sensor_wh - level_wh
+        added_wh = self.jumped.wh - level_wh
         if level_wh < before_wh:
-            if self._reachable(wrapped_wh, _WRAP_MAX_WH):
+            if self._counted(wrapped_wh, _WRAP_MAX_WH):
                 code = wire.EVENT_REGISTER_WRAP
                 added_wh += wrapped_wh
-            elif self._reachable(level_wh, _RESET_MAX_WH):
+            elif self._counted(level_wh, _RESET_MAX_WH):
                 code = wire.EVENT_REGISTER_RESET
                 added_wh += level_wh
-        self._believe(sensor_wh)
+        self.believed, self.jumped = self.jumped, None
         return added_wh, 0, (code, before_wh, level_wh)
 
-    def _believe(self, sensor_wh):
-        added_wh = sensor_wh - (self.last_wh or 0)
-        self.last_wh = sensor_wh
-        self.level_wh = None
-        self.seen_wh = 0
-        self.age_s = 0
-        return added_wh
+    def _counted(self, step_wh, most_wh):
+        """Tell whether the sensor can have counted `step_wh` until the jump."""
+        in_time = _fits(step_wh, self._jump_room_ws, self._ct_ratio)
+        return in_time and step_wh <= most_wh * self._ct_ratio
 
-    def _reachable(self, step_wh, most_wh):
-        return step_wh <= most_wh * self._ct_ratio and self._fits(step_wh, self.jump_s)
 
-    def _fits(self, step_wh, time_s):
-        """Tell whether the sensor can have counted `step_wh` in that time, None for any."""
-        if step_wh < 0 or time_s is None:
-            return step_wh >= 0
-        most_wh = SENSOR_POWER_MAX_W * (time_s + _MARGIN_S) // 3600 + 1
-        return step_wh <= most_wh * self._ct_ratio
+class _Count:
+    """A count that goes on: `wh`, and the room for more, which time gives and steps take.
+
+    What a step leaves of the room is there for the next one, so that a sensor which answers with
+    an old count once is not held to have jumped the next time.
+    """
+
+    def __init__(self, wh, ct_ratio):
+        self.wh = wh
+        self.waited_s = 0
+        self.room_ws = SENSOR_POWER_MAX_W * _MARGIN_S  # watt-seconds before the CT; None: any
+        self._ct_ratio = ct_ratio
+
+    def wait(self, elapsed_s):
+        """Let time pass, None for an unknown time."""
+        self.waited_s += elapsed_s or 0
+        if elapsed_s is None or self.room_ws is None:
+            self.room_ws = None
+        else:
+            self.room_ws += SENSOR_POWER_MAX_W * elapsed_s
+
+    def reaches(self, wh):
+        """Tell whether the count can stand at `wh` by now."""
+        return _fits(wh - self.wh, self.room_ws, self._ct_ratio)
+
+    def move(self, wh):
+        """Go to `wh`, which it reaches. Returns the step."""
+        step_wh = wh - self.wh
+        most_ws = SENSOR_POWER_MAX_W * max(_MARGIN_S, self.waited_s)
+        if self.room_ws is None:
+            self.room_ws = most_ws
+        else:
+            self.room_ws = min(self.room_ws - 3600 * step_wh // self._ct_ratio, most_ws)
+        self.wh = wh
+        self.waited_s = 0
+        return step_wh
+
+
+def _fits(step_wh, room_ws, ct_ratio):
+    """Tell whether a step from 0 fits the room; the sensor's own rounding is 1 Wh."""
+    if step_wh < 0 or room_ws is None:
+        return step_wh >= 0
+    return 3600 * (step_wh - ct_ratio) <= room_ws * ct_ratio

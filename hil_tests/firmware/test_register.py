@@ -171,6 +171,22 @@ def test_cases_with_a_restart_after_every_step():
             assert register.energy_wh == energy_wh, name
 
 
+def test_an_old_count_now_and_then_is_no_jump():
+    # A rehearsal polls once an hour of its clock; the sensor shows 20 kW, at times an hour late.
+    register, events = run(
+        [(0, None)] + [(20_000 * hour, 3600) for hour in (1, 1, 3, 3, 5, 6, 6, 8)]
+    )
+    assert events == []
+    assert register.energy_wh == 160_000
+
+
+def test_the_margin_is_given_once():
+    # 70 Wh a second are 250 kW: the first second has the margin, the others do not.
+    register, events = run([(0, None), (70, 1), (140, 1), (210, 1)])
+    assert [event[0] for event in events] == [HELD]
+    assert register.energy_wh == 70
+
+
 def test_a_held_step_is_not_believed_after_an_outage():
     register, events = run([(1000, None), (900_000, 1)])
     assert events == [(HELD, 7, 899_000, 1)]
