@@ -15,13 +15,6 @@ _SILENT_POLLS = 5
 _OUTAGE_DV = 800
 _EVENTS_MOST = 4  # of one code in an interval; a flapping contact must not fill the journal
 
-_REGISTER_FLAGS = {
-    wire.EVENT_REGISTER_WRAP: wire.FLAG_REGISTER_EVENT,
-    wire.EVENT_REGISTER_RESET: wire.FLAG_REGISTER_EVENT,
-    wire.EVENT_REGISTER_SWAP: wire.FLAG_REGISTER_EVENT,
-    wire.EVENT_STEP_HELD: wire.FLAG_STEP_HELD,
-}
-
 
 class _Channel:
     """One sensor: when it last answered, and its sums over the interval."""
@@ -153,10 +146,15 @@ class Metering:
         voltage_dv = snapshot.voltage_dv
         if self._voltage_min_dv is None or voltage_dv < self._voltage_min_dv:
             self._voltage_min_dv = voltage_dv
-        events = self._recorder.register.update(unit_id, snapshot.energy_wh, elapsed_s)
+        register = self._recorder.register
+        held = register.steps_held
+        events = register.update(unit_id, snapshot.energy_wh, elapsed_s)
+        if register.steps_held != held:
+            self._flags |= wire.FLAG_STEP_HELD
         if events:
             for event in events:
-                self._flags |= _REGISTER_FLAGS.get(event[0], 0)
+                if event[0] != wire.EVENT_STEP_HELD:
+                    self._flags |= wire.FLAG_REGISTER_EVENT
                 self._log.warn("register event %d: %d, %d, %d", *event)
             self._recorder.record_all(events)
 

@@ -21,7 +21,8 @@ class Recorder:
     """Own the sequence: every reading and every event is recorded here.
 
     `path` is the record's file, `make_register(saved)` returns the register for its saved bytes,
-    None when there are none. Raises nothing at start: what is lost is told by an event.
+    None when there are none, and raises ValueError for bytes it does not know. Whatever is lost
+    is told by an event.
     """
 
     def __init__(self, path, journal, clock, make_register, log):
@@ -39,11 +40,18 @@ class Recorder:
         self._asked = 0
         self._overwritten = 0
         self._lost = False
-        pending, register = self._load()
-        self.register = make_register(register)
+        pending, saved = self._load()
+        try:
+            self.register = make_register(saved)
+        except ValueError as error:
+            self._log.error("%s", error)
+            self._lost = True
+            self.register = make_register(None)
         for frame in pending:
             if struct.unpack_from(">I", frame, 4)[0] == journal.next:
                 journal.append(frame)
+        if self._lost:
+            self.register.energy_wh = max(self.register.energy_wh, self._last_energy_wh())
 
     @property
     def next(self):
@@ -124,6 +132,15 @@ class Recorder:
             event = (wire.EVENT_JOURNAL_OVERWRITE, last - gone + 1, last, self._overwritten)
             self.record_all([event])
 
+    def _last_energy_wh(self):
+        """Return the energy of the newest frame that can be read: the register never goes back."""
+        for sequence in range(self._journal.next - 1, self._journal.oldest - 1, -1):
+            try:
+                return wire.parse(self._journal.read(sequence)).energy_wh
+            except Exception as error:  # two things damaged must not keep the meter from starting
+                self._log.error("%s", error)
+        return 0
+
     def _load(self):
         """Take the saved state; return (frames that may not be in the journal, register)."""
         try:
@@ -132,6 +149,9 @@ class Recorder:
             saved = None
             self._lost = True
             self._log.error("%s", error)
+        if saved is not None and (len(saved) < _HEAD_SIZE or saved[0] != _VERSION):
+            saved = None
+            self._lost = True
         if saved is None:
             # No record beside a journal with frames in it: the record was lost, not never made.
             self._lost = self._lost or self._journal.next > 1

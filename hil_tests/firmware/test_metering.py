@@ -39,10 +39,13 @@ class Register:
         self.energy_wh = 1000
         self.updates = []
         self.answer = []
+        self.steps_held = self.holds = 0
 
     def update(self, unit_id, sensor_wh, elapsed_s):
         self.updates = self.updates[:5] + [(unit_id, sensor_wh, elapsed_s)]
         answer, self.answer = self.answer, []
+        self.steps_held += self.holds
+        self.holds = 0
         return answer
 
 
@@ -218,6 +221,7 @@ def test_register_events_are_recorded_and_flagged():
     house.recorder.register.answer = [(wire.EVENT_REGISTER_WRAP, 1, 9999990, 3)]
     house.go(1)
     house.recorder.register.answer = [(wire.EVENT_STEP_HELD, 1, 5000, 1)]
+    house.recorder.register.holds = 1
     house.go(900)
     assert house.events == [
         (wire.EVENT_REGISTER_WRAP, 1, 9999990, 3),

@@ -108,7 +108,8 @@ def test_damaged_state_is_told_and_the_energy_kept():
             recorder.start(1, 0x000100, 77)
             lost = frames(journal)[-1]
             assert (lost.code, lost.a) == (wire.EVENT_STATE_LOST, wire.STATE_REGISTER)
-            assert lost.sequence == 4
+            assert (lost.sequence, lost.energy_wh) == (4, 500)
+            assert recorder.register.energy_wh == 500
             journal.close()
 
 
