@@ -1,0 +1,342 @@
+"""What the demo shows at its end, read back from the chain, the store and the boards."""
+
+import json
+import time
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+from eth_utils import to_checksum_address
+from littlefs import LittleFS
+from rich.console import Console
+from rich.table import Table
+
+import wire
+from parwana import signatures
+from parwana.chain import Chain
+from parwana.programs import ProgramError, parwana, run
+from parwana.rehearsal import Meter, Rehearsal
+from parwana.store import Store
+
+SLOT = 44
+_AUDIT_S = 120
+_DRAIN_TRIES = 8
+REASONS = {
+    getattr(wire, name): name[len("REASON_") :].lower()
+    for name in dir(wire)
+    if name.startswith("REASON_")
+}
+
+
+class Evidence:
+    """One look at the chain and the store of a rehearsal."""
+
+    def __init__(self, world: Rehearsal) -> None:
+        self.deployment = world.deployment
+        self.store = Store(self.deployment.store)
+        self.chain = Chain.of(self.deployment)
+        self.ledgers = self.chain.ledgers(self.deployment)
+
+    def __enter__(self) -> "Evidence":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.store.close()
+
+    def logs(self, ledger: str, event: str) -> list[dict[str, Any]]:
+        """Return the arguments of all logs of an event."""
+        contract = getattr(self.ledgers, ledger)
+        found = self.chain.logs(contract.events[event], self.deployment.from_block)
+        return [dict(log["args"]) for log in found]
+
+    def events(self, meter: Meter, *codes: int) -> list[wire.Event]:
+        """Return a meter's signed events of some codes."""
+        found = (wire.parse(item.frame) for item in self.store.frames(_bytes(meter)))
+        return [event for event in found if isinstance(event, wire.Event) and event.code in codes]
+
+
+def _bytes(meter: Meter) -> bytes:
+    return bytes.fromhex(meter.address[2:])
+
+
+def settled(world: Rehearsal, period: int) -> bool:
+    """Say whether everything that begins with the closings of `period` has reached the meters."""
+    with Evidence(world) as evidence:
+        energy, payment = evidence.ledgers.energy, evidence.ledgers.payment
+        for meter in world.meters:
+            address = to_checksum_address(meter.address)
+            if evidence.chain.call(energy.functions.closing(address))[0] < period:
+                return False
+            if meter.kind == "house":
+                account = evidence.chain.call(payment.functions.account(address))
+                serial = account[6]
+                accepted = evidence.events(meter, wire.EVENT_PERMIT_ACCEPTED)
+                if account[3] or account[2] < period:
+                    return False
+                if evidence.chain.call(payment.functions.locked(address))[1]:
+                    return False
+                if all(event.a != serial for event in accepted):
+                    return False
+            elif not evidence.chain.call(energy.functions.sums(meter.number, period))[6]:
+                return False
+    return True
+
+
+def drain(world: Rehearsal, meter: Meter) -> list[bytes]:
+    """Cut a board's power once the store holds all it has; return the frames in its flash.
+
+    Raises ProgramError when the board is never found drained.
+    """
+    store = Store(world.deployment.store)
+    try:
+        for _ in range(_DRAIN_TRIES):
+            before = store.lowest_missing(_bytes(meter), 1)
+            deadline = time.monotonic() + 30
+            while store.lowest_missing(_bytes(meter), 1) == before:
+                if time.monotonic() > deadline:
+                    raise ProgramError(f"{meter.name} sent nothing for 30 s")
+                time.sleep(0.05)
+            time.sleep(0.6)
+            meter.board.power_off()
+            frames = journal(meter)
+            if store.lowest_missing(_bytes(meter), 1) == len(frames) + 1:
+                return frames
+            meter.board.power_on()
+    finally:
+        store.close()
+    raise ProgramError(f"{meter.name} was never found drained in {_DRAIN_TRIES} tries")
+
+
+def journal(meter: Meter) -> list[bytes]:
+    """Read all frames of a board's journal from its flash image, beside the firmware."""
+    image = LittleFS(block_size=4096, block_count=512, mount=False)
+    image.context.buffer = bytearray((meter.board.folder / "flash.img").read_bytes())
+    image.mount()
+    frames = []
+    for name in sorted(image.listdir("/journal")):
+        with image.open(f"/journal/{name}", "rb") as file:
+            data = file.read()
+        frames += [data[i : i + wire.FRAME_SIZE] for i in range(0, len(data) - SLOT + 1, SLOT)]
+    return frames
+
+
+def collect(
+    world: Rehearsal, first: int, offline: tuple[int, float, float], cut: int
+) -> dict[str, Any]:
+    """Return the report.
+
+    `first` is the first whole period, `offline` (house, from, to), `cut` the house whose power was
+    cut.
+    """
+    on_board = {meter.number: drain(world, meter) for meter in world.meters}
+    captured = sum(
+        frame[1] == wire.KIND_READING for frames in on_board.values() for frame in frames
+    )
+    with Evidence(world) as evidence:
+        domain = evidence.deployment.reading_domain
+        stored = verified = repeated = 0
+        for meter in world.meters:
+            seen: Counter[int] = Counter()
+            for item in evidence.store.frames(_bytes(meter)):
+                seen[item.sequence] += 1
+                if item.kind != wire.KIND_READING:
+                    continue
+                stored += 1
+                digest = wire.digest(domain, item.frame)
+                verified += signatures.signer(digest, item.signature) == _bytes(meter)
+            repeated += sum(seen.values()) - len(seen) if meter.number == cut else 0
+        report: dict[str, Any] = {
+            "meters": [
+                {"number": m.number, "kind": m.kind, "feeder": m.feeder, "address": m.address}
+                for m in world.meters
+            ],
+            "readings": {"captured": captured, "stored": stored, "verified": verified},
+            "closings_on_chain": sum(
+                len(log["closings"]) for log in evidence.logs("energy", "Closed")
+            ),
+            "bills": len(evidence.logs("payment", "Billed")),
+            "payments": len(evidence.logs("payment", "Paid")),
+            "permits": _permits(world, evidence),
+            "supply": _supply(world, evidence),
+            "feeders": [
+                {
+                    "feeder": log["feeder"],
+                    "month": log["period"] - first + 1,
+                    "supplied_wh": log["supplied_wh"],
+                    "sold_wh": log["sold_wh"],
+                    "alarm": log["alarm"],
+                }
+                for log in evidence.logs("energy", "Reconciled")
+            ],
+            "offline": _offline(world, evidence, offline),
+            "power_cut": _power_cut(world, evidence, cut, on_board[cut], repeated),
+            "claims_without_permit_in_log": _unproved(evidence),
+        }
+    audit = run("parwana audit", _audit_command(world), _AUDIT_S, **world.environment)
+    report["audit"] = json.loads(audit)
+    report["time_factor"] = world.clock.factor
+    return report
+
+
+def _audit_command(world: Rehearsal) -> list[str | Path]:
+    return parwana("audit", "--deployment", world.deployment_path, "--json")
+
+
+def _permits(world: Rehearsal, evidence: Evidence) -> dict[str, int]:
+    published = {
+        (bytes.fromhex(log["meter"][2:]), log["serial"])
+        for log in evidence.logs("payment", "PermitPublished")
+    }
+    accepted = {
+        (_bytes(meter), event.a)
+        for meter in world.meters
+        for event in evidence.events(meter, wire.EVENT_PERMIT_ACCEPTED)
+    }
+    return {"published": len(published), "accepted": len(published & accepted)}
+
+
+def _supply(world: Rehearsal, evidence: Evidence) -> list[dict[str, Any]]:
+    names = {wire.EVENT_DISCONNECTED: "disconnected", wire.EVENT_RECONNECTED: "reconnected"}
+    return sorted(
+        (
+            {
+                "meter": meter.number,
+                "event": names[event.code],
+                "reason": REASONS[event.a],
+                "time_s": event.time_s,
+            }
+            for meter in world.meters
+            for event in evidence.events(meter, *names)
+        ),
+        key=lambda row: row["time_s"],
+    )
+
+
+def _offline(
+    world: Rehearsal, evidence: Evidence, offline: tuple[int, float, float]
+) -> dict[str, Any]:
+    number, from_s, to_s = offline
+    meter = next(m for m in world.meters if m.number == number)
+    buffered = [
+        item
+        for item in evidence.store.frames(_bytes(meter))
+        if item.kind == wire.KIND_READING and from_s <= item.time_s < to_s
+    ]
+    late = [item for item in buffered if item.received_s >= to_s]
+    return {"meter": number, "buffered": len(buffered), "backfilled": len(late)}
+
+
+def _power_cut(
+    world: Rehearsal, evidence: Evidence, number: int, frames: list[bytes], repeated: int
+) -> dict[str, Any]:
+    meter = next(m for m in world.meters if m.number == number)
+    held = {item.sequence for item in evidence.store.frames(_bytes(meter))}
+    made = {int.from_bytes(frame[4:8], "big") for frame in frames}
+    cuts = sum("power cut" in line for line in meter.board.log_path.read_text().splitlines())
+    return {
+        "meter": number,
+        "cuts_in_a_write": cuts,
+        "lost": len(set(range(1, max(made) + 1)) - held),
+        "repeated": repeated + len(frames) - len(made),
+    }
+
+
+def _unproved(evidence: Evidence) -> int:
+    """Count the payments that were claimed without a permit's frame and signatures in the log."""
+    published = {
+        (log["meter"], log["serial"])
+        for log in evidence.logs("payment", "PermitPublished")
+        if len(log["frame"]) == wire.FRAME_SIZE and log["signatures"]
+    }
+    return sum(
+        (log["meter"], log["serial"]) not in published for log in evidence.logs("payment", "Paid")
+    )
+
+
+def unfulfilled(report: dict[str, Any], *, late: int, tapped_month: int, feeder: int) -> list[str]:
+    """Return what is not as the story demands, a line each."""
+    readings, cut, offline = report["readings"], report["power_cut"], report["offline"]
+    cuts = Counter(
+        row["meter"]
+        for row in report["supply"]
+        if row["event"] == "disconnected" and row["reason"] == "expired"
+    )
+    others = [
+        row["meter"]
+        for row in report["supply"]
+        if row["event"] == "disconnected" and row["meter"] != late
+    ]
+    last = [row["event"] for row in report["supply"] if row["meter"] == late][-1:]
+    balances = report["feeders"]
+    alarms = [(row["feeder"], row["month"]) for row in balances if row["alarm"] in (1, 2)]
+    checks = [
+        (
+            readings["captured"] == readings["stored"] == readings["verified"] > 0,
+            "readings differ",
+        ),
+        (cut["lost"] == cut["repeated"] == 0, "the power cut lost or repeated frames"),
+        (cut["cuts_in_a_write"] == 1, "the power was not cut in a write"),
+        (cuts[late] == 1 and last == ["reconnected"], f"house {late} was not cut once and back"),
+        (not others, f"others were cut: {others}"),
+        (alarms == [(feeder, tapped_month)], f"the alarms are {alarms}"),
+        (offline["buffered"] == offline["backfilled"] > 0, "the offline house did not backfill"),
+        (report["permits"]["accepted"] == report["permits"]["published"], "a permit is missing"),
+        (report["claims_without_permit_in_log"] == 0, "a claim has no permit in the log"),
+        (not report["audit"]["findings"], "the audit found something"),
+    ]
+    return [text for good, text in checks if not good]
+
+
+def save(report: dict[str, Any], path: Path) -> None:
+    """Write the report."""
+    path.write_text(json.dumps(report, indent=2) + "\n")
+
+
+def show(report: dict[str, Any], console: Console, path: Path) -> None:
+    """Print what a person reads in ten seconds."""
+    table = Table(title="A feeder lived", show_header=False, title_style="bold")
+    readings, permits, cut = report["readings"], report["permits"], report["power_cut"]
+    rows = [
+        ("meters", f"{len(report['meters'])}"),
+        (
+            "readings",
+            f"{readings['captured']} on the boards, {readings['stored']} stored, "
+            f"{readings['verified']} verified",
+        ),
+        (
+            "on chain",
+            f"{report['closings_on_chain']} closings, {report['bills']} bills, "
+            f"{report['payments']} payments",
+        ),
+        ("permits", f"{permits['published']} published, {permits['accepted']} accepted"),
+        (
+            "offline",
+            f"house {report['offline']['meter']}: {report['offline']['buffered']} readings "
+            f"buffered, {report['offline']['backfilled']} backfilled",
+        ),
+        (
+            "power cut",
+            f"house {cut['meter']}, in a flash write: {cut['lost']} lost, "
+            f"{cut['repeated']} repeated",
+        ),
+        *(
+            ("supply", f"house {row['meter']} {row['event']}: {row['reason']}")
+            for row in report["supply"]
+            if row["reason"] not in ("no_permit",)
+        ),
+        *(("feeder", _feeder_line(row)) for row in report["feeders"] if row["month"] > 0),
+        ("audit", f"{len(report['audit']['findings'])} findings"),
+        ("time", f"{report['wall_s']} s, {report['time_factor']:g} times faster than life"),
+    ]
+    for row in rows:
+        table.add_row(*row)
+    console.print(table)
+    console.print(f"report: {path}")
+
+
+def _feeder_line(row: dict[str, Any]) -> str:
+    alarm = {0: "", 1: "  ALARM: theft", 2: "  ALARM: over-billing", 3: "  not comparable"}
+    return (
+        f"{row['feeder']}, month {row['month']}: {row['supplied_wh'] / 1000:.2f} kWh supplied, "
+        f"{row['sold_wh'] / 1000:.2f} kWh sold{alarm[row['alarm']]}"
+    )
