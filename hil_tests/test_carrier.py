@@ -24,8 +24,9 @@ HELLO = wire.pack_hello(1, 9, 0, 0, 2, 0x000100, wire.CONTROL_CONNECTED)
 class FakeMeter(SignedMeter):
     """A meter on the broker: it publishes, and collects what comes down."""
 
-    def __init__(self, seed: int, broker: Broker) -> None:
-        super().__init__(seed)
+    def __init__(self, seed: int, broker: Broker, utility_id: str = UTILITY) -> None:
+        super().__init__(seed, wire.reading_domain(utility_id))
+        self._utility_id = utility_id
         self.received: queue.Queue[tuple[str, bytes]] = queue.Queue()
         self._client = Client(CallbackAPIVersion.VERSION2, client_id=self.address.hex())
         self._client.on_connect = self._on_connect
@@ -36,6 +37,10 @@ class FakeMeter(SignedMeter):
         self._client.connect_async("127.0.0.1", broker.port)
         self._client.loop_start()
         wait_until(lambda: self._subscribed, "the meter's subscriptions")
+
+    def topic(self, leaf: str) -> str:
+        """Return one of the meter's topics."""
+        return wire.topic(self._utility_id, self.address, leaf)
 
     def _on_connect(self, client: Client, *_: Any) -> None:
         client.subscribe([(self.topic("down"), 1), (self.topic("permit"), 1)])

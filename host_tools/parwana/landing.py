@@ -77,6 +77,7 @@ class Landing:
         chain, ledgers = self._contracts()
         current = self._periods.of(int(self._now()))
         rows = {row.meter: row for row in self._store.meters() if row.number is not None}
+        rows = {m: row for m, row in rows.items() if self._is_enrolled(chain, ledgers, m)}
         landed = Landed()
         while True:
             found = self._closings(chain, ledgers, rows, current)
@@ -99,13 +100,19 @@ class Landing:
             self._connected = chain, ledgers
         return self._connected
 
+    def _is_enrolled(self, chain: Chain, ledgers: Ledgers, meter: bytes) -> bool:
+        """Say whether the chain has the meter: a reorganisation may have taken it away."""
+        if meter not in self._last:
+            try:
+                self._last[meter] = self._read_last(chain, ledgers, meter)
+            except Reverted:
+                return False
+        return True
+
     def _closings(
         self, chain: Chain, ledgers: Ledgers, rows: dict[bytes, Any], current: int
     ) -> list[SignedFrame]:
         """Return the next closing of each meter that lacks one and whose turn it is."""
-        for meter in rows:
-            if meter not in self._last:
-                self._last[meter] = self._read_last(chain, ledgers, meter)
         due = {m: self._last[m] + 1 for m in rows if self._last[m] + 1 < current}
         found = self._choose(due, rows, current)
         # Another relay may have landed them: what it closed is not sent again.
