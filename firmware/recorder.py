@@ -72,9 +72,8 @@ class Recorder:
         self.record_all(events)
 
     def record(self, code, a=0, b=0, c=0):
-        """Append an event, durably; its values are cut to what they may be."""
-        self._append([self._event(self.next, code, a, b, c)])
-        self.events += 1
+        """Append an event, durably; values out of a frame's range are cut to it."""
+        self.record_all([(code, a, b, c)])
 
     def record_all(self, events):
         """Append events (code, a, b, c) together with the state they tell of."""
