@@ -10,9 +10,19 @@
 
 from interfaces import IMeterRegistry
 from interfaces import IEnergyLedger
+import calendar
+import merkle
 import signature
 
 implements: IEnergyLedger
+initializes: calendar
+exports: (
+    calendar.period_days,
+    calendar.utc_offset_s,
+    calendar.period_of,
+    calendar.start_of,
+    merkle.verify_leaf,
+)
 
 
 # events
@@ -83,7 +93,6 @@ FRAME: constant(uint256) = 40
 SIGNATURE: constant(uint256) = 64
 ITEM: constant(uint256) = FRAME + SIGNATURE
 MAX_CLOSINGS: constant(uint256) = 128
-MAX_DEPTH: constant(uint256) = 32
 
 DAY_S: constant(uint256) = 86400
 # how far a meter's clock may be ahead of the chain's
@@ -113,7 +122,6 @@ _U32: constant(uint256) = 2**32 - 1
 _U48: constant(uint256) = 2**48 - 1
 _U64: constant(uint256) = 2**64 - 1
 _U72: constant(uint256) = 2**72 - 1
-_U96: constant(uint256) = 2**96 - 1
 
 # offsets into a meter's slot:
 # energy_wh 64 | number 48 | feeder 48 | time_s 32 | period 24 | revision 24 | flags
@@ -143,8 +151,6 @@ _OWN: constant(uint256) = 1
 
 registry: public(immutable(IMeterRegistry))
 domain: public(immutable(bytes32))
-period_days: public(immutable(uint256))
-utc_offset_s: public(immutable(int256))
 closing_deadline_s: public(immutable(uint256))
 default_tolerance_bp: public(immutable(uint256))
 
@@ -175,17 +181,14 @@ def __init__(
     @param _closing_deadline_s 32 bytes: how long after its end a period waits for missing closings.
     @param _tolerance_bp 32 bytes: allowed difference of a feeder in 1/10000 of what was supplied.
     """
+    calendar.__init__(_period_days, _utc_offset_s)
     signature._check_sha256()
     assert _registry.is_contract, "registry is no contract"
     assert len(_utility_id) != 0, "utility id is empty"
-    assert _period_days <= 366, "period above 366 days"
-    assert abs(_utc_offset_s) <= 50400 and _utc_offset_s % 900 == 0, "utc offset"
     assert _closing_deadline_s <= 366 * DAY_S, "deadline above 366 days"
     assert _tolerance_bp <= MAX_TOLERANCE_BP, "tolerance above 2000"
     registry = IMeterRegistry(_registry)
     domain = sha256(concat(b"parwana/reading/1", convert(_utility_id, Bytes[32])))
-    period_days = _period_days
-    utc_offset_s = _utc_offset_s
     closing_deadline_s = _closing_deadline_s
     default_tolerance_bp = _tolerance_bp
 
@@ -232,9 +235,9 @@ def close(_data: Bytes[MAX_CLOSINGS * ITEM]) -> uint256:
             skipped.append(i << 8 | SKIPPED_AHEAD)
             continue
         if time_s < start_s or time_s >= end_s:
-            current = self._period_of(time_s)
-            start_s = self._start_of(current)
-            end_s = self._start_of(current + 1)
+            current = calendar._period_of(time_s)
+            start_s = calendar._start_of(current)
+            end_s = calendar._start_of(current + 1)
         if current == 0 or (time_s >= start_s + DAY_S and flags & FLAG_BOOT == 0):
             skipped.append(i << 8 | SKIPPED_NO_CLOSING)
             continue
@@ -315,9 +318,9 @@ def finish(_data: Bytes[ITEM]):
     assert retired_at_s != 0, "meter in service"
     assert time_s <= retired_at_s, "read after retirement"
     assert energy_wh > state >> _ENERGY, "nothing new"
-    period: uint256 = self._period_of(retired_at_s)
+    period: uint256 = calendar._period_of(retired_at_s)
     last: uint256 = (state >> _PERIOD) & _U24
-    waited: bool = block.timestamp >= self._start_of(period) + closing_deadline_s
+    waited: bool = block.timestamp >= calendar._start_of(period) + closing_deadline_s
     assert last + 1 >= period or waited, "closings missing, wait"
 
     delta: uint256 = energy_wh - (state >> _ENERGY)
@@ -346,7 +349,7 @@ def reconcile(_feeder: uint48, _period: uint256) -> uint256:
     @param _period 32-byte period that is over.
     @return the alarm: 0 none, 1 supplied more, 2 sold more, 3 the feeder's own closing is missing.
     """
-    end_s: uint256 = self._start_of(_period + 1)
+    end_s: uint256 = calendar._start_of(_period + 1)
     assert block.timestamp >= end_s, "period not over"
     in_service: bool = False
     expected: uint256 = 0
@@ -436,31 +439,11 @@ def commit(_feeder: uint48, _day: uint256, _root: bytes32, _leaves: uint256):
     @param _root 32-byte root.
     @param _leaves 32 bytes: how many leaves the tree has.
     """
-    assert _leaves != 0 and _leaves <= 2**MAX_DEPTH, "leaves not 1 to 2**32"
+    assert _leaves != 0 and _leaves <= 2**merkle.MAX_DEPTH, "leaves not 1 to 2**32"
     log DailyRoot(feeder=_feeder, day=_day, committer=msg.sender, root=_root, leaves=_leaves)
 
 
 # views
-
-@view
-@external
-def period_of(_time_s: uint256) -> uint256:
-    """
-    @notice Return the number of the period that holds an instant.
-    @param _time_s 32-byte Unix time.
-    """
-    return self._period_of(_time_s)
-
-
-@view
-@external
-def start_of(_period: uint256) -> uint256:
-    """
-    @notice Return the first instant of a period in Unix time.
-    @param _period 32-byte number of the period.
-    """
-    return self._start_of(_period)
-
 
 @view
 @external
@@ -504,7 +487,7 @@ def sums(_feeder: uint48, _period: uint256) -> Sums:
         supplied_wh=(state >> _SUPPLIED) & _U72,
         sold_wh=state >> _SOLD,
         closed=(state >> _CLOSED) & _U24,
-        expected=staticcall registry.children_at(_feeder, self._start_of(_period + 1)),
+        expected=staticcall registry.children_at(_feeder, calendar._start_of(_period + 1)),
         spanning=(state >> _SPANNING) & _U24,
         own_closed=state & _OWN != 0,
         reconciled=state & _RECONCILED != 0,
@@ -523,46 +506,6 @@ def tolerance_bp(_feeder: uint48, _period: uint256) -> uint256:
     return self._tolerance_bp(_feeder, _period)
 
 
-@pure
-@external
-def verify_leaf(
-    _root: bytes32,
-    _leaves: uint256,
-    _index: uint256,
-    _digest: bytes32,
-    _proof: DynArray[bytes32, MAX_DEPTH],
-) -> bool:
-    """
-    @notice Tell whether a frame's digest is a leaf of a daily root.
-    @param _root 32-byte root.
-    @param _leaves 32 bytes: how many leaves the tree has.
-    @param _index 32 bytes: the leaf's place, from 0.
-    @param _digest 32-byte digest of the frame.
-    @param _proof up to 32 sibling nodes, from the leaf up; none for a level where it has none.
-    """
-    if _index >= _leaves or _leaves > 2**MAX_DEPTH:
-        return False
-    node: bytes32 = sha256(concat(b"\x00", _digest))
-    index: uint256 = _index
-    width: uint256 = _leaves
-    used: uint256 = 0
-    for _: uint256 in range(MAX_DEPTH):
-        if width == 1:
-            break
-        # the odd one of a level moves up unchanged
-        if index ^ 1 < width:
-            if used == len(_proof):
-                return False
-            if index & 1 == 1:
-                node = sha256(concat(b"\x01", _proof[used], node))
-            else:
-                node = sha256(concat(b"\x01", node, _proof[used]))
-            used += 1
-        index //= 2
-        width = (width + 1) // 2
-    return used == len(_proof) and node == _root
-
-
 # admin
 
 @external
@@ -574,7 +517,7 @@ def set_tolerance(_feeder: uint48, _tolerance_bp: uint256):
     """
     assert msg.sender == staticcall registry.utility(), "not the utility"
     assert _tolerance_bp <= MAX_TOLERANCE_BP, "tolerance above 2000"
-    period: uint256 = self._period_of(block.timestamp)
+    period: uint256 = calendar._period_of(block.timestamp)
     before: uint256 = self._tolerance_bp(_feeder, period)
     self._tolerances[_feeder] = 1 << 64 | (period + 1) << 32 | _tolerance_bp << 16 | before
     log ToleranceSet(feeder=_feeder, tolerance_bp=_tolerance_bp, from_period=period + 1)
@@ -609,7 +552,7 @@ def _pull(_meter: address, _state: uint256) -> (uint256, uint256):
     state: uint256 = _state
     feeder: uint256 = convert(entry.feeder, uint256)
     if state == 0:
-        before: uint256 = self._period_of(convert(entry.enrolled_at_s, uint256)) - 1
+        before: uint256 = calendar._period_of(convert(entry.enrolled_at_s, uint256)) - 1
         state = (
             (convert(entry.initial_wh, uint256) << _ENERGY)
             | (convert(entry.number, uint256) << _NUMBER)
@@ -640,33 +583,3 @@ def _tolerance_bp(_feeder: uint48, _period: uint256) -> uint256:
     if _period >= (set >> 32) & _U32:
         return (set >> 16) & _U16
     return set & _U16
-
-
-@view
-@internal
-def _period_of(_time_s: uint256) -> uint256:
-    local_s: uint256 = convert(convert(_time_s, int256) + utc_offset_s, uint256)
-    if period_days != 0:
-        return local_s // (DAY_S * period_days)
-    # Proleptic Gregorian, counted from 1 March of year 0 so that the leap day ends a year:
-    # 400 years are 146097 days, 5 months from March are 153 days.
-    # Source: Hinnant, chrono-compatible low-level date algorithms, days_from_civil and back
-    days: uint256 = local_s // DAY_S + 719468
-    era: uint256 = days // 146097
-    day: uint256 = days % 146097
-    year: uint256 = (day - day // 1460 + day // 36524 - day // 146096) // 365
-    day -= 365 * year + year // 4 - year // 100
-    month: uint256 = (5 * day + 2) // 153
-    return 12 * (400 * era + year) + month + 2 - 12 * 1970
-
-
-@view
-@internal
-def _start_of(_period: uint256) -> uint256:
-    days: uint256 = _period * period_days
-    if period_days == 0:
-        months: uint256 = _period + 12 * 1970 - 2
-        year: uint256 = months // 12
-        days = (153 * (months % 12) + 2) // 5 + 365 * year + year // 4 - year // 100
-        days = days + year // 400 - 719468
-    return convert(convert(days * DAY_S, int256) - utc_offset_s, uint256)

@@ -9,8 +9,16 @@
 """
 
 from interfaces import IMeterRegistry
+import admin
 
 implements: IMeterRegistry
+initializes: admin
+exports: (
+    admin.utility,
+    admin.offered,
+    admin.offer_utility,
+    admin.accept_utility,
+)
 
 
 # events
@@ -42,15 +50,6 @@ event LoadRaised:
     sanctioned_load_dw: uint32
 
 
-event UtilityOffered:
-    utility: indexed(address)
-    offered: indexed(address)
-
-
-event UtilityChanged:
-    utility: indexed(address)
-
-
 # structs
 
 struct Enrolment:
@@ -65,7 +64,6 @@ struct Enrolment:
 # constants
 
 KIND_HOUSE: constant(uint8) = 1
-KIND_TRANSFORMER: constant(uint8) = 2
 KIND_PLANT: constant(uint8) = 3
 
 MAX_ENROLMENTS: constant(uint256) = 64
@@ -79,9 +77,6 @@ _U48: constant(uint256) = 2**48 - 1
 
 
 # storage
-
-utility: public(address)
-offered: public(address)
 
 # number 48 | feeder 48 | kind 8 | enrolled_at_s 32 | retired_at_s 32 | sanctioned_load_dw 32
 _place: HashMap[address, uint256]
@@ -103,9 +98,7 @@ def __init__(_utility: address):
     @notice Deploy a registry for one utility.
     @param _utility 20-byte address that may enrol, replace and retire.
     """
-    assert _utility != empty(address), "utility is zero"
-    self.utility = _utility
-    log UtilityChanged(utility=_utility)
+    admin.__init__(_utility)
 
 
 # views
@@ -211,7 +204,7 @@ def enrol(_enrolment: Enrolment):
     @param _enrolment 6 words: 20-byte meter, 6-byte number, 1-byte kind, 6-byte feeder number
            (0 = none), 8-byte initial register in Wh, 4-byte sanctioned load in tenths of a watt.
     """
-    assert msg.sender == self.utility, "not the utility"
+    admin._check_utility()
     self._enrol(_enrolment)
 
 
@@ -221,7 +214,7 @@ def enrol_many(_enrolments: DynArray[Enrolment, MAX_ENROLMENTS]):
     @notice Put several meters into service; all of them or none.
     @param _enrolments at most 64 of what `enrol` takes; a feeder before its children.
     """
-    assert msg.sender == self.utility, "not the utility"
+    admin._check_utility()
     for enrolment: Enrolment in _enrolments:
         self._enrol(enrolment)
 
@@ -234,7 +227,7 @@ def replace(_old: address, _new: address, _initial_wh: uint64):
     @param _new 20-byte address of a meter that was never enrolled.
     @param _initial_wh 8-byte register of the new meter.
     """
-    assert msg.sender == self.utility, "not the utility"
+    admin._check_utility()
     place: uint256 = self._in_service(_old)
     assert _new != empty(address), "meter is zero"
     assert self._place[_new] == 0, "meter enrolled before"
@@ -254,7 +247,7 @@ def retire(_meter: address):
     @notice Take a meter and its point out of service, for ever. A feeder goes last.
     @param _meter 20-byte address of the meter in service.
     """
-    assert msg.sender == self.utility, "not the utility"
+    admin._check_utility()
     place: uint256 = self._in_service(_meter)
     number: uint48 = convert(place >> 208, uint48)
     feeder: uint48 = convert((place >> 160) & _U48, uint48)
@@ -272,34 +265,12 @@ def raise_load(_meter: address, _sanctioned_load_dw: uint32):
     @param _meter 20-byte address of the meter in service.
     @param _sanctioned_load_dw 4-byte load in tenths of a watt.
     """
-    assert msg.sender == self.utility, "not the utility"
+    admin._check_utility()
     place: uint256 = self._in_service(_meter)
     load: uint256 = convert(_sanctioned_load_dw, uint256)
     assert load > (place >> 56) & _U32, "load not raised"
     self._place[_meter] = (place & ~(_U32 << 56)) | (load << 56)
     log LoadRaised(meter=_meter, sanctioned_load_dw=_sanctioned_load_dw)
-
-
-@external
-def offer_utility(_utility: address):
-    """
-    @notice Offer the registry to another utility, which must accept; zero withdraws the offer.
-    @param _utility 20-byte address.
-    """
-    assert msg.sender == self.utility, "not the utility"
-    self.offered = _utility
-    log UtilityOffered(utility=msg.sender, offered=_utility)
-
-
-@external
-def accept_utility():
-    """
-    @notice Become the utility that was offered the registry.
-    """
-    assert msg.sender == self.offered, "not offered to you"
-    self.utility = msg.sender
-    self.offered = empty(address)
-    log UtilityChanged(utility=msg.sender)
 
 
 # internal

@@ -13,6 +13,30 @@ from ethereum.ercs import IERC20
 from interfaces import IMeterRegistry
 from interfaces import IEnergyLedger
 import signature
+import permit_signers
+import tariffs
+import admin
+
+initializes: permit_signers
+initializes: tariffs
+initializes: admin
+exports: (
+    permit_signers.threshold,
+    permit_signers.signer_count,
+    permit_signers.rotation_delay_s,
+    permit_signers.signers,
+    permit_signers.trust_serial,
+    permit_signers.next_signer,
+    permit_signers.permit_domain,
+    permit_signers.rotate,
+    permit_signers.apply_rotation,
+    tariffs.tariff,
+    tariffs.tariff_count,
+    admin.utility,
+    admin.offered,
+    admin.offer_utility,
+    admin.accept_utility,
+)
 
 
 # events
@@ -65,7 +89,7 @@ event PermitPublished:
     serial: indexed(uint256)
     period: indexed(uint256)
     frame: Bytes[FRAME]
-    signatures: Bytes[SIGNATURES]
+    signatures: Bytes[permit_signers.SIGNATURES]
 
 
 event Withdrawn:
@@ -73,49 +97,7 @@ event Withdrawn:
     amount: uint256
 
 
-event TariffAnnounced:
-    index: indexed(uint256)
-    from_period: uint256
-    slabs: DynArray[Slab, MAX_SLABS]
-    fixed_charge: uint256
-
-
-event SignerAnnounced:
-    index: indexed(uint256)
-    signer: indexed(address)
-    serial: uint256
-    effective_at_s: uint256
-    frame: Bytes[FRAME]
-    public_key: Bytes[PUBLIC_KEY]
-    signatures: Bytes[SIGNATURES]
-
-
-event SignerChanged:
-    index: indexed(uint256)
-    signer: indexed(address)
-
-
-event UtilityOffered:
-    utility: indexed(address)
-    offered: indexed(address)
-
-
-event UtilityChanged:
-    utility: indexed(address)
-
-
 # structs
-
-struct Slab:
-    upto_wh: uint64             # of one period's energy
-    price_per_kwh: uint96       # in the currency's smallest unit
-
-
-struct Tariff:
-    from_period: uint256
-    slabs: DynArray[Slab, MAX_SLABS]
-    fixed_charge: uint256       # for each period
-
 
 struct Account:
     number: uint48
@@ -146,22 +128,12 @@ struct Grant:
 # constants
 
 FRAME: constant(uint256) = 40
-PUBLIC_KEY: constant(uint256) = 64
-MAX_SIGNERS: constant(uint256) = 8
-MAX_SLABS: constant(uint256) = 6
 MAX_METERS: constant(uint256) = 64
-# index 1, signature 64
-INDEXED_SIGNATURE: constant(uint256) = 65
-SIGNATURES: constant(uint256) = MAX_SIGNERS * INDEXED_SIGNATURE
 
 DAY_S: constant(uint256) = 86400
 KIND_PERMIT: constant(uint256) = 3
-KIND_SIGNER: constant(uint256) = 5
 FLAG_PROTECTED: constant(uint256) = 1
 KNOWN_FLAGS: constant(uint256) = 7
-# how many tariffs a settlement can look back over: 85 years of monthly changes
-MAX_TARIFFS_BACK: constant(uint256) = 1024
-
 _U8: constant(uint256) = 2**8 - 1
 _U16: constant(uint256) = 2**16 - 1
 _U32: constant(uint256) = 2**32 - 1
@@ -191,25 +163,9 @@ energy_ledger: public(immutable(IEnergyLedger))
 token: public(immutable(address))
 payment_window_s: public(immutable(uint256))
 escrow_window_s: public(immutable(uint256))
-rotation_delay_s: public(immutable(uint256))
 notice_periods: public(immutable(uint256))
-threshold: public(immutable(uint256))
-signer_count: public(immutable(uint256))
 
-utility: public(address)
-offered: public(address)
 credits: public(HashMap[address, uint256])
-
-signers: public(address[MAX_SIGNERS])
-# effective_at_s 96 | address 160
-_next_signers: uint256[MAX_SIGNERS]
-trust_serial: public(uint256)
-
-tariff_count: public(uint256)
-# from_period 32 | slabs 8 | fixed_charge 96
-_tariffs: HashMap[uint256, uint256]
-# tariff << 8 | slab -> upto_wh 64 | price_per_kwh 96
-_slabs: HashMap[uint256, uint256]
 
 _accounts: HashMap[uint48, uint256]
 # number << 32 | index -> payer 160 | amount 96; a lock is the payment that is not counted yet
@@ -231,9 +187,9 @@ def __init__(
     _escrow_window_s: uint256,
     _rotation_delay_s: uint256,
     _notice_periods: uint256,
-    _signers: DynArray[address, MAX_SIGNERS],
+    _signers: DynArray[address, permit_signers.MAX_SIGNERS],
     _threshold: uint256,
-    _slabs: DynArray[Slab, MAX_SLABS],
+    _slabs: DynArray[tariffs.Slab, tariffs.MAX_SLABS],
     _fixed_charge: uint96,
 ):
     """
@@ -252,35 +208,23 @@ def __init__(
     @param _fixed_charge 12 bytes, for each period.
     """
     signature._check_sha256()
+    admin.__init__(_utility)
+    permit_signers.__init__(_signers, _threshold, _rotation_delay_s)
     assert _registry.is_contract, "registry is no contract"
     assert _energy_ledger.is_contract, "energy ledger is no contract"
     assert _token == empty(address) or _token.is_contract, "token is no contract"
-    assert _utility != empty(address), "utility is zero"
     assert _escrow_window_s != 0, "escrow window is zero"
     assert _payment_window_s <= 366 * DAY_S, "payment window above 366 days"
     assert _escrow_window_s <= _payment_window_s, "escrow above payment window"
     assert _rotation_delay_s >= _escrow_window_s, "rotation below escrow window"
-    assert _rotation_delay_s <= 366 * DAY_S, "rotation above 366 days"
     assert _notice_periods >= 1 and _notice_periods <= 366, "notice not 1 to 366"
-    assert _threshold >= 1 and _threshold <= len(_signers), "threshold not 1 to n"
     registry = IMeterRegistry(_registry)
     energy_ledger = IEnergyLedger(_energy_ledger)
     token = _token
     payment_window_s = _payment_window_s
     escrow_window_s = _escrow_window_s
-    rotation_delay_s = _rotation_delay_s
     notice_periods = _notice_periods
-    threshold = _threshold
-    signer_count = len(_signers)
-    index: uint256 = 0
-    for signer: address in _signers:
-        self._check_new_signer(signer)
-        self.signers[index] = signer
-        log SignerChanged(index=index, signer=signer)
-        index += 1
-    self.utility = _utility
-    log UtilityChanged(utility=_utility)
-    self._add_tariff(0, _slabs, _fixed_charge)
+    tariffs._add(0, _slabs, _fixed_charge)
 
 
 # permissionless functions
@@ -351,7 +295,7 @@ def pay(_meter: address, _amount: uint256):
 
 @nonreentrant
 @external
-def claim(_meter: address, _frame: Bytes[FRAME], _signatures: Bytes[SIGNATURES]):
+def claim(_meter: address, _frame: Bytes[FRAME], _signatures: Bytes[permit_signers.SIGNATURES]):
     """
     @notice Publish the permit that a locked payment is for; the payment becomes the utility's.
     @param _meter 20-byte address of the meter that serves the house.
@@ -383,7 +327,7 @@ def claim(_meter: address, _frame: Bytes[FRAME], _signatures: Bytes[SIGNATURES])
         (payment & ~_LOCKED) | (serial << _SERIAL) | (block.timestamp << _PAID_AT)
     )
     self._accounts[entry.number] = account + (1 << _PAYMENTS)
-    self.credits[self.utility] += payer & _U96
+    self.credits[admin.utility] += payer & _U96
     log Paid(
         meter=_meter,
         number=entry.number,
@@ -423,7 +367,7 @@ def refund(_number: uint48):
 
 @nonreentrant
 @external
-def publish(_meter: address, _frame: Bytes[FRAME], _signatures: Bytes[SIGNATURES]):
+def publish(_meter: address, _frame: Bytes[FRAME], _signatures: Bytes[permit_signers.SIGNATURES]):
     """
     @notice Publish a permit that costs nothing: nothing due, commissioning, or an act of grace.
             Refused while a payment is locked: a permit then must be claimed, or a payer who sees
@@ -461,74 +405,7 @@ def withdraw() -> uint256:
     return amount
 
 
-@external
-def rotate(
-    _frame: Bytes[FRAME], _public_key: Bytes[PUBLIC_KEY], _signatures: Bytes[SIGNATURES]
-):
-    """
-    @notice Announce a new permit signer, signed by the old ones. It takes effect by
-            `apply_rotation` after the delay: whoever has paid can be refunded before.
-    @param _frame 40-byte frame of kind 5 under the permit domain of meter zero.
-    @param _public_key 64-byte public key, x then y, that the frame has the hash of.
-    @param _signatures 65 bytes for each signature: 1-byte index, rising, and 64-byte signature.
-    """
-    assert len(_frame) == FRAME, "frame not 40 bytes"
-    assert len(_public_key) == PUBLIC_KEY, "key not 64 bytes"
-    head: uint256 = convert(extract32(_frame, 0), uint256)
-    index: uint256 = (head >> 224) & _U16
-    serial: uint256 = (head >> 192) & _U32
-    prefix: uint256 = convert(extract32(_frame, 8), uint256) & (2**224 - 1)
-    assert head >> 240 == (1 << 8 | KIND_SIGNER), "frame not of kind 5"
-    assert index < signer_count, "no such signer"
-    assert convert(sha256(_public_key), uint256) >> 32 == prefix, "key not the frame's"
-    self._check_serial(serial, self.trust_serial)
-    self._check_signatures(empty(address), _frame, _signatures)
-    signer: address = convert(
-        convert(keccak256(_public_key), uint256) & (2**160 - 1), address
-    )
-    self._next_signers[index] = 0
-    self._check_new_signer(signer)
-    effective_at_s: uint256 = block.timestamp + rotation_delay_s
-    self.trust_serial = serial
-    self._next_signers[index] = (effective_at_s << 160) | convert(signer, uint256)
-    log SignerAnnounced(
-        index=index,
-        signer=signer,
-        serial=serial,
-        effective_at_s=effective_at_s,
-        frame=_frame,
-        public_key=_public_key,
-        signatures=_signatures,
-    )
-
-
-@external
-def apply_rotation(_index: uint256):
-    """
-    @notice Put an announced signer in place after its delay.
-    @param _index 32 bytes: 0 to 7.
-    """
-    assert _index < signer_count, "no such signer"
-    announced: uint256 = self._next_signers[_index]
-    assert announced != 0, "no signer announced"
-    assert block.timestamp >= announced >> 160, "signer announced for later"
-    signer: address = convert(announced & (2**160 - 1), address)
-    self.signers[_index] = signer
-    self._next_signers[_index] = 0
-    log SignerChanged(index=_index, signer=signer)
-
-
 # views
-
-@view
-@external
-def permit_domain(_meter: address) -> bytes32:
-    """
-    @notice Return the domain of a meter's permits; of meter zero, that of `rotate`.
-    @param _meter 20-byte address of the meter.
-    """
-    return self._permit_domain(_meter)
-
 
 @view
 @external
@@ -587,43 +464,11 @@ def least_grant(_meter: address) -> Grant:
     return self._least_grant(_meter, entry, payment)
 
 
-@view
-@external
-def tariff(_index: uint256) -> Tariff:
-    """
-    @notice Read a tariff.
-    @param _index 32 bytes: from 0, below `tariff_count`.
-    """
-    assert _index < self.tariff_count, "no such tariff"
-    header: uint256 = self._tariffs[_index]
-    slabs: DynArray[Slab, MAX_SLABS] = []
-    for i: uint256 in range((header >> 96) & _U8, bound=MAX_SLABS):
-        slab: uint256 = self._slabs[(_index << 8) | i]
-        slabs.append(
-            Slab(
-                upto_wh=convert(slab >> 96, uint64),
-                price_per_kwh=convert(slab & _U96, uint96),
-            )
-        )
-    return Tariff(from_period=header >> 104, slabs=slabs, fixed_charge=header & _U96)
-
-
-@view
-@external
-def next_signer(_index: uint256) -> (address, uint256):
-    """
-    @notice Read an announced signer and from when `apply_rotation` takes it; zeros if none is.
-    @param _index 32 bytes: 0 to 7.
-    """
-    announced: uint256 = self._next_signers[_index]
-    return convert(announced & (2**160 - 1), address), announced >> 160
-
-
 # admin
 
 @external
 def announce_tariff(
-    _from_period: uint256, _slabs: DynArray[Slab, MAX_SLABS], _fixed_charge: uint96
+    _from_period: uint256, _slabs: DynArray[tariffs.Slab, tariffs.MAX_SLABS], _fixed_charge: uint96
 ):
     """
     @notice Announce a tariff for later periods; what was used before keeps its price.
@@ -631,34 +476,12 @@ def announce_tariff(
     @param _slabs 1 to 6 slabs, 8-byte upper bound in Wh rising to 2**64 - 1, 12-byte price per kWh.
     @param _fixed_charge 12 bytes, for each period.
     """
-    assert msg.sender == self.utility, "not the utility"
+    admin._check_utility()
     earliest: uint256 = staticcall energy_ledger.period_of(block.timestamp) + notice_periods
     assert _from_period >= earliest, "notice too short"
     assert _from_period <= _U32, "no such period"
-    assert _from_period > self._tariffs[self.tariff_count - 1] >> 104, "not after the last tariff"
-    self._add_tariff(_from_period, _slabs, _fixed_charge)
-
-
-@external
-def offer_utility(_utility: address):
-    """
-    @notice Offer the utility's place to another, which must accept; zero withdraws the offer.
-    @param _utility 20-byte address.
-    """
-    assert msg.sender == self.utility, "not the utility"
-    self.offered = _utility
-    log UtilityOffered(utility=msg.sender, offered=_utility)
-
-
-@external
-def accept_utility():
-    """
-    @notice Become the utility that was offered its place. Credits stay with whom they were given.
-    """
-    assert msg.sender == self.offered, "not offered to you"
-    self.utility = msg.sender
-    self.offered = empty(address)
-    log UtilityChanged(utility=msg.sender)
+    assert _from_period > tariffs._tariffs[tariffs.tariff_count - 1] >> 104, "not after the last tariff"
+    tariffs._add(_from_period, _slabs, _fixed_charge)
 
 
 # internal: bills
@@ -695,7 +518,7 @@ def _settle(_meter: address) -> uint256:
             log Carried(meter=_meter, number=number, energy_wh=energy_wh)
         return 0
 
-    amount: uint256 = self._price(energy_wh, last, periods)
+    amount: uint256 = tariffs._price(energy_wh, last, periods)
     due: uint256 = (account >> _DUE) + amount
     account = account & ~((_U72 << _CARRIED) | (_U32 << _PERIOD))
     account = self._with_due(account, due) | ((last + periods) << _PERIOD)
@@ -725,86 +548,6 @@ def _take(_meter: address, _initial_wh: uint64, _energy_wh: uint64) -> uint256:
     if energy_wh != billed_wh or state & 1 == 0:
         self._meters[_meter] = (energy_wh << 64) | (state & _U64) | 1
     return energy_wh - billed_wh
-
-
-@view
-@internal
-def _price(_energy_wh: uint256, _last: uint256, _periods: uint256) -> uint256:
-    """
-    @notice Price the energy of the periods after `_last`, rounded down once at the end.
-    @dev Slabs are wider by the number of periods. Where the tariff changed in between, the energy
-         is shared out evenly over the periods: the register does not tell when it was used. What
-         a retired meter metered after its last bill is priced as a period without fixed charge.
-    """
-    first: uint256 = _last + min(_periods, 1)
-    end: uint256 = max(_last + _periods, first) + 1
-    energy_wh: uint256 = _energy_wh
-    cost: uint256 = 0
-    index: uint256 = self.tariff_count
-    for _: uint256 in range(MAX_TARIFFS_BACK):
-        index -= 1
-        header: uint256 = self._tariffs[index]
-        start: uint256 = header >> 104
-        if start >= end:
-            continue
-        start = max(start, first)
-        part_wh: uint256 = energy_wh * (end - start) // (end - first)
-        cost += self._price_slabs(index, (header >> 96) & _U8, part_wh, end - start)
-        if _periods != 0:
-            cost += (header & _U96) * (end - start) * 1000
-        energy_wh -= part_wh
-        end = start
-        if end == first:
-            break
-    assert end == first, "tariff too far back"
-    return cost // 1000
-
-
-@view
-@internal
-def _price_slabs(
-    _tariff: uint256, _slab_count: uint256, _energy_wh: uint256, _periods: uint256
-) -> uint256:
-    """
-    @notice Price energy by slabs, in thousandths of the currency's smallest unit.
-    """
-    cost: uint256 = 0
-    low: uint256 = 0
-    for i: uint256 in range(_slab_count, bound=MAX_SLABS):
-        slab: uint256 = self._slabs[(_tariff << 8) | i]
-        high: uint256 = _energy_wh
-        if i + 1 < _slab_count:
-            high = min(_energy_wh, (slab >> 96) * _periods)
-        cost += (high - low) * (slab & _U96)
-        low = high
-        if low == _energy_wh:
-            break
-    return cost
-
-
-@internal
-def _add_tariff(
-    _from_period: uint256, _slabs: DynArray[Slab, MAX_SLABS], _fixed_charge: uint96
-):
-    index: uint256 = self.tariff_count
-    count: uint256 = len(_slabs)
-    assert count != 0, "no slab"
-    below: uint64 = 0
-    i: uint256 = 0
-    for slab: Slab in _slabs:
-        assert slab.upto_wh > below, "slabs not rising"
-        below = slab.upto_wh
-        self._slabs[(index << 8) | i] = (
-            (convert(slab.upto_wh, uint256) << 96) | convert(slab.price_per_kwh, uint256)
-        )
-        i += 1
-    assert below == max_value(uint64), "last slab not open"
-    fixed_charge: uint256 = convert(_fixed_charge, uint256)
-    self._tariffs[index] = (_from_period << 104) | (count << 96) | fixed_charge
-    self.tariff_count = index + 1
-    log TariffAnnounced(
-        index=index, from_period=_from_period, slabs=_slabs, fixed_charge=fixed_charge
-    )
 
 
 # internal: accounts
@@ -862,19 +605,6 @@ def _payment(_key: uint256) -> Payment:
 
 @view
 @internal
-def _permit_domain(_meter: address) -> bytes32:
-    return sha256(
-        concat(
-            b"parwana/permit/1",
-            convert(chain.id, bytes32),
-            convert(self, bytes20),
-            convert(_meter, bytes20),
-        )
-    )
-
-
-@view
-@internal
 def _least_grant(
     _meter: address, _entry: IMeterRegistry.Meter, _payment: uint256
 ) -> Grant:
@@ -907,12 +637,12 @@ def _check_permit(_frame: Bytes[FRAME]):
 
 
 @internal
-def _publish(_meter: address, _frame: Bytes[FRAME], _signatures: Bytes[SIGNATURES]):
+def _publish(_meter: address, _frame: Bytes[FRAME], _signatures: Bytes[permit_signers.SIGNATURES]):
     head: uint256 = convert(extract32(_frame, 0), uint256)
     serial: uint256 = (head >> 192) & _U32
     state: uint256 = self._meters[_meter]
-    self._check_serial(serial, (state >> 32) & _U32)
-    self._check_signatures(_meter, _frame, _signatures)
+    permit_signers._check_serial(serial, (state >> 32) & _U32)
+    permit_signers._check_signatures(_meter, _frame, _signatures)
     self._meters[_meter] = (state & ~(_U32 << 32)) | (serial << 32)
     log PermitPublished(
         meter=_meter,
@@ -921,42 +651,3 @@ def _publish(_meter: address, _frame: Bytes[FRAME], _signatures: Bytes[SIGNATURE
         frame=_frame,
         signatures=_signatures,
     )
-
-
-@view
-@internal
-def _check_serial(_serial: uint256, _last: uint256):
-    assert _serial > _last, "serial not above the last"
-    # a serial far ahead would leave no room for the next
-    assert _serial <= max(_last + 1, block.timestamp + DAY_S), "serial too far ahead"
-
-
-@view
-@internal
-def _check_signatures(
-    _meter: address, _frame: Bytes[FRAME], _signatures: Bytes[SIGNATURES]
-):
-    count: uint256 = len(_signatures) // INDEXED_SIGNATURE
-    assert len(_signatures) == count * INDEXED_SIGNATURE, "signatures not n * 65 bytes"
-    assert count >= threshold, "too few signatures"
-    digest: bytes32 = sha256(concat(self._permit_domain(_meter), _frame))
-    least_index: uint256 = 0
-    for i: uint256 in range(count, bound=MAX_SIGNERS):
-        offset: uint256 = i * INDEXED_SIGNATURE
-        index: uint256 = convert(extract32(_signatures, offset), uint256) >> 248
-        assert index >= least_index, "signers not rising"
-        assert index < signer_count, "no such signer"
-        least_index = index + 1
-        signer: address = signature._recover(
-            digest, extract32(_signatures, offset + 1), extract32(_signatures, offset + 33)
-        )
-        assert signer != empty(address) and signer == self.signers[index], "signature wrong"
-
-
-@view
-@internal
-def _check_new_signer(_signer: address):
-    assert _signer != empty(address), "signer is zero"
-    for i: uint256 in range(MAX_SIGNERS):
-        assert self.signers[i] != _signer, "signer twice"
-        assert self._next_signers[i] & (2**160 - 1) != convert(_signer, uint256), "signer twice"

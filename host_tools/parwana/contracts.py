@@ -56,7 +56,7 @@ def load(name: str, folder: Path = SOURCES) -> Artifact:
     """
     source = folder / f"{name}.vy"
     if not source.is_file():
-        known = ", ".join(sorted(path.stem for path in folder.glob("*.vy")))
+        known = ", ".join(sorted(p.stem for p in folder.glob("*.vy") if not p.stem.islower()))
         raise ContractError(f"no contract {name}; there are {known}")
     cached = CACHE / f"{name}-{_fingerprint(source)}.json"
     if cached.is_file():
@@ -73,8 +73,10 @@ def load(name: str, folder: Path = SOURCES) -> Artifact:
 def _fingerprint(source: Path) -> str:
     """Hash the compiler's version, the contract and every source that it may import."""
     digest = sha256(VYPER.encode())
-    shared = [SOURCES / "signature.vy", *sorted((SOURCES / "interfaces").glob("*.vyi"))]
-    for path in [source, *shared]:
+    # modules are named in lower case, contracts are not
+    imports = [path for path in sorted(SOURCES.glob("*.vy")) if path.stem.islower()]
+    imports += sorted((SOURCES / "interfaces").glob("*.vyi"))
+    for path in [source, *imports]:
         digest.update(path.name.encode() + b"\0" + path.read_bytes() + b"\0")
     return digest.hexdigest()[:16]
 

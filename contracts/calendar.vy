@@ -1,0 +1,75 @@
+# pragma version 0.4.3
+# pragma evm-version cancun
+"""
+@title Calendar
+@license MIT
+@notice Number the periods of local time: calendar months, or spans of whole days.
+"""
+
+DAY_S: constant(uint256) = 86400
+
+period_days: public(immutable(uint256))
+utc_offset_s: public(immutable(int256))
+
+
+@deploy
+def __init__(_period_days: uint256, _utc_offset_s: int256):
+    """
+    @notice Choose the period and the clock.
+    @param _period_days 32 bytes: length of a period in days, 0 = a calendar month.
+    @param _utc_offset_s 32 bytes, signed: local time minus UTC, a multiple of 900.
+    """
+    assert _period_days <= 366, "period above 366 days"
+    assert abs(_utc_offset_s) <= 50400 and _utc_offset_s % 900 == 0, "utc offset"
+    period_days = _period_days
+    utc_offset_s = _utc_offset_s
+
+
+@view
+@external
+def period_of(_time_s: uint256) -> uint256:
+    """
+    @notice Return the number of the period that holds an instant.
+    @param _time_s 32-byte Unix time.
+    """
+    return self._period_of(_time_s)
+
+
+@view
+@external
+def start_of(_period: uint256) -> uint256:
+    """
+    @notice Return the first instant of a period in Unix time.
+    @param _period 32-byte number of the period.
+    """
+    return self._start_of(_period)
+
+
+@view
+@internal
+def _period_of(_time_s: uint256) -> uint256:
+    local_s: uint256 = convert(convert(_time_s, int256) + utc_offset_s, uint256)
+    if period_days != 0:
+        return local_s // (DAY_S * period_days)
+    # Proleptic Gregorian, counted from 1 March of year 0 so that the leap day ends a year:
+    # 400 years are 146097 days, 5 months from March are 153 days.
+    # Source: Hinnant, chrono-compatible low-level date algorithms, days_from_civil and back
+    days: uint256 = local_s // DAY_S + 719468
+    era: uint256 = days // 146097
+    day: uint256 = days % 146097
+    year: uint256 = (day - day // 1460 + day // 36524 - day // 146096) // 365
+    day -= 365 * year + year // 4 - year // 100
+    month: uint256 = (5 * day + 2) // 153
+    return 12 * (400 * era + year) + month + 2 - 12 * 1970
+
+
+@view
+@internal
+def _start_of(_period: uint256) -> uint256:
+    days: uint256 = _period * period_days
+    if period_days == 0:
+        months: uint256 = _period + 12 * 1970 - 2
+        year: uint256 = months // 12
+        days = (153 * (months % 12) + 2) // 5 + 365 * year + year // 4 - year // 100
+        days = days + year // 400 - 719468
+    return convert(convert(days * DAY_S, int256) - utc_offset_s, uint256)
