@@ -2,10 +2,14 @@
 
 import os
 import re
+import signal
 import socket
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -24,6 +28,7 @@ from hil_tests.boardkit import (
     restart,
     store,
 )
+from parwana import REPO
 from parwana.clock import WorldClock
 
 ALL_BYTES = (
@@ -152,10 +157,7 @@ def test_power_is_cut_in_the_nth_flash_write(board: VirtualBoard) -> None:
     for n in (1, 2, 3, 4):
         before = (board.folder / "flash.img").read_bytes()
         board.cut_power_at_flash_write(n)
-        with executing_until_dark(
-            board, "f = open('/kept', 'w'); f.write('new' * 2000); f.close()"
-        ):
-            pass
+        execute_until_dark(board, "f = open('/kept', 'w'); f.write('new' * 2000); f.close()")
         assert not board.powered
         writes.append((board.folder / "flash.img").read_bytes() != before)
         board.power_on()
@@ -164,26 +166,25 @@ def test_power_is_cut_in_the_nth_flash_write(board: VirtualBoard) -> None:
     assert all(writes[1:])
 
 
-class executing_until_dark:
-    """Start code on the raw console and wait until the board has lost its power."""
+def execute_until_dark(board: VirtualBoard, code: str) -> None:
+    """Start code on a board and wait until it has lost its power."""
+    with raw_repl(board.serial_port) as transport:
+        transport.exec_raw_no_follow(code)
+        deadline_s = time.monotonic() + 5
+        while board.powered:
+            assert time.monotonic() < deadline_s, "the power was not cut within 5 s"
+            time.sleep(0.01)
 
-    def __init__(self, board: VirtualBoard, code: str) -> None:
-        self._board, self._code = board, code
 
-    def __enter__(self) -> None:
-        transport = SerialTransport(self._board.serial_port)
-        try:
-            transport.enter_raw_repl()
-            transport.exec_raw_no_follow(self._code)
-            deadline_s = time.monotonic() + 5
-            while self._board.powered:
-                assert time.monotonic() < deadline_s, "the power was not cut within 5 s"
-                time.sleep(0.01)
-        finally:
-            transport.close()
-
-    def __exit__(self, *_: object) -> None:
-        pass
+@contextmanager
+def raw_repl(port: str) -> Iterator[SerialTransport]:
+    """Lend mpremote's own transport, in the raw REPL."""
+    transport = SerialTransport(port)
+    try:
+        transport.enter_raw_repl()
+        yield transport
+    finally:
+        transport.close()
 
 
 def test_an_unfed_watchdog_resets(board: VirtualBoard) -> None:
@@ -262,9 +263,10 @@ def test_time_is_whole_seconds_from_2000(board: VirtualBoard) -> None:
             "print(time.gmtime(0), time.mktime((2024, 2, 29, 12, 0, 0, 0, 0)))\n"
             "machine.RTC().datetime((2024, 2, 29, 3, 23, 59, 59, 0))\n"
             "print(type(time.time()), time.mktime(time.localtime()) == time.time())\n"
+            "print(time.time_ns() // 10**9 == time.time())\n"
             "d = machine.RTC().datetime(); print(d[:7], 0 <= d[7] < 1000000)",
         )
-        == "(2000, 1, 1, 0, 0, 0, 5, 1) 762523200\n<class 'int'> True\n"
+        == "(2000, 1, 1, 0, 0, 0, 5, 1) 762523200\n<class 'int'> True\nTrue\n"
         "(2024, 2, 29, 3, 23, 59, 59) True\n"
     )
 
@@ -556,3 +558,15 @@ def test_eight_boards_run_at_once(tmp_path: Path) -> None:
         for board in boards:
             board.close()
     assert not any(os.path.lexists(board.serial_port) for board in boards)
+
+
+def test_one_runs_from_the_command_line(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "boards.virtual", "--folder", str(tmp_path)]
+    with subprocess.Popen(command, cwd=REPO, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        said = [process.stdout.readline() for _ in range(3)]
+        assert str(tmp_path / "serial") in said[0]
+        with raw_repl(str(tmp_path / "serial")) as transport:
+            assert transport.exec("print(2 + 3)") == b"5\r\n"
+        process.send_signal(signal.SIGINT)
+        assert process.wait(10) == 0

@@ -212,7 +212,7 @@ class UART(io.IOBase):
 class RTC:
     def datetime(self, parts=None):
         if parts is None:
-            now_ns = time.time_ns() - time.START_NS
+            now_ns = time.time_ns()
             year, month, day, hour, minute, second, weekday, _ = time.gmtime(now_ns // 10**9)
             return year, month, day, weekday, hour, minute, second, now_ns // 1000 % 10**6
         year, month, day, _, hour, minute, second, subsecond_us = parts

@@ -8,7 +8,6 @@ from utime import sleep, sleep_ms, sleep_us, ticks_add, ticks_cpu, ticks_diff, t
 import chip
 
 START_S = 946684800
-START_NS = START_S * 10**9
 
 
 def _world_s():
@@ -27,7 +26,7 @@ def time():
 
 
 def time_ns():
-    return int(_world_s() * 1e6) * 1000
+    return int((_world_s() - START_S) * 1e6) * 1000
 
 
 def gmtime(seconds=None):
