@@ -18,6 +18,7 @@ from typing import Annotated, Any
 
 import typer
 
+from parwana import contracts
 from parwana.carrier import Carrier
 from parwana.chain import Chain, ChainError
 from parwana.clock import WorldClock
@@ -28,6 +29,7 @@ from parwana.keys import resolve
 from parwana.landing import Landing
 from parwana.store import Store, StoreError
 
+CONTRACTS = ("MeterRegistry", "EnergyLedger", "PaymentLedger")
 log = logging.getLogger("parwana.relay")
 
 
@@ -98,6 +100,8 @@ def run(
     report_s: float = 10.0,
 ) -> None:
     """Relay until `stop`; `report` gets the counters every `report_s`. Raises BrokerError."""
+    for name in CONTRACTS:
+        contracts.load(name)  # now: the compiler must not run in two threads
     carrier = Carrier(deployment.utility_id, broker_url, store, clock.now)
     follower = Follower(deployment, store, connect, carrier.deliver)
 
