@@ -127,6 +127,22 @@ def test_a_refund_adds_to_what_is_due_by_then(world: World, house: Meter) -> Non
     assert world.pay(house) == 2 * FIXED + 4150
 
 
+def test_refunds_and_claims_add_up(world: World) -> None:
+    a, b = world.enrol("a", 10), world.enrol("b", 11)
+    for meter in (a, b):
+        world.bill(meter, 0)
+        world.pay(meter)
+    world.evm.at(world.evm.time_s + ESCROW_WINDOW_S + 1)
+    for number in (10, 11):
+        world.payment.refund(number)
+    assert world.payment.credits(PAYER) == 3 * FIXED
+    for meter in (a, b):
+        world.pay(meter)
+        claim(world, meter)
+    assert world.payment.credits(UTILITY) == 3 * FIXED
+    assert world.payment.credits(PAYER) == 3 * FIXED
+
+
 def test_the_utility_withdraws_only_what_was_claimed(world: World, house: Meter) -> None:
     other = world.enrol("other", 10)
     world.bill(other, 0)

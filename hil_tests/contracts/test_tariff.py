@@ -3,6 +3,8 @@
 from typing import Any
 
 import pytest
+from eth._utils.address import force_bytes_to_address
+from eth.vm.forks.prague.computation import PragueComputation
 
 from hil_tests.contracts.evm import ZERO, Reverted
 from hil_tests.contracts.world import (
@@ -95,6 +97,27 @@ def test_what_is_read_back(world: World) -> None:
 
 NOBODY = "0x" + "11" * 20
 A, B = address("a"), address("b")
+
+
+@pytest.mark.parametrize("name", ["EnergyLedger", "PaymentLedger"])
+def test_a_chain_without_sha256_is_refused(
+    world: World, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    """Some chains lack the precompile; a call to it then returns its input, or nothing."""
+    arguments = world.payment_arguments()
+    if name == "EnergyLedger":
+        arguments = [world.registry.address, "utility", 0, 0, 0, 0]
+    world.deploy(name, *arguments)
+    precompiles = dict(PragueComputation._precompiles)
+    for broken in (precompiles[force_bytes_to_address(b"\x04")], None):
+        changed = dict(precompiles)
+        if broken:
+            changed[force_bytes_to_address(b"\x02")] = broken
+        else:
+            del changed[force_bytes_to_address(b"\x02")]
+        monkeypatch.setattr(PragueComputation, "_precompiles", changed)
+        with pytest.raises(Reverted, match="no sha256 precompile"):
+            world.deploy(name, *arguments)
 
 
 @pytest.mark.parametrize(
