@@ -34,7 +34,7 @@ except (ImportError, ValueError, MemoryError) as error:
     reason = "no fast backend: %s" % (error or type(error).__name__)
 
 _table = None  # the comb of G
-_start = (1, (GX, GY, 1))  # b and the Jacobian point b * G; secret once a scalar was multiplied
+_start = (1, _engine.point(GX, GY))  # b and b * G, secret once a scalar was multiplied
 
 
 def sign(digest, key):
@@ -66,15 +66,18 @@ def verify(digest, signature, key):
     """
     z = _number(digest, 32, "a digest")
     r, s = _signature(signature)
-    prepared = len(key) == 64 + COMB_SIZE
-    x, y = point(key[:64] if prepared else key)
+    q = memoryview(key)[64:] if len(key) == 64 + COMB_SIZE else point(key)
     if not (0 < r < N and 0 < s <= HALF_N):
         return False
     w = _engine.inverse(s, N)
-    X, _, Z = _multiply_add(z * w % N, r * w % N, x, y, key if prepared else None)
-    Z = Z * Z % P
-    # the x of the point is X / Z**2, below P; r is that x mod N
-    return Z != 0 and ((r * Z - X) % P == 0 or (r + N < P and ((r + N) * Z - X) % P == 0))
+    u = z * w % N
+    v = r * w % N
+    p = _engine.multiply_add(_base_table(), u, v, q)
+    if p is None:
+        found = _multiply_add_complete(u, v, point(key[:64]))
+        return found is not None and found[0] % N == r
+    # r is the x of the point, which is below P, mod N
+    return _engine.x_is(p, r) or (r + N < P and _engine.x_is(p, r + N))
 
 
 def prepare(public_key):
@@ -97,7 +100,10 @@ def recover(digest, signature, recovery):
         raise EcdsaError("the signature or its recovery id is out of range: no key made it")
     y = _root(x, recovery & 1)
     w = _engine.inverse(r, N)
-    found = _affine(_multiply_add(-z * w % N, s * w % N, x, y, None))
+    u = -z * w % N
+    v = s * w % N
+    p = _engine.multiply_add(_base_table(), u, v, (x, y))
+    found = _engine.affine(p) if p else _multiply_add_complete(u, v, (x, y))
     if found is None:
         raise EcdsaError("no key made this signature")
     return _encode(found)
@@ -173,15 +179,6 @@ def _root(x, parity):
     return y if y & 1 == parity else P - y
 
 
-def _affine(p):
-    X, Y, Z = p
-    z = _engine.inverse(Z, P)
-    if not z:
-        return None
-    zz = z * z % P
-    return X * zz % P, Y * zz % P * z % P
-
-
 def _base_table():
     global _table
     if _table is None:
@@ -194,14 +191,11 @@ def _base_table():
     return _table
 
 
-def _multiply_add(u, v, x, y, prepared):
-    p = _engine.multiply_add(_base_table(), u, v, prepared or (x, y))
-    if p[2] % P == 0:
-        # infinity, or a sum of equal points on the way that the fast formulas cannot form
-        from .portable import multiply_add_complete
+def _multiply_add_complete(u, v, q):
+    """Return u * G + v * q, affine; None for infinity. For sums that no engine can form."""
+    from .portable import multiply_add_complete
 
-        p = multiply_add_complete(u, v, x, y)
-    return p
+    return multiply_add_complete(u, v, q[0], q[1])
 
 
 def _random(secret):
@@ -220,14 +214,11 @@ def _multiply_secret(k):
         if b == 1:
             b = _random(k)
             start = _engine.multiply_base(_base_table(), (b - (1 << SPACING - 1)) % N, start)
-        else:
-            b = 2 * b % N
-            start = _engine.double(*start)
-        z = _random(k)
-        zz = z * z % P
-        _start = b, (start[0] * zz % P, start[1] * zz % P * z % P, start[2] * z % P)
+        b = 2 * b % N
+        start = _engine.double(start, _random(k))
+        _start = (b, start)
         rest = (k - (b << SPACING - 1)) % N
-        p = _affine(_engine.multiply_base(_base_table(), rest, _start[1]))
+        p = _engine.affine(_engine.multiply_base(_base_table(), rest, start))
         if p:
             return p
-        _start = (1, (GX, GY, 1))
+        _start = (1, _engine.point(GX, GY))

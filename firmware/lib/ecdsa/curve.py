@@ -123,15 +123,12 @@ def nonces(digest, key):
         v = hmac(mac_key, v)
 
 
-_INNER = int.from_bytes(b"\x36" * 64, "big")
-_OUTER = int.from_bytes(b"\x5c" * 64, "big")
+_INNER = int.from_bytes(b"\x36" * 32, "big")
+_OUTER = int.from_bytes(b"\x5c" * 32, "big")
 
 
 def hmac(key, data):
     """Return HMAC-SHA256 of data under a key of 32 bytes. Source: RFC 2104."""
-    pad = int.from_bytes(key, "big") << 256
-    inner = sha256((pad ^ _INNER).to_bytes(64, "big"))
-    inner.update(data)
-    outer = sha256((pad ^ _OUTER).to_bytes(64, "big"))
-    outer.update(inner.digest())
-    return outer.digest()
+    pad = int.from_bytes(key, "big")
+    inner = sha256((pad ^ _INNER).to_bytes(32, "big") + b"\x36" * 32 + data).digest()
+    return sha256((pad ^ _OUTER).to_bytes(32, "big") + b"\x5c" * 32 + inner).digest()

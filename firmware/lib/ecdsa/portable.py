@@ -1,7 +1,7 @@
 """Points of secp256k1 on MicroPython's big integers: works wherever MicroPython or Python does.
 
 A point is affine (x, y) or Jacobian (X, Y, Z) = (X / Z**2, Y / Z**3); the coordinates are mod P
-but not reduced, and may be negative. `add` and `double` are incomplete: where they would need a
+but not reduced, and may be negative. `_add` and `_double` are incomplete: where they would need a
 special case (the sum of equal or opposite points) Z becomes 0 mod P and stays so for the caller.
 """
 
@@ -25,8 +25,7 @@ _LOW = (1 << 256) - 1
 _FOLD = (1 << 32) + 977  # 2**256 mod P
 
 
-def double(X, Y, Z):
-    """Return twice a Jacobian point."""
+def _double(X, Y, Z):
     low = _LOW
     fold = _FOLD
     B = Y * Y
@@ -49,8 +48,7 @@ def double(X, Y, Z):
     return X, (Y & low) + (Y >> 256) * fold, Z
 
 
-def add(X, Y, Z, x, y):
-    """Return the sum of a Jacobian and an affine point."""
+def _add(X, Y, Z, x, y):
     low = _LOW
     fold = _FOLD
     A = Z * Z
@@ -85,13 +83,31 @@ def add(X, Y, Z, x, y):
     return X, (Y & low) + (Y >> 256) * fold, Z
 
 
-def affine(X, Y, Z):
-    """Return a Jacobian point as (x, y), or None where Z is 0."""
-    z = inverse(Z, P)
-    if not z:
-        return None
+def scale(p, z):
+    """Return a Jacobian point with its coordinates scaled by z: another form of the same point."""
     zz = z * z % P
-    return X * zz % P, Y * zz % P * z % P
+    return p[0] * zz % P, p[1] * zz % P * z % P, p[2] * z % P
+
+
+def point(x, y):
+    """Return an affine point as a Jacobian one."""
+    return x, y, 1
+
+
+def affine(p):
+    """Return a Jacobian point as (x, y), or None where Z is 0."""
+    z = inverse(p[2], P)
+    return scale(p, z)[:2] if z else None
+
+
+def double(p, z):
+    """Return twice a Jacobian point, its coordinates scaled by z."""
+    return scale(_double(*p), z)
+
+
+def x_is(p, x):
+    """Return whether x is the x of a Jacobian point whose Z is not 0."""
+    return (x * p[2] * p[2] - p[0]) % P == 0
 
 
 def inverses(values):
@@ -109,12 +125,7 @@ def inverses(values):
 def normalise(points):
     """Return Jacobian points as affine ones; none may have Z = 0."""
     zs = inverses([p[2] for p in points])
-    result = []
-    for i, (X, Y, _) in enumerate(points):
-        z = zs[i]
-        zz = z * z % P
-        result.append((X * zz % P, Y * zz % P * z % P))
-    return result
+    return [scale(points[i], zs[i])[:2] for i in range(len(points))]
 
 
 def comb(x, y):
@@ -128,17 +139,17 @@ def comb(x, y):
     chain = [(x, y, 1)]
     steps = []
     for _ in range(TEETH - 1):
-        p = double(*chain[-1])
+        p = _double(*chain[-1])
         steps.append(p)
         for _ in range(SPACING - 1):
-            p = double(*p)
+            p = _double(*p)
         chain.append(p)
     steps = normalise(steps)
     X, Y, Z = chain.pop()
     for x, y in normalise(chain):
-        X, Y, Z = add(X, Y, Z, x, P - y)
+        X, Y, Z = _add(X, Y, Z, x, P - y)
     del chain
-    x, y = affine(X, Y, Z)
+    x, y = affine((X, Y, Z))
     store(table, 0, x, y)
     # each tooth doubles the filled part: entry i + count = entry i + 2 * base[tooth]
     for tooth in range(TEETH - 1):
@@ -196,13 +207,13 @@ def comb_term(table, k):
 def multiples(x, y):
     """Return 1, 3, ... 15 times an affine point, affine."""
     # On the curve scaled by the Z of twice the point, twice the point is affine.
-    X, Y, Z = double(x, y, 1)
+    X, Y, Z = _double(x, y, 1)
     zz = Z * Z % P
     p = (x * zz % P, y * zz % P * Z % P, 1)
     points = []
     for _ in range(8):
         points.append((p[0], p[1], p[2] * Z))
-        p = add(p[0], p[1], p[2], X, Y)
+        p = _add(p[0], p[1], p[2], X, Y)
     return normalise(points)
 
 
@@ -240,10 +251,10 @@ def walk(start, terms):
         for length, at in terms:
             if bit < length:
                 for x, y in at(bit):
-                    X, Y, Z = add(X, Y, Z, x, y)
+                    X, Y, Z = _add(X, Y, Z, x, y)
         if not bit:
             return X, Y, Z
-        X, Y, Z = double(X, Y, Z)
+        X, Y, Z = _double(X, Y, Z)
 
 
 def multiply_base(table, k, start):
@@ -255,25 +266,26 @@ def multiply_base(table, k, start):
 
 
 def multiply_add(table, u, v, key):
-    """Return u * G + v * Q, Jacobian; Z is 0 mod P in a special case.
+    """Return u * G + v * Q, Jacobian, or None in a special case.
 
-    table: the comb of G; key: the point Q as (x, y), or its prepared form.
+    table: the comb of G; key: the point Q as (x, y), or its comb.
     """
-    term = digit_term(v, *key) if isinstance(key, tuple) else comb_term(memoryview(key)[64:], v)
+    term = digit_term(v, *key) if isinstance(key, tuple) else comb_term(key, v)
     u -= 1 << (term[0] - 1)  # for the walk starts at G and doubles it with the rest
-    return walk((GX, GY, 1), (comb_term(table, u % N), term))
+    p = walk((GX, GY, 1), (comb_term(table, u % N), term))
+    return p if p[2] % P else None
 
 
 def multiply_add_complete(u, v, x, y):
-    """Return what `multiply_add` does, for every u, v and point, slowly."""
+    """Return u * G + v * (x, y), affine, for every u, v and point; None for infinity."""
     X, Y, Z = 0, 1, 0
     for bit in range(255, -1, -1):
-        X, Y, Z = double(X, Y, Z)
+        X, Y, Z = _double(X, Y, Z)
         if u >> bit & 1:
             X, Y, Z = add_complete(X, Y, Z, GX, GY)
         if v >> bit & 1:
             X, Y, Z = add_complete(X, Y, Z, x, y)
-    return X, Y, Z
+    return affine((X, Y, Z))
 
 
 def add_complete(X, Y, Z, x, y):
@@ -281,10 +293,10 @@ def add_complete(X, Y, Z, x, y):
         return x, y, 1
     zz = Z * Z % P
     if (x * zz - X) % P:
-        return add(X, Y, Z, x, y)
+        return _add(X, Y, Z, x, y)
     if (y * zz % P * Z - Y) % P:
         return 0, 1, 0
-    return double(X, Y, Z)
+    return _double(X, Y, Z)
 
 
 def square_root(a):

@@ -1,0 +1,369 @@
+"""The rest of `native.py`: what surrounds the machine, and the routines it runs.
+
+`HELPERS` is viper source; `LOAD(p, i)` stands for a signed word at an index of a ptr32, and the names
+of routines and registers for their numbers.
+"""
+
+import re
+
+from parwana.ecdsa_machine import (
+    BIAS,
+    END,
+    FETCH,
+    HALVE,
+    LIMBS,
+    LINEAR,
+    MULTIPLY,
+    POINT,
+    SQUARE,
+    STASH,
+    Source,
+    machine,
+)
+
+Step = tuple[int, int, int, int, int, int]
+
+# Registers: a Jacobian point, the affine one to add, temporaries, constants, a factor to be
+# multiplied by, and x, y, beta * x of 1, 3, ... 15 times a point.
+X, Y, Z, PX, PY, T0, T1, T2, T3, T4, ONE, ZERO, BETA, FACTOR, MULTIPLES = range(15)
+REGISTERS = MULTIPLES + 3 * 8
+
+
+def multiply(r: int, a: int, b: int, f: int = 0, d: int = 0) -> Step:
+    return (MULTIPLY, r, a, b, d, BIAS + f)
+
+
+def square(r: int, a: int, f: int = 0, d: int = 0) -> Step:
+    return (SQUARE, r, a, 0, d, BIAS + f)
+
+
+def linear(r: int, a: int, f: int, b: int) -> Step:
+    return (LINEAR, r, a, b, 0, BIAS + f)
+
+
+def copy(r: int, a: int) -> Step:
+    return linear(r, ZERO, 1, a)
+
+
+def fetch(r: int, part: int, signed: int = 0) -> Step:
+    return (FETCH, r, ZERO, part, signed, BIAS + 1)
+
+
+def stash(part: int, a: int) -> Step:
+    return (STASH, part, ZERO, a, 0, BIAS + 1)
+
+
+ROUTINES: dict[str, list[Step]] = {
+    # 3 multiplications, 4 squares. L = 3/2 X**2, S = X Y**2: X' = L**2 - 2 S,
+    # Y' = L (S - X') - Y**4, Z' = Y Z
+    "DOUBLE": [
+        square(T0, X),
+        (HALVE, T0, 0, 0, 0, 0),
+        multiply(Z, Y, Z),
+        square(T1, Y),
+        multiply(T2, X, T1),
+        square(X, T0, -2, T2),
+        linear(T2, T2, -1, X),
+        square(T1, T1),
+        multiply(Y, T0, T2, -1, T1),
+    ],
+    # 8 multiplications, 3 squares. H = x Z**2 - X, R = y Z**3 - Y, V = X H**2:
+    # X' = R**2 - H**3 - 2 V, Y' = R (V - X') - Y H**3, Z' = Z H; H stays in T1
+    "ADD": [
+        square(T0, Z),
+        multiply(T1, PX, T0, -1, X),
+        multiply(T0, Z, T0),
+        multiply(T2, PY, T0, -1, Y),
+        multiply(Z, Z, T1),
+        square(T0, T1),
+        multiply(T3, X, T0),
+        multiply(T4, T1, T0),
+        linear(T0, T4, 2, T3),
+        square(X, T2, -1, T0),
+        linear(T3, T3, -1, X),
+        multiply(T4, Y, T4),
+        multiply(Y, T2, T3, -1, T4),
+    ],
+    "POINT_G": [(POINT, PX, 0, 0, 0, 0)],
+    "POINT_Q": [(POINT, PX, 0, 0, 1, 0)],
+    "TIMES_BETA": [multiply(PX, PX, BETA)],
+    "MULTIPLE": [fetch(PX, 0), fetch(PY, 1, signed=1)],
+    "MULTIPLE_BETA": [fetch(PX, 2), fetch(PY, 1, signed=1)],
+    # from a point in PX, PY to itself, and to its double to be added to it, both on the curve that
+    # is scaled by the Z of the double, where the double is affine; FACTOR is that Z
+    "START_MULTIPLES": [copy(X, PX), copy(Y, PY), copy(Z, ONE)],
+    "SCALE_MULTIPLES": [
+        copy(FACTOR, Z),
+        square(T0, Z),
+        multiply(T1, T0, Z),
+        copy(T2, X),
+        copy(T3, Y),
+        multiply(X, PX, T0),
+        multiply(Y, PY, T1),
+        copy(Z, ONE),
+        copy(PX, T2),
+        copy(PY, T3),
+    ],
+    # X, Y and the quotient of this Z and the one before
+    "STASH_MULTIPLE": [stash(0, X), stash(1, Y), stash(2, T1)],
+    "LAST_Z": [multiply(T0, Z, FACTOR)],
+    # FACTOR is 1 / Z of this multiple, and becomes that of the one before
+    "NORMALISE_MULTIPLE": [
+        square(T0, FACTOR),
+        multiply(T1, T0, FACTOR),
+        fetch(PX, 0),
+        multiply(PX, PX, T0),
+        stash(0, PX),
+        fetch(PY, 1),
+        multiply(PY, PY, T1),
+        stash(1, PY),
+        fetch(T2, 2),
+        multiply(FACTOR, FACTOR, T2),
+        multiply(PX, PX, BETA),
+        stash(2, PX),
+    ],
+    "RESCALE": [
+        square(T0, FACTOR),
+        multiply(X, X, T0),
+        multiply(T0, T0, FACTOR),
+        multiply(Y, Y, T0),
+        multiply(Z, Z, FACTOR),
+    ],
+    # T0 = FACTOR * Z**2 - X
+    "COMPARE_X": [square(T0, Z), multiply(T0, T0, FACTOR, -1, X)],
+    "SQUARE_T0": [square(T0, T0)],
+    "TIMES_KEPT": [fetch(T1, 0), multiply(T0, T0, T1)],
+    "KEEP": [stash(0, T0)],
+}
+
+
+def program() -> tuple[bytes, dict[str, int]]:
+    """Return the micro-operations and where each routine starts."""
+    code = b""
+    starts = {}
+    for name, steps in ROUTINES.items():
+        starts[name] = len(code) // 6
+        for step in [*steps, (END, 0, 0, 0, 0, 0)]:
+            code += bytes(step)
+    return code, starts
+
+
+def native_source(wide: bool) -> str:
+    """Return `native.py` for a processor of 64-bit words (wide) or of 32-bit words."""
+    source = Source(wide)
+    machine(source)
+    code, starts = program()
+    numbers = {**starts, "MULTIPLES": MULTIPLES}
+    helpers = re.sub(
+        r"LOAD\((\w+), (\w+)\)", lambda found: source.load(found[1], found[2]), HELPERS
+    )
+    helpers = re.sub(r"\b[A-Z][A-Z_]{2,}\b", lambda found: str(numbers[found[0]]), helpers)
+    exported = {
+        **starts,
+        "X": X, "Y": Y, "Z": Z, "PX": PX, "PY": PY, "T0": T0, "ONE": ONE, "BETA": BETA,
+        "FACTOR": FACTOR, "MULTIPLES": MULTIPLES, "REGISTERS": REGISTERS, "LIMBS": LIMBS,
+    }  # fmt: skip
+    constants = [f"{name} = {value}" for name, value in exported.items()]
+    return "\n".join(
+        ["import micropython", f"PROGRAM = {code!r}", *constants, *source.lines, helpers]
+    )
+
+
+HELPERS = '''
+@micropython.viper
+def to_limbs(data: ptr8, limbs: ptr32, first: int, count: int, bits: int):
+    """Cut 32 bytes, least first, into count limbs of some bits from the first on."""
+    mask = (1 << bits) - 1
+    word = 0
+    have = 0
+    left = 0
+    count += first
+    while first < count:
+        while have < bits:
+            if left < 32:
+                word = (data[left] << have) + word
+            left += 1
+            have += 8
+        limbs[first] = word & mask
+        word >>= bits
+        have -= bits
+        first += 1
+
+
+@micropython.viper
+def from_limbs(limbs: ptr32, first: int, count: int, bits: int, data: ptr8):
+    """Join limbs, which may be negative, into 36 bytes, least first, in two's complement."""
+    word = 0
+    have = 0
+    left = 0
+    count += first
+    while left < 36:
+        if first < count:
+            word = (LOAD(limbs, first) << have) + word
+            have += bits
+            first += 1
+        else:
+            have += 8
+        while have > 7 and left < 36:
+            data[left] = word & 255
+            word >>= 8
+            have -= 8
+            left += 1
+
+
+@micropython.viper
+def divsteps(x: int, c: int, work: ptr32, inverse: int):
+    """Do 600 half-delta divsteps on f, g, d, e, m: an unused word, then 18 limbs of 15 bits, the
+    last signed, each.
+
+    From f = m odd, below 2**256, and g in [0, m) they lead to f = +-1 and d = f / g mod m; for
+    g = 0, to d = 0. inverse: 1 / m mod 2**15. Neither steps nor memory accesses depend on g.
+    Source: Bernstein, Yang, "Fast constant-time gcd computation and modular inversion" and
+    Pornin's and Wuille's bound of 590 half-delta steps for 256 bits. Unlike there, d and e are
+    not kept within (-2m, m): adding at most m / 2 a batch, they stay below 21m.
+    """
+    base = int(work)
+    limb = ptr32(base)
+    while int(limb) != base + 72:
+        limb[39] = 0
+        limb[58] = 0
+        limb[77] = limb[1]
+        limb = ptr32(int(limb) + 4)
+    work[58] = 1
+    zeta = -1
+    batch = 0
+    while batch < 40:
+        # 15 divsteps on the lowest limbs give a matrix (u v; q r) that is 2**15 times theirs
+        f = work[1]
+        c = work[20]
+        u = 1
+        v = 0
+        q = 0
+        r = 1
+        i = 0
+        while i < 15:
+            # g + f or g - f if g is odd; then, for the difference, this g becomes f; then g / 2
+            x = (zeta >> 31)*2 + 1
+            x = (c & 1)*x
+            c = f*x + c
+            q = u*x + q
+            r = v*x + r
+            x = x >> 31
+            zeta = (zeta ^ x) - 1
+            f = f - c*x
+            u = (u - q*x) << 1
+            v = (v - r*x) << 1
+            c = c >> 1
+            i += 1
+        # f, g and, with the multiple of m that makes them divisible, d, e times the matrix
+        x = u * work[39] + v * work[58]
+        md = ((0 - x * inverse + 16384) & 32767) - 16384
+        x = q * work[39] + r * work[58]
+        me = ((0 - x * inverse + 16384) & 32767) - 16384
+        cf = 0
+        cg = 0
+        cd = 0
+        ce = 0
+        limb = ptr32(base)
+        while int(limb) != base + 72:
+            x = LOAD(limb, 1)
+            c = u * x + cf
+            cg = q * x + cg
+            x = LOAD(limb, 20)
+            c = v * x + c
+            cg = r * x + cg
+            limb[0] = c & 32767
+            limb[19] = cg & 32767
+            cf = c >> 15
+            cg = cg >> 15
+            x = LOAD(limb, 39)
+            c = u * x + cd
+            ce = q * x + ce
+            x = LOAD(limb, 58)
+            c = v * x + c
+            ce = r * x + ce
+            x = limb[77]
+            c = md * x + c
+            ce = me * x + ce
+            limb[38] = c & 32767
+            limb[57] = ce & 32767
+            cd = c >> 15
+            ce = ce >> 15
+            limb = ptr32(int(limb) + 4)
+        limb[0] = cf
+        limb[19] = cg
+        limb[38] = cd
+        limb[57] = ce
+        batch += 1
+
+
+@micropython.viper
+def signed_digits(number: ptr8, negative: int, digits: ptr8, first: int, bits: int):
+    """Write a number of 18 bytes as odd digits of magnitude below 16, or 0, one a bit."""
+    i = 0
+    while i < bits:
+        digits[first + i] = 0
+        i += 1
+    i = 0
+    carry = 0
+    while i < bits:
+        window = ((number[i >> 3] + (number[(i >> 3) + 1] << 8)) >> (i & 7)) & 31
+        if (window & 1) == carry:
+            i += 1
+        else:
+            window += carry
+            carry = window >> 4
+            window -= carry << 5
+            digits[first + i] = ((window ^ (0 - negative)) + negative) & 255
+            i += 5
+
+
+@micropython.viper
+def plan(schedule: ptr8, combs: ptr8, count: int, digits: ptr8, bits: int):
+    """Write the schedule of a walk over bits, highest first.
+
+    combs: the digits, 18 bytes each, of count scalars, for G, beta * G and, if there are four, Q and
+    beta * Q. digits: if bits is above 19, those of the two halves of a scalar, bits each.
+    """
+    n = 0
+    bit = bits
+    while True:
+        bit -= 1
+        if bits > 19:
+            half = 0
+            while half < 2:
+                digit = digits[half * bits + bit]
+                if digit:
+                    schedule[n] = MULTIPLE_BETA if half else MULTIPLE
+                    negative = digit >> 7
+                    digit = (digit ^ (0 - negative)) + negative
+                    schedule[n + 1] = MULTIPLES + 3 * ((digit & 15) >> 1) + (negative << 7)
+                    schedule[n + 2] = ADD
+                    n += 4
+                half += 1
+        if bit < 19:
+            comb = 0
+            while comb < count:
+                place = 144 * comb + bit + 114
+                negative = ((combs[place >> 3] >> (place & 7)) & 1) ^ 1
+                tooth = 0
+                entry = 0
+                while tooth < 6:
+                    place -= 19
+                    entry = (entry << 1) + ((combs[place >> 3] >> (place & 7)) & 1)
+                    tooth += 1
+                schedule[n] = POINT_Q if comb > 1 else POINT_G
+                schedule[n + 1] = (entry ^ ((0 - negative) & 63)) + (negative << 7)
+                n += 2
+                if comb & 1:
+                    schedule[n] = TIMES_BETA
+                    n += 2
+                schedule[n] = ADD
+                n += 2
+                comb += 1
+        if bit == 0:
+            schedule[n] = 255
+            return
+        schedule[n] = DOUBLE
+        n += 2
+'''
