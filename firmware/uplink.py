@@ -10,6 +10,7 @@ from binascii import hexlify
 import dns
 import version
 import wire
+from journal import JournalError
 from mqtt import Session
 
 _BATCH = 8
@@ -64,6 +65,8 @@ class Uplink:
         self._asked_ms = None  # when a hello or frames went out that no want has answered
         self._batch = None  # what is signed already: (first sequence, message)
         self._pause_ms = _ANSWER_MS
+        self._damaged = set()  # sequences that the journal holds and cannot read
+        self._sent_to = 0
         self.pointer = None  # the next sequence to send, None until a relay names it
         self.connected = False
         self.sessions = 0
@@ -188,21 +191,44 @@ class Uplink:
                 return
         elif self.pointer >= self._journal.next:
             return
-        message = await self._signed(max(self.pointer, self._journal.oldest))
-        self._session.publish(self._up, message)
-        self._asked_ms = self._ticks.ticks_ms()
-        self._pause_ms = _ANSWER_MS
-        self.sent += 1
+        self._skip_damaged()
+        message = await self._signed()
+        if message:
+            self._session.publish(self._up, message)
+            self._asked_ms = self._ticks.ticks_ms()
+            self._pause_ms = _ANSWER_MS
+            self.sent += 1
 
-    async def _signed(self, first):
-        """Return the frames message from sequence `first` on, at most 8, signed."""
+    def _skip_damaged(self):
+        """Move the pointer to a frame that can be read; tell once of each that cannot."""
+        self.pointer = max(self.pointer, self._journal.oldest)
+        while self.pointer < self._journal.next:
+            try:
+                self._journal.read(self.pointer)
+                return
+            except JournalError as error:
+                if self.pointer not in self._damaged:
+                    self._damaged.add(self.pointer)
+                    self._recorder.record(wire.EVENT_STATE_LOST, wire.STATE_JOURNAL, self.pointer)
+                    self._log.error("%s", error)
+                self.pointer += 1
+
+    async def _signed(self):
+        """Return the frames message from the pointer on, at most 8, signed; None without any."""
+        first = self.pointer
         if self._batch and self._batch[0] == first:
             return self._batch[1]
         signed = []
         for sequence in range(first, min(first + _BATCH, self._journal.next)):
-            frame = self._journal.read(sequence)
+            try:
+                frame = self._journal.read(sequence)
+            except JournalError:
+                break
             signed.append((frame, self._identity.sign(wire.digest(self._domain, frame))))
+            self._sent_to = sequence + 1
             await asyncio.sleep_ms(0)
+        if not signed:
+            return None
         self._batch = (first, wire.pack_frames(signed))
         return self._batch[1]
 
@@ -229,6 +255,8 @@ class Uplink:
         journal = self._journal
         sequence = min(max(sequence, journal.oldest), journal.next)
         self._recorder.asked(sequence)
+        if sequence in self._damaged:
+            sequence = max(sequence, self._sent_to)  # what follows it went out already
         if sequence == self.pointer and self._asked_ms is not None:
             return  # nothing new is held: what was sent is sent again after the pause
         self.pointer = sequence

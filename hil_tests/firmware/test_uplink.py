@@ -1,0 +1,441 @@
+"""Test uplink: hello, want, batches, resending, backing off, hostile messages, names."""
+
+import sys
+
+import uplink as under_test
+from journal import JournalError
+from uplink import NetworkError, Uplink
+
+import wire
+from hil_tests.firmware.check import raises
+from hil_tests.firmware.world import Quiet, Ticks, drive
+
+METER = bytes(range(20))
+UP = wire.topic("kalpa", METER, "up").encode()
+DOWN = wire.topic("kalpa", METER, "down").encode()
+PERMIT = wire.topic("kalpa", METER, "permit").encode()
+TIME = wire.time_topic("kalpa").encode()
+STATUS = wire.topic("kalpa", METER, "status").encode()
+SIGNATURE = bytes(range(64))
+
+
+class Config:
+    utility_id = "kalpa"
+    meter = METER
+    broker_host = "10.0.0.2"
+    broker_port = 1883
+    broker_user = ""
+    broker_password = ""
+    broker_tls = False
+    broker_ca = ""
+    broker_backoff_cap_s = 60
+
+
+class Journal:
+    def __init__(self, count=0):
+        self.oldest = 1
+        self.next = count + 1
+        self.damaged = ()
+
+    def read(self, sequence):
+        assert self.oldest <= sequence < self.next, sequence
+        if sequence in self.damaged:
+            raise JournalError("the record of sequence %d is damaged" % sequence)
+        return wire.pack_event(wire.EVENT_TAMPER, sequence, 1_800_000_000, 5, sequence)
+
+
+class Recorder:
+    boots = 3
+
+    def __init__(self):
+        self.asked_up_to = 0
+        self.events = []
+
+    def asked(self, sequence):
+        self.asked_up_to = max(self.asked_up_to, sequence)
+
+    def record(self, code, a=0, b=0, c=0):
+        self.events.append((code, a, b, c))
+
+
+class Identity:
+    signed = 0
+
+    def sign(self, digest):
+        assert len(digest) == 32
+        self.signed += 1
+        return SIGNATURE
+
+
+class Permits:
+    serial = 70
+    trust_serial = 5
+
+
+class Supply:
+    control_state = wire.CONTROL_CONNECTED
+
+
+class Socket:
+    def __init__(self, answer=None):
+        self.closed = False
+        self.written = []
+        self.answer = answer
+
+    def close(self):
+        self.closed = True
+
+    def write(self, data):
+        self.written.append(data)
+
+    def read(self, _size):
+        return self.answer(self.written[-1]) if self.answer else None
+
+
+class Link:
+    def __init__(self):
+        self.up = True
+        self.kept = 0
+        self.there = True
+        self.dialled = []
+        self.names = None
+
+    def keep(self):
+        self.kept += 1
+        self.up = self.kept > 3
+
+    def dial(self, address, port):
+        self.dialled.append((address, port))
+        return Socket()
+
+    def arrived(self, _sock):
+        return self.there
+
+    def name_server(self):
+        return "10.0.0.1"
+
+    def dial_udp(self, address, port):
+        assert (address, port) == ("10.0.0.1", 53)
+        return Socket(self.names)
+
+
+class Session:
+    """Stands in for mqtt.Session: what is published is kept, what comes in is the test's."""
+
+    made = []
+
+    def __init__(self, _umqtt, sock):
+        Session.made.append(self)
+        self.sock = sock
+        self.accepted = False
+        self.published = []
+        self.topics = []
+        self.coming = []
+        self.full = False
+        self.pings = 0
+        self.mute = False
+
+    def connect(self, client_id, _user, _password, _keepalive_s, will_topic, will):
+        self.client_id = client_id
+        self.will = (will_topic, will)
+
+    def pump(self):
+        return not self.full
+
+    def heard(self):
+        if not self.mute:
+            self.accepted = True
+        return not self.mute and bool(self.coming or self.pings)
+
+    def receive(self):
+        return self.coming.pop(0) if self.coming else None
+
+    def subscribe(self, topic):
+        self.topics.append(topic)
+
+    def publish(self, topic, payload, retain=False):
+        self.published.append((topic, payload, retain))
+
+    def ping(self):
+        self.pings += 1
+
+    def close(self):
+        self.sock.close()
+
+    def frames(self):
+        """Return the sequences of each frames message sent so far."""
+        sent = []
+        for topic, payload, _ in self.published:
+            if topic == UP and payload[0] == wire.MESSAGE_FRAMES:
+                _, signed = wire.parse_message(payload)
+                assert all(signature == SIGNATURE for _, signature in signed)
+                sent.append([wire.parse(frame).sequence for frame, _ in signed])
+        return sent
+
+    def hellos(self):
+        return [p for t, p, _ in self.published if t == UP and p[0] == wire.MESSAGE_HELLO]
+
+
+class Over(Exception):
+    """The test has seen enough."""
+
+
+class Town:
+    """An Uplink with its world. `act(ms, what)` calls `what()` once `ms` have passed."""
+
+    def __init__(self, count=0):
+        self.ticks = Ticks()
+        self.ticks.on_sleep = self._tick
+        self.start_ms = self.ticks.now_ms
+        self.link = Link()
+        self.journal = Journal(count)
+        self.recorder = Recorder()
+        self.identity = Identity()
+        self.log = Quiet()
+        self.bundles = []
+        self.acts = []
+        Session.made = []
+        under_test.Session = Session
+        self.uplink = Uplink(
+            Config(), self.link, None, self.journal, self.recorder, self.identity, Permits(),
+            Supply(), self.bundles.append, self._random, self.ticks, self.log,
+        )  # fmt: skip
+
+    def _random(self, size):
+        return bytes(size)  # no jitter
+
+    def _tick(self):
+        for act in list(self.acts):
+            if self.ticks.now_ms - self.start_ms >= act[0]:
+                self.acts.remove(act)
+                act[1]()
+
+    def act(self, ms, what):
+        self.acts.append((ms, what))
+
+    def say(self, ms, topic, payload):
+        self.act(ms, lambda: self.session.coming.append((topic, payload)))
+
+    def want(self, ms, sequence):
+        self.say(ms, DOWN, wire.pack_want(sequence))
+
+    def run(self, ms):
+        def over():
+            self.pointer = self.uplink.pointer
+            raise Over
+
+        self.act(ms, over)
+        with raises(Over):
+            drive(self.ticks, self.uplink.run())
+
+    @property
+    def session(self):
+        return Session.made[-1]
+
+
+def test_connects_subscribes_and_says_hello():
+    town = Town(4)
+    town.link.up = False
+    town.run(6000)
+    session = town.session
+    assert town.link.dialled == [("10.0.0.2", 1883)]
+    assert session.will == (STATUS, wire.STATUS_OFFLINE)
+    assert session.topics == [DOWN, PERMIT, TIME]
+    assert session.published[0] == (STATUS, wire.STATUS_ONLINE, True)
+    hello = wire.parse_message(session.published[1][1])[1]
+    assert (hello.oldest, hello.next, hello.permit_serial, hello.trust_serial) == (1, 5, 70, 5)
+    assert (hello.boots, hello.control_state) == (3, wire.CONTROL_CONNECTED)
+    assert session.frames() == []
+
+
+def test_sends_what_is_wanted_in_batches():
+    town = Town(20)
+    town.want(500, 3)
+    town.want(2000, 11)
+    town.want(4000, 19)
+    town.want(6000, 21)
+    town.run(9000)
+    assert town.session.frames() == [
+        list(range(3, 11)), list(range(11, 19)), [19, 20]
+    ]  # fmt: skip
+    assert town.recorder.asked_up_to == 21
+    assert town.pointer == 21
+
+
+def test_sends_a_new_frame_soon():
+    town = Town(2)
+    town.want(500, 3)
+
+    def grow():
+        town.journal.next += 1
+
+    town.act(3000, grow)
+    town.run(3200)
+    assert town.session.frames() == [[3]]
+
+
+def test_sends_again_until_something_new_is_wanted():
+    town = Town(2)
+    town.want(500, 1)
+    town.want(12000, 1)  # a relay that could not store it
+    town.run(25000)
+    assert town.session.frames() == [[1, 2]] * 3
+    assert town.identity.signed == 2
+    town = Town(2)
+    town.want(500, 1)
+    town.want(600, 1)  # two relays answer the same hello
+    town.want(700, 1)
+    town.run(9000)
+    assert town.session.frames() == [[1, 2]]
+
+
+def test_hello_is_repeated_ever_more_rarely():
+    town = Town(2)
+    for i in range(40):
+        town.act(1000 + 5000 * i, lambda: setattr(town.session, "pings", 1))
+    town.run(200_000)
+    assert len(Session.made) == 1
+    assert 4 <= len(town.session.hellos()) <= 6
+    assert town.session.frames() == []
+
+
+def test_want_out_of_range_is_brought_into_it():
+    town = Town(5)
+    town.journal.oldest = 3
+    town.want(500, 1)
+    town.run(2000)
+    assert town.session.frames() == [[3, 4, 5]]
+    town = Town(5)
+    town.want(500, 4_000_000_000)
+    town.run(2000)
+    assert town.pointer == 6
+    assert town.recorder.asked_up_to == 6
+
+
+def test_bundles_go_to_control_from_every_topic():
+    town = Town()
+    for ms, topic in ((500, DOWN), (600, PERMIT), (700, TIME)):
+        town.say(ms, topic, b"\x04bundle of " + topic)
+    town.run(2000)
+    assert town.bundles == [b"bundle of " + topic for topic in (DOWN, PERMIT, TIME)]
+
+
+def test_hostile_messages_are_counted_and_dropped():
+    town = Town(3)
+    hostile = (
+        b"",
+        b"\x00",
+        b"\x03",
+        b"\x03\x00\x00\x01",
+        b"\x02" * 26,
+        b"\x01" * 105,
+        b"\xff" * 900,
+    )
+    for payload in hostile:
+        town.say(500, DOWN, payload)
+    town.say(600, PERMIT, wire.pack_want(1))  # nothing to want there
+    town.say(600, b"parwana/1/other/topic", b"\x04bundle")
+    town.say(600, DOWN, wire.pack_hello(1, 1, 0, 0, 0, 0, 0))
+    town.want(1000, 2)
+    town.run(2000)
+    assert town.uplink.ignored == len(hostile) + 3
+    assert town.bundles == []
+    assert town.session.frames() == [[2, 3]]
+    assert len(Session.made) == 1
+
+
+def test_dead_connection_is_left():
+    town = Town()
+    town.act(1000, lambda: setattr(town.session, "mute", True))
+    town.run(44_000)
+    assert town.session.pings >= 2
+    assert len(Session.made) == 1
+    town = Town()
+    town.act(1000, lambda: setattr(town.session, "mute", True))
+    town.run(60_000)
+    assert len(Session.made) == 2
+    assert Session.made[0].sock.closed
+    assert len(Session.made[1].hellos()) >= 1
+
+
+def test_lost_network_is_joined_again():
+    town = Town()
+
+    def lose():
+        town.link.up = False
+        town.link.kept = 0
+
+    town.act(3000, lose)
+    town.run(12_000)
+    assert town.link.kept >= 4
+    assert len(Session.made) == 2
+
+
+def test_backs_off_up_to_the_cap():
+    town = Town()
+    town.link.there = False
+    town.run(600_000)
+    # Ten seconds for each attempt and 1, 2, 4 ... 60 s between them.
+    assert 10 <= len(town.link.dialled) <= 14, len(town.link.dialled)
+    assert any("does not answer" in line for line in town.log.lines)
+
+
+def test_jitter_only_shortens_the_pause():
+    town = Town()
+    town.uplink._random = lambda size: b"\xff" * size
+    assert 1900 <= town.uplink._backoff_ms(2) <= 2100
+    town.uplink._random = lambda size: bytes(size)
+    assert town.uplink._backoff_ms(2) == 4000
+    assert town.uplink._backoff_ms(12) == 60000
+
+
+def test_names_are_resolved():
+    answer = b"\x00\x00\x81\x80\x00\x01\x00\x01\x00\x00\x00\x00\x04mqtt\x03org\x00\x00\x01\x00\x01"
+    answer += b"\xc0\x0c\x00\x01\x00\x01\x00\x00\x0e\x10\x00\x04\x0a\x00\x00\x07"
+    town = Town()
+    town.link.names = lambda _: answer
+    assert drive(town.ticks, town.uplink.resolve("mqtt.org")) == "10.0.0.7"
+    town.link.names = None
+    before = town.ticks.now_ms
+    with raises(NetworkError, "name server"):
+        drive(town.ticks, town.uplink.resolve("mqtt.org"))
+    assert 5000 < town.ticks.now_ms - before < 8000
+
+
+def test_damaged_frame_stops_nothing():
+    town = Town(6)
+    town.journal.damaged = (3,)
+    town.want(500, 1)
+    town.want(2000, 3)
+    town.want(4000, 3)
+    town.run(30_000)
+    assert town.session.frames()[:2] == [[1, 2], [4, 5, 6]]
+    assert town.pointer == 7
+    assert town.recorder.events == [(wire.EVENT_STATE_LOST, wire.STATE_JOURNAL, 3, 0)]
+
+
+if sys.implementation.name == "cpython":
+
+    def test_runs_on_a_real_loop():
+        """The step that `drive` leaves out: tasks that really take turns."""
+        import asyncio
+
+        town = Town(3)
+        ticks = town.ticks
+
+        async def main():
+            task = asyncio.ensure_future(town.uplink.run())
+            for _ in range(200):
+                ticks.now_ms += 50
+                await asyncio.sleep(0)
+            task.cancel()
+
+        async def sleep_ms(_):
+            await asyncio.sleep(0)
+
+        asyncio.sleep_ms = sleep_ms
+        try:
+            asyncio.run(main())
+        finally:
+            del asyncio.sleep_ms
+        assert town.session.hellos()
