@@ -63,8 +63,8 @@ class App:
         self.last = console.last  # the last lines of the log
         self.restarts = 0
 
-    async def run(self):
-        """Start the tasks and watch over them for ever."""
+    def start(self):
+        """Start the tasks, each under supervision."""
         for name, task in (
             ("metering", self._metering),
             ("control", self._control),
@@ -72,6 +72,10 @@ class App:
             ("timesync", self._timesync),
         ):
             asyncio.create_task(supervise(name, task.run, self._restarted, self._ticks, self._log))
+
+    async def run(self):
+        """Start the tasks and watch over them for ever."""
+        self.start()
         started = told = self._ticks.ticks_ms()
         confirmed = False
         while True:
