@@ -1,5 +1,6 @@
 """What a board printed: to a file, and to whoever waits for a word."""
 
+import re
 import threading
 import time
 from pathlib import Path
@@ -37,18 +38,31 @@ class ConsoleLog:
 
         Raises TimeoutError.
         """
-        wanted = text.encode()
+        return self._wait(re.escape(text.encode()), text, timeout_s)[0]
+
+    def match(self, pattern: str, timeout_s: float) -> re.Match[bytes]:
+        """Wait for a regular expression after the last match. Raises TimeoutError."""
+        return self._wait(pattern.encode(), pattern, timeout_s)[1]
+
+    def _wait(self, pattern: bytes, wanted: str, timeout_s: float) -> tuple[str, re.Match[bytes]]:
         deadline_s = time.monotonic() + timeout_s
         with self._changed:
-            while (found := self._text.find(wanted, self._seen)) < 0:
+            while not (found := re.search(pattern, self._text[self._seen :])):
                 if not self._changed.wait(deadline_s - time.monotonic()):
-                    tail = self._text[self._seen :][-400:].decode(errors="replace")
                     raise TimeoutError(
-                        f"the board did not print {text!r} within {timeout_s} s; "
-                        f"it printed {tail!r}; log: {self.path}"
+                        f"the board did not print {wanted!r} within {timeout_s:g} s; "
+                        f"it printed {self._tail()!r}; log: {self.path}"
                     )
-            start, self._seen = self._seen, found + len(wanted)
-            return self._text[start : self._seen].decode(errors="replace")
+            start, self._seen = self._seen, self._seen + found.end()
+            return self._text[start : self._seen].decode(errors="replace"), found
+
+    def tail(self) -> str:
+        """Return the end of what came after the last match."""
+        with self._changed:
+            return self._tail()
+
+    def _tail(self) -> str:
+        return self._text[self._seen :][-400:].decode(errors="replace")
 
     def skip(self) -> None:
         """Have `wait` look only at what comes from now on."""

@@ -75,6 +75,12 @@ class House:
             self._settle()
             self._closed = closed
 
+    def follow(self, profile: Profile) -> None:
+        """Take another course of power from now on."""
+        with self._lock:
+            self._settle()
+            self._profile = profile
+
     def power_w(self) -> float:
         """Return the power that flows now: 0 behind an open contactor."""
         return self._profile.power_w(self._clock.now()) if self._closed else 0.0

@@ -22,6 +22,7 @@ BROADCAST = 0x00
 FAULTS = ("silence", "bad_crc", "wrong_address", "stale_bytes", "truncate", "exception")
 _GAP_S = 0.05
 _LEAST_W = 0.4
+_TIMES = 4096
 _REQUEST_SIZES = {0x03: 8, 0x04: 8, 0x06: 8, 0x42: 4}
 
 
@@ -106,7 +107,8 @@ class PzemEmulator:
     """One to three sensors on one serial line, answering in a thread.
 
     `faults` holds names of FAULTS; each spoils one answer. `silent` spoils all of them, as does a
-    sensor without mains.
+    sensor without mains. `requests` counts what was asked, `request_times_s` holds when
+    (time.monotonic) the last of it was. `line` is the port, whose RTS and DTR are off at first.
     """
 
     def __init__(self, url: str, sensors: list[Pzem], reply_s: float = 0.06) -> None:
@@ -116,8 +118,11 @@ class PzemEmulator:
         self.silent = False
         self.faults: deque[str] = deque()
         self.requests = 0
+        self.request_times_s: deque[float] = deque(maxlen=_TIMES)
         self._reply_s = reply_s
-        self._line = serial.serial_for_url(url, 9600, timeout=_GAP_S)
+        self.line = serial.serial_for_url(url, 9600, timeout=_GAP_S, do_not_open=True)
+        self.line.rts = self.line.dtr = False
+        self.line.open()
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name=f"pzem {url}", daemon=True)
 
@@ -136,7 +141,7 @@ class PzemEmulator:
         """Stop answering and close the line."""
         self._stop.set()
         self._thread.join(timeout=5)
-        self._line.close()
+        self.line.close()
 
     def inject(self, fault: str, count: int = 1) -> None:
         """Spoil the next `count` answers. Raises PzemError for a fault not in FAULTS."""
@@ -148,8 +153,8 @@ class PzemEmulator:
         request = b""
         while not self._stop.is_set():
             try:
-                data = self._line.read(1)
-                data += self._line.read(self._line.in_waiting) if data else b""
+                data = self.line.read(1)
+                data += self.line.read(self.line.in_waiting) if data else b""
             except (OSError, serial.SerialException):
                 self._stop.wait(_GAP_S)
                 continue
@@ -166,6 +171,7 @@ class PzemEmulator:
         if crc16(request[:-2]) != request[-2:]:
             return
         self.requests += 1
+        self.request_times_s.append(time.monotonic())
         everyone = request[0] in (GENERAL_ADDRESS, BROADCAST)
         sensor = next((s for s in self.sensors if everyone or s.unit_id == request[0]), None)
         if sensor is None:
@@ -187,7 +193,7 @@ class PzemEmulator:
             reply = reply[: len(reply) // 2]
         if fault != "silence":
             self._stop.wait(self._reply_s)
-            self._line.write(reply)
+            self.line.write(reply)
 
 
 def _reply(sensor: Pzem, request: bytes) -> bytes:
