@@ -172,6 +172,21 @@ def connect(port: str) -> Iterator[Meter]:
 
     `port` is a device, "auto", "id:SERIAL", or a URL of pyserial. Raises MeterError.
     """
+    transport, device = open_port(port)
+    try:
+        meter = Meter(transport, device)
+        meter.stop()
+        yield meter
+    finally:
+        with contextlib.suppress(OSError, serial.SerialException):
+            transport.close()
+
+
+def open_port(port: str) -> tuple[SerialTransport, str]:
+    """Open a port as `connect` does; return mpremote's transport and the device's name.
+
+    What runs on the meter runs on. Raises MeterError.
+    """
     device = _resolve(port)
     # mpremote waits for a pty without polling if the name shows that it is one.
     real = device if "://" in device else os.path.realpath(device)
@@ -180,13 +195,7 @@ def connect(port: str) -> Iterator[Meter]:
     except (TransportError, OSError, ValueError) as error:
         raise MeterError(_why_closed(device, error)) from None
     transport.serial.write_timeout = _ANSWER_S
-    try:
-        meter = Meter(transport, device)
-        meter.stop()
-        yield meter
-    finally:
-        with contextlib.suppress(OSError, serial.SerialException):
-            transport.close()
+    return transport, device
 
 
 def _resolve(port: str) -> str:
