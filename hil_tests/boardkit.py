@@ -10,6 +10,12 @@ from typing import Any
 from boards.virtual.board import VirtualBoard
 
 TIMEOUT_S = 40
+JOIN = """
+import network, time
+w = network.WLAN(network.STA_IF); w.active(True); w.connect('parwana', 'parwana-bench')
+while not w.isconnected(): time.sleep_ms(10)
+"""
+"""Code that joins the bench's network."""
 
 
 def mpremote(board: VirtualBoard, *arguments: str, fails: bool = False) -> str:

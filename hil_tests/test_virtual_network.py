@@ -1,0 +1,115 @@
+"""Inside a virtual board, Wi-Fi, sockets and NTP are an ESP32's, and can be lost."""
+
+import socket
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from boards.virtual.board import VirtualBoard
+from hil_tests.boardkit import (
+    JOIN,
+    execute,
+    executing,
+    powered_board,
+)
+
+
+@pytest.fixture
+def board(tmp_path: Path) -> Iterator[VirtualBoard]:
+    with powered_board(tmp_path) as board:
+        yield board
+
+
+@pytest.fixture
+def listener() -> Iterator[socket.socket]:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        server.settimeout(10)
+        yield server
+
+
+@pytest.mark.parametrize(
+    ("arguments", "status"),
+    [("'parwana', 'parwana-bench'", 1010), ("'parwana', 'wrong'", 202), ("'elsewhere', ''", 201)],
+)
+def test_the_station_joins_only_with_the_right_words(
+    board: VirtualBoard, arguments: str, status: int
+) -> None:
+    said = execute(
+        board,
+        "import network, time\nw = network.WLAN(network.STA_IF); w.active(True)\n"
+        f"print(w.status()); w.connect({arguments}); print(w.status())\n"
+        "time.sleep_ms(600); print(w.status(), w.isconnected(), w.ifconfig()[0])",
+    )
+    address = "127.0.0.1" if status == 1010 else "0.0.0.0"
+    assert said == f"1000\n1001\n{status} {status == 1010} {address}\n"
+
+
+def test_sockets_work_and_hear_nothing_when_the_network_is_lost(
+    board: VirtualBoard, listener: socket.socket
+) -> None:
+    target = f"socket.getaddrinfo('127.0.0.1', {listener.getsockname()[1]})[0][-1]"
+    code = (
+        JOIN
+        + f"""
+import socket, ntptime
+def attempt(name, call):
+    try: print(name, call())
+    except OSError as e: print(name, 'OSError')
+s = socket.socket(); s.connect({target}); s.settimeout(1)
+s.write(b'hello'); print('heard', s.read(2))
+while w.isconnected(): time.sleep_ms(10)
+print('lost', w.status(), s.write(b'into the void'))
+attempt('read', lambda: s.read(2))
+attempt('ntp', ntptime.time)
+attempt('name', lambda: socket.getaddrinfo('broker.example', 1883))
+q = socket.socket(); q.settimeout(1)
+attempt('connect', lambda: q.connect({target}))
+print('deaf')
+while not w.isconnected(): time.sleep_ms(10)
+attempt('old', lambda: s.read(2))
+s = socket.socket(); s.connect({target}); s.write(b'again'); print('ntp', ntptime.time() > 0)
+"""
+    )
+    with executing(board, code) as process:
+        peer, _ = listener.accept()
+        with peer:
+            peer.settimeout(0.2)
+            assert peer.recv(5) == b"hello"
+            peer.send(b"ok")
+            board.wait_console("heard b'ok'", 5)
+            board.network_up = False
+            for line in ("lost 201 13", "read OSError", "ntp OSError", "name OSError"):
+                board.wait_console(line, 5)
+            board.wait_console("connect OSError\r\ndeaf", 5)
+            with pytest.raises(TimeoutError):
+                peer.recv(1)  # the peer is told nothing, as over a lost radio link
+            board.network_up = True
+            board.wait_console("old", 5)
+            peer.settimeout(5)
+            assert peer.recv(99) == b""
+        again, _ = listener.accept()
+        with again:
+            again.settimeout(5)
+            assert again.recv(5) == b"again"
+        board.wait_console("ntp True", 5)
+        assert process.wait(5) == 0
+
+
+def test_without_joining_there_is_no_network(board: VirtualBoard) -> None:
+    said = execute(
+        board,
+        "import ntptime\nntptime.timeout = 0.3\n"
+        "try: ntptime.time()\nexcept OSError: print('no answer')",
+    )
+    assert said == "no answer\n"
+
+
+def test_the_time_server_may_lie_or_be_silent(board: VirtualBoard) -> None:
+    ask = JOIN + "import ntptime; ntptime.timeout = 0.3; print(ntptime.time() + 946684800)"
+    assert abs(int(execute(board, ask)) - time.time()) < 5
+    board.ntp_offset_s = 86400
+    assert abs(int(execute(board, ask)) - 86400 - time.time()) < 5
+    board.ntp_silent = True
+    assert "OSError" in execute(board, ask, fails=True)
