@@ -2,14 +2,19 @@
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 import wire
 from hil_tests.chainkit import utility
+from hil_tests.services import SignedMeter
 from hil_tests.town import Town
+from parwana.audit import audit
+from parwana.chain import Chain, Reverted
+from parwana.closer import closed_period
 from parwana.deployment import DAY_S, Period
-from parwana.landing import Landed, closed_period
+from parwana.landing import Landed
 from parwana.store import Store
 
 
@@ -170,6 +175,78 @@ def test_two_relays_land_everything_once(town: Town) -> None:
         relays.reverse()
     logs = town.world.chain.logs(town.world.ledgers.energy.events.Closed, 0)
     assert [len(log["args"]["skipped"]) for log in logs] == [0, 0]
+
+
+def test_a_reorganisation_is_noticed_and_everything_landed_again(town: Town) -> None:
+    landing = town.landing(gather_s=0)
+    for house in town.houses:
+        town.close(house, town.first, 5000)
+    town.close(town.feeder, town.first, 20_000)
+    town.go_to(town.periods.start(town.first + 1) + 60)
+    before = town.world.chain.head()
+    assert landing.step() == Landed(5, 4, 1)
+    assert landing.step() == Landed()
+    town.world.node.rewind(before)
+    town.world.clock.time_s += 1
+    town.world.node.mine(9)
+    assert landing.step() == Landed(5, 4, 1)
+    assert landing.step() == Landed()
+
+
+def test_the_last_reading_of_a_replaced_meter_is_landed_and_billed(town: Town) -> None:
+    landing = town.landing(gather_s=0)
+    old, new = town.houses[0], SignedMeter(500, town.feeder.domain)
+    noon_s = town.periods.start(town.first + 1) + DAY_S // 2
+    town.close(old, town.first, 5000)
+    town.go_to(noon_s)
+    town.read(old, noon_s - 900, 5600)
+    town.read(old, noon_s + 5000, 9999)  # after it was replaced
+    assert landing.step().closings == 1
+    functions = town.world.ledgers.registry.functions
+    town.world.chain.send(functions.replace(old.key.address, new.key.address, 100))
+    town.follow()
+    assert landing.step() == Landed(1, 0, 0)
+    assert town.closing(old) == (town.first + 1, 5600)
+    assert landing.step() == Landed()
+    town.close(new, town.first + 1, 400)
+    town.go_to(town.periods.start(town.first + 2) + 60)
+    assert landing.step() == Landed(1, 1, 1)
+    logs = town.world.chain.logs(town.world.ledgers.payment.events.Billed, 0)
+    assert [log["args"]["energy_wh"] for log in logs] == [5000, 900]
+    report = audit(town.world.deployment, town.world.chain, town.store)
+    assert [f for f in report.findings if f.kind in ("closing", "bill")] == []
+
+
+def test_a_house_that_cannot_be_billed_does_not_keep_others_from_their_bills(
+    town: Town, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    landing = town.landing(gather_s=0)
+    for house in town.houses:
+        town.close(house, town.first, 5000)
+    town.go_to(town.periods.start(town.first + 1) + 60)
+    real, poor = Chain.send, town.houses[1].key.address
+
+    def send(self: Chain, function: Any, **options: Any) -> Any:
+        if "settle" in function.fn_name and poor in str(function.args):
+            raise Reverted("settle", "due above 2**96")
+        return real(self, function, **options)
+
+    monkeypatch.setattr(Chain, "send", send)
+    assert landing.step() == Landed(4, 3, 0)
+
+
+def test_a_meter_that_contradicts_itself_is_shown_to_the_chain_once(town: Town) -> None:
+    house = town.houses[0]
+    town.close(house, town.first, 5000)
+    twin = house.stored(1, energy_wh=77)
+    with town.store.transaction() as tx:
+        tx.add_frames(house.address, [twin], 0)
+    town.landing().step()
+    town.landing().step()
+    energy = town.world.ledgers.energy
+    assert town.world.chain.call(energy.functions.equivocated(house.key.address))
+    (entry,) = town.world.chain.logs(energy.events.Equivocation, 0)
+    assert entry["args"]["meter"] == house.key.address
 
 
 @pytest.mark.parametrize(

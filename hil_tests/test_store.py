@@ -111,6 +111,7 @@ def test_a_contradiction_keeps_both_and_marks_both(store: Store) -> None:
     added = add(store, METER, 2, energy_wh=5)
     assert [f.sequence for f in added.contradicting] == [2]
     assert (added.new, added.repeated, added.refused) == (1, 0, [])
+    assert [f.sequence for f in store.contradictions()[METER.address]] == [2, 2]
     marks = [(f.sequence, f.contradicted) for f in store.frames(METER.address)]
     assert marks == [(1, False), (2, True), (2, True), (3, False)]
     for energy_wh in range(6, 20):
@@ -137,9 +138,18 @@ def test_closings_are_found_by_time(store: Store) -> None:
                 meter.stored(3, time_s=2000, flags=wire.FLAG_CLOSING),
             ]
             tx.add_frames(meter.address, frames, 1)
-    found = [(f.time_s, f.meter) for f in store.closings(1000, 2000)]
+    both = [METER.address, OTHER.address]
+    found = [(f.time_s, f.meter) for f in store.closings(both, 1000, 2000)]
     assert found == sorted([(1000, METER.address), (1000, OTHER.address)])
-    assert len(store.closings(0, 2001)) == 4
+    assert len(store.closings(both, 0, 2001)) == 4
+    assert [f.sequence for f in store.closings([OTHER.address], 0, 2001)] == [1, 3]
+    assert store.closings([], 0, 2001) == []
+    many = [bytes([i % 256, i // 256]) * 10 for i in range(1200)]
+    assert len(store.closings([*many, METER.address], 0, 2001)) == 2
+    last = store.last_reading(METER.address, 1999)
+    assert last is not None
+    assert last.sequence == 2
+    assert store.last_reading(METER.address, 999) is None
 
 
 def test_hello_is_advice_that_a_frame_corrects(store: Store) -> None:

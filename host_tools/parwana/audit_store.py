@@ -5,9 +5,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import wire
+from parwana.closer import closed_period
 from parwana.deployment import Deployment
 from parwana.findings import Report
-from parwana.landing import closed_period
 from parwana.permits import believed
 from parwana.signatures import SignatureError, signer
 from parwana.store import SignedFrame, Store

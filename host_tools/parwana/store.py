@@ -4,12 +4,13 @@ SQLite by default, PostgreSQL for several relays, through the same code. What a 
 durable when the `with store.transaction()` that gave it has ended, and not before.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 import sqlalchemy as sa
 from sqlalchemy.exc import SQLAlchemyError
 
+import wire
 from parwana.database import StoreError, advice, engine, prepare
 from parwana.tables import (
     cursors,
@@ -29,6 +30,8 @@ from parwana.writer import (
     newest_permit_of,
     signed_frame,
 )
+
+_METERS_MAX = 500  # a query; SQLite takes 32,766 values in one
 
 __all__ = ["Added", "SignedFrame", "Store", "StoreError", "Writer", "signed_frame"]
 
@@ -94,17 +97,42 @@ class Store:
         with self._reading() as db:
             return list(db.execute(sa.select(frames.c.meter).distinct()).scalars())
 
-    def closings(self, from_s: int, to_s: int) -> list[SignedFrame]:
-        """Return the closing readings of from_s ≤ time_s < to_s, by time and sequence."""
+    def closings(self, of: Sequence[bytes], from_s: int, to_s: int) -> list[SignedFrame]:
+        """Return these meters' closing readings of from_s ≤ time_s < to_s, by time, sequence."""
+        found: list[SignedFrame] = []
+        for start in range(0, len(of), _METERS_MAX):
+            query = sa.select(frames).where(
+                frames.c.closing,
+                frames.c.meter.in_(of[start : start + _METERS_MAX]),
+                frames.c.time_s >= from_s,
+                frames.c.time_s < to_s,
+            )
+            found += self._signed(query)
+        return sorted(found, key=lambda frame: (frame.time_s, frame.meter, frame.sequence))
+
+    def last_reading(self, meter: bytes, until_s: int) -> SignedFrame | None:
+        """Return the meter's last reading of time_s ≤ until_s, if any."""
         query = sa.select(frames).where(
-            frames.c.closing, frames.c.time_s >= from_s, frames.c.time_s < to_s
+            frames.c.meter == meter, frames.c.kind == wire.KIND_READING, frames.c.time_s <= until_s
         )
-        order = frames.c.time_s, frames.c.meter, frames.c.sequence
-        return list(self._signed(query.order_by(*order)))
+        query = query.order_by(frames.c.sequence.desc()).limit(1)
+        return next(iter(list(self._signed(query))), None)
+
+    def contradictions(self) -> dict[bytes, list[SignedFrame]]:
+        """Return, for each meter that contradicts itself, two frames of one sequence."""
+        found: dict[bytes, list[SignedFrame]] = {}
+        with self._reading() as db:
+            query = sa.select(frames.c.meter, sa.func.min(frames.c.sequence))
+            doubted = db.execute(query.where(frames.c.contradicted).group_by(frames.c.meter)).all()
+        for meter, sequence in doubted:
+            pair = sa.select(frames).where(frames.c.meter == meter, frames.c.sequence == sequence)
+            found[meter] = list(self._signed(pair.order_by(frames.c.digest).limit(2)))
+        return found
 
     def _signed(self, query: sa.Select) -> Iterator[SignedFrame]:
-        with self._reading() as db:
-            for row in db.execution_options(yield_per=1000).execute(query):
+        streaming = {"yield_per": 1000}
+        with self._reading() as db, db.execution_options(**streaming).execute(query) as rows:
+            for row in rows:
                 values = row._asdict()
                 del values["kind"]
                 yield SignedFrame(**values)

@@ -37,10 +37,17 @@ frames = sa.Table(
 )
 sa.Index(
     "frames_closing",
-    frames.c.time_s,
     frames.c.meter,
+    frames.c.time_s,
     sqlite_where=frames.c.closing,
     postgresql_where=frames.c.closing,
+)
+sa.Index(
+    "frames_contradicted",
+    frames.c.meter,
+    frames.c.sequence,
+    sqlite_where=frames.c.contradicted,
+    postgresql_where=frames.c.contradicted,
 )
 
 runs = sa.Table(
