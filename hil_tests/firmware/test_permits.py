@@ -69,6 +69,7 @@ def give(holder, serial, signers=(0, 2), **terms):
 def test_valid_permit_is_accepted():
     holder = fresh()
     assert holder.grant(T0, 0) == permits.Grant(False, wire.REASON_NO_PERMIT, 0, 0, 0, False)
+    assert (holder.serial, holder.trust_serial, holder.signed_s) == (0, 0, 0)
     frame = permit(7, power_limit_dw=50000, grace_days=2)
     assert holder.accept(bundle(frame), T0, 0) == wire.parse(frame)
     assert holder.serial == 7
@@ -118,7 +119,7 @@ def test_parity_bit_of_a_signature_counts():
 def test_malformed_is_refused():
     good = bundle(permit(1))
     one = bundle(permit(1), (0,))
-    for bad in (b"", good[:40], good[:-1], good + b"\0", good[1:], b"\x02" + good[1:]):
+    for bad in (b"", b"\x01", good[:40], good[:-1], good + b"\0", good[1:], b"\x02" + good[1:]):
         assert reason(fresh(), bad) == wire.REFUSED_MALFORMED
     assert reason(fresh(), good[:1] + b"\x07" + good[2:]) == wire.REFUSED_MALFORMED
     assert reason(fresh(), one + one[40:] * 8) == wire.REFUSED_MALFORMED  # nine signatures
