@@ -274,6 +274,16 @@ def test_a_retired_meter(world: World) -> None:
     assert world.energy.sums(1, over).expected == 0
 
 
+def test_retired_in_the_second_of_the_reading(world: World) -> None:
+    house, other = world.enrol("house", 9), world.enrol("other", 10)
+    over = world.next_period()
+    start = world.start(over + 1)
+    world.evm.at(start)
+    for meter in (house, other):
+        world.registry.retire(meter.address, sender=UTILITY)
+    assert reasons(world, house.closing(start, 50), other.closing(start + 1, 50)) == [0, RETIRED]
+
+
 def test_a_neighbour_is_not_hurt_by_a_retirement(world: World) -> None:
     world.enrol("transformer", 1, TRANSFORMER)
     a, b, c = (world.enrol(name, 10 + i, HOUSE, 1) for i, name in enumerate("abc"))
