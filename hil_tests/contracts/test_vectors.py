@@ -8,9 +8,12 @@ import pytest
 from eth_utils import to_canonical_address, to_checksum_address
 
 import wire
-from hil_tests.contracts.evm import CHAIN_ID, Evm, Reverted
+from hil_tests.contracts.evm import CHAIN_ID, ZERO, Evm, Reverted
 from hil_tests.contracts.world import DEADLINE_S, HOUSE, LOAD_DW, START_S, UTILITY, World
+from parwana import contracts
 
+# its first contract has the address that the vectors name
+DEPLOYER = "0xf39Fd6e51aad88F6F4ce6aB8827279cffFb92266"
 VECTORS = Path(__file__).parents[1] / "vectors"
 
 
@@ -33,6 +36,41 @@ def test_domains(world: World) -> None:
         assert world.payment.permit_domain(address) == wire.permit_domain(
             CHAIN_ID, ledger, bytes.fromhex(meter)
         )
+
+
+def test_golden_bundles(world: World) -> None:
+    """At the very address that the vectors are bound to, the golden permits are published."""
+    meter = to_checksum_address(bytes.fromhex(SIGNED["meter"]["address"]))
+    signers = [to_checksum_address(bytes.fromhex(s["address"])) for s in SIGNED["signers"]]
+    ledger = world.evm.deploy(
+        contracts.load("PaymentLedger"),
+        *world.payment_arguments(signers=signers, threshold=2),
+        sender=DEPLOYER,
+    )
+    assert ledger.address == to_checksum_address(bytes.fromhex(SIGNED["ledger"]))
+    assert ledger.permit_domain(meter).hex() == SIGNED["domains"]["permit"]
+    assert ledger.permit_domain(ZERO).hex() == SIGNED["domains"]["permit_of_ledger"]
+    world.registry.enrol((meter, 9, HOUSE, 0, 0, LOAD_DW), sender=UTILITY)
+    outcomes = {}
+    for item in read("bundles.json")["bundles"]:
+        bundle = bytes.fromhex(item["bundle"])
+        frame, signatures = bundle[:40], bundle[40:]
+        if frame[1] == wire.KIND_PERMIT:
+            world.evm.at(int.from_bytes(frame[8:12], "big"))
+            saved = world.evm.save()
+            try:
+                event = ledger.publish(meter, frame, signatures).event("PermitPublished")
+                outcomes[item["name"]] = event.frame + event.signatures == bundle
+            except Reverted as reverted:
+                outcomes[item["name"]] = str(reverted)
+            world.evm.restore(saved)
+    assert outcomes == {
+        "one signer": "too few signatures",
+        "two of three": True,
+        "all of eight": True,
+        "one signer twice": "signers not rising",
+        "falling": "signers not rising",
+    }
 
 
 def test_readings_and_events_are_recovered_to_the_meter(world: World) -> None:
