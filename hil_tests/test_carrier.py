@@ -105,7 +105,6 @@ def carry(broker: Broker, store: Store) -> Iterator[Callable[[], Carrier]]:
         running.append(carrier)
         carrier.start()
         wait_until(lambda: carrier.connected, "the relay's connection")
-        time.sleep(0.2)  # its subscription has no other sign
         return carrier
 
     yield start

@@ -48,6 +48,7 @@ class Carrier:
         self._now = now
         self._arrived: queue.Queue[_Arrived | None] = queue.Queue()
         self._connection = 0
+        self._subscribed = False
         self._lock = threading.Lock()
         self.bug: Exception | None = None
         self._stopping = threading.Event()
@@ -57,6 +58,7 @@ class Carrier:
     def _make_client(self, url: str) -> Client:
         made = broker.client(url, manual_ack=True)
         made.on_connect = self._on_connect
+        made.on_subscribe = self._on_subscribe
         made.on_disconnect = self._on_disconnect
         made.on_message = self._on_message
         limits = Properties(PacketTypes.CONNECT)
@@ -81,8 +83,8 @@ class Carrier:
 
     @property
     def connected(self) -> bool:
-        """Say whether the broker is connected."""
-        return self._client.is_connected()
+        """Say whether the broker is connected and sends what meters publish."""
+        return self._subscribed and self._client.is_connected()
 
     def count(self, more: Counters) -> None:
         """Add to the counters."""
@@ -92,7 +94,12 @@ class Carrier:
                 setattr(self.counters, item.name, total)
 
     def deliver(self, meter: bytes, bundle: bytes) -> None:
-        """Publish a permit, retained on the meter's permit topic."""
+        """Publish a permit, retained on the meter's permit topic.
+
+        Without the broker it is not published now, but after the next connect.
+        """
+        if not self.connected:
+            return
         topic = wire.topic(self._utility_id, meter, "permit")
         payload = bytes([wire.MESSAGE_BUNDLE]) + bundle
         self._client.publish(topic, payload, qos=1, retain=True)
@@ -106,6 +113,14 @@ class Carrier:
             return
         self._connection += 1
         client.subscribe(f"$share/{GROUP}/parwana/1/{self._utility_id}/+/up", qos=1)
+
+    def _on_subscribe(
+        self, _client: Client, _data: Any, _mid: int, reasons: list[Any], _properties: Any
+    ) -> None:
+        if any(reason.is_failure for reason in reasons):
+            log.warning("the broker refuses the subscription: %s; check our rights", reasons[0])
+            return
+        self._subscribed = True
         log.info("connected to the broker")
         # A broker that restarted may have forgotten what it had retained.
         self._arrived.put(None)
@@ -113,6 +128,7 @@ class Carrier:
     def _on_disconnect(
         self, _client: Client, _data: Any, _flags: Any, reason: Any, _properties: Any
     ) -> None:
+        self._subscribed = False
         if not self._stopping.is_set():
             log.warning("lost the broker (%s), trying again", reason)
 

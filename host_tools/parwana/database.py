@@ -47,7 +47,15 @@ def engine(url: str, create: bool) -> sa.Engine:
 def _waits(kind: str) -> dict[str, Any]:
     if kind == "sqlite":
         return {"timeout": _WAIT_S}
-    return {"connect_timeout": _WAIT_S, "options": f"-c lock_timeout={_WAIT_S}s"}
+    return {
+        "connect_timeout": _WAIT_S,
+        "options": f"-c lock_timeout={_WAIT_S}s",
+        # A server that vanished must not be waited for for hours.
+        "keepalives_idle": 10,
+        "keepalives_interval": 5,
+        "keepalives_count": 3,
+        "tcp_user_timeout": _WAIT_S * 1000,
+    }
 
 
 def _sqlite_connect(connection: Any, _record: Any) -> None:
