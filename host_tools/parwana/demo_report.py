@@ -5,6 +5,7 @@ import time
 from collections import Counter
 from pathlib import Path
 from typing import Any
+from zlib import crc32
 
 from eth_utils import to_checksum_address
 from littlefs import LittleFS
@@ -18,7 +19,7 @@ from parwana.programs import ProgramError, parwana, run
 from parwana.rehearsal import Meter, Rehearsal
 from parwana.store import Store
 
-SLOT = 44
+RECORD = 43  # a frame without its format byte, and its CRC-32: firmware/journal.py
 _AUDIT_S = 120
 _DRAIN_TRIES = 8
 REASONS = {
@@ -113,10 +114,13 @@ def journal(meter: Meter) -> list[bytes]:
     image.context.buffer = bytearray((meter.board.folder / "flash.img").read_bytes())
     image.mount()
     frames = []
-    for name in sorted(image.listdir("/journal")):
+    for name in sorted(image.listdir("/journal"), key=int):
         with image.open(f"/journal/{name}", "rb") as file:
             data = file.read()
-        frames += [data[i : i + wire.FRAME_SIZE] for i in range(0, len(data) - SLOT + 1, SLOT)]
+        for start in range(0, len(data) - RECORD + 1, RECORD):
+            record = data[start : start + RECORD]
+            if crc32(record[:-4]) == int.from_bytes(record[-4:], "big"):
+                frames.append(b"\x01" + record[:-4])
     return frames
 
 

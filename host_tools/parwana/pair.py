@@ -36,6 +36,7 @@ def command(
     ct_ratio: Annotated[int, typer.Option(min=1, help="Ratio of the current transformers.")] = 1,
     sanctioned_load: Annotated[int, typer.Option(min=1, help="Watts, of a house.")] = 5000,
     interval: Annotated[int, typer.Option(help="Seconds between readings.")] = 900,
+    poll_ms: Annotated[int, typer.Option(help="Milliseconds between polls.")] = 1000,
     contactor: Annotated[str, typer.Option(help="latching or plain.")] = "latching",
     timeout: Annotated[float, typer.Option(help="Seconds to wait for the relay.")] = 120,
     yes: Annotated[bool, typer.Option("--yes", help="Ask nothing.")] = False,
@@ -70,7 +71,7 @@ def command(
         ct_ratio=ct_ratio,
         broker=broker or found.broker,
         broker_ca=broker_ca.read_bytes() if broker_ca else b"",
-        options={"interval_s": interval, "contactor": contactor},
+        options={"interval_s": interval, "poll_ms": poll_ms, "contactor": contactor},
     )
     signer_keys = [resolve(text) for text in signer_key or []]
     if kind == "house" and len(signer_keys) < found.permit_threshold:
