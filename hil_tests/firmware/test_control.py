@@ -4,6 +4,7 @@ import asyncio
 import os
 
 import records
+from clock import Clock
 from control import restore
 from supply import Supply
 
@@ -197,6 +198,8 @@ def test_flood_between_rounds_is_bounded():
         rig = Rig(folder)
         for _ in range(100):
             rig.control.bundle(b"\0" * 2000)
+        rig.run(1900)
+        assert rig.control.refusals == 2  # one a second
         rig.run(20000)
         assert rig.control.refusals == 4
 
@@ -245,10 +248,94 @@ def test_restart_changes_nothing():
 def test_clock_is_saved_every_five_minutes():
     with in_folder() as folder:
         rig = connected(folder)
-        before = records.load(folder + "/clock.rec")
-        rig.run(299000)
+        rig.run(20000)
+        os.remove(folder + "/clock.rec")
+        rig.run(285000)
+        assert "clock.rec" not in os.listdir(folder)
+        rig.run(11000)
+        assert Clock(None, None, lambda: 0, restore(folder + "/clock.rec")).not_before() > T0 + 300
+
+
+def test_clock_that_leaps_is_saved_soon():
+    with in_folder() as folder:
+        rig = connected(folder)
+        rig.run(20000)
+        for leap_s, saved in ((1800, False), (7200, True), (7300, False)):
+            os.remove(folder + "/clock.rec")
+            rig.clock.lived(T0 + leap_s)
+            rig.run(11000)
+            assert ("clock.rec" in os.listdir(folder)) == saved
+            records.save(folder + "/clock.rec", rig.clock.save())
+
+
+def test_control_tells_that_it_lives():
+    with in_folder() as folder:
+        rig = Rig(folder)
         rig.run(5000)
-        assert records.load(folder + "/clock.rec") != before
+        assert rig.control.ticked_ms == rig.ticks
+
+
+def test_flash_and_permits_are_not_worn_by_every_round():
+    with in_folder() as folder:
+        rig = connected(folder)
+        grant = rig.permits.grant
+        asked = []
+        rig.permits.grant = lambda *inputs: asked.append(1) or grant(*inputs)
+        os.remove(folder + "/control.rec")
+        rig.run(20000)
+        assert "control.rec" not in os.listdir(folder)
+        assert 18 <= len(asked) <= 21
+
+
+def test_least_time_runs_from_the_move_of_a_slow_contactor():
+    with in_folder() as folder:
+        rig = connected(folder)
+        rig.run(20000)
+
+        def slowly(closed):
+            rig.ticks += 3000
+            rig.done.append(("contactor", closed))
+            rig.closed = closed
+
+        rig.set = slowly
+        rig.clock.lived(T0 + 31 * DAY_S)
+        rig.run(2000)
+        assert not rig.closed
+        rig.control.bundle(bundle(permit(8, days=60)))
+        rig.run(7500)
+        assert not rig.closed
+        rig.run(3000)
+        assert rig.closed
+
+
+def test_hand_over_that_failed_is_taken_up_again():
+    with in_folder() as folder:
+        rig = Rig(folder)
+        rig.broken = "events"
+        with open(folder + "/permit.new", "wb") as file:
+            file.write(bundle(permit(7)))
+        with raises(OSError):
+            rig.run(3000)
+        rig.broken = None
+        rig.control.start()
+        rig.run(3000)
+        assert rig.closed
+        assert "permit.new" not in os.listdir(folder)
+        assert rig.control.refusals == 0
+
+
+def test_loss_is_told_once_though_the_task_restarts():
+    with in_folder() as folder:
+        for name in ("clock.rec", "permits.rec", "control.rec"):
+            records.save(folder + "/" + name, b"nonsense")
+        rig = Rig(folder)
+        assert len(rig.take()) == 3
+        rig.run(1000)
+        rig.control.start()
+        rig.run(1000)
+        rig.start()
+        rig.run(20000)
+        assert rig.take() == []
 
 
 def test_lost_records_are_told_once_and_change_nothing():
