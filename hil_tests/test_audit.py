@@ -309,6 +309,16 @@ def test_a_register_or_a_clock_that_goes_back_is_found(lived: Town, copy: Path) 
     assert kinds(findings(lived, copy)) == {"energy_decreased", "time_order"}
 
 
+def test_a_reading_may_follow_an_event_within_its_interval(lived: Town, copy: Path) -> None:
+    house, now_s = lived.houses[OWES], int(lived.world.clock.now())
+    boot = event(house, wire.EVENT_BOOT, 7, now_s + 850)
+    add(copy, house, boot, house.reading(8, energy_wh=90_000, time_s=now_s))
+    assert findings(lived, copy) == []
+    add(copy, house, event(house, wire.EVENT_BOOT, 9, now_s - 850))
+    (finding,) = findings(lived, copy)
+    assert (finding.kind, finding.where) == ("time_order", "sequence 9")
+
+
 def test_a_clock_that_is_set_back_by_an_event_is_no_finding(lived: Town, copy: Path) -> None:
     house, now_s = lived.houses[OWES], int(lived.world.clock.now())
     add(

@@ -51,7 +51,7 @@ class _Meter:
         self._evidence = Evidence()
         self._sequence = 0
         self._energy_wh = 0
-        self._time_s = 0
+        self._times: dict[type, int] = {}
         self._seen: set[int] = set()
         self._unproved: set[int] = set()
         self._lost: set[tuple[int, int]] = set()
@@ -111,13 +111,20 @@ class _Meter:
                 "energy_decreased", self._meter, where, least, f"{fields.energy_wh} Wh"
             )
         self._energy_wh = max(self._energy_wh, fields.energy_wh)
-        set_now = isinstance(fields, wire.Event) and fields.code == wire.EVENT_CLOCK_SET
-        if fields.clock_trust != wire.TRUST_NONE or set_now:
-            if fields.time_s < self._time_s - CLOCK_STEP_S and not set_now:
-                self._report.add(
-                    "time_order", self._meter, where, f"{self._time_s} or later", fields.time_s
-                )
-            self._time_s = fields.time_s if set_now else max(self._time_s, fields.time_s)
+        if isinstance(fields, wire.Event) and fields.code == wire.EVENT_CLOCK_SET:
+            if fields.b < fields.a:
+                self._times.clear()
+            return
+        # A reading is stamped with the end of its interval, an event with its own instant: each
+        # kind has its own order.
+        kind = type(fields)
+        before_s = self._times.get(kind, 0)
+        if fields.clock_trust == wire.TRUST_NONE:
+            return
+        if fields.time_s < before_s - CLOCK_STEP_S:
+            later = f"{before_s} or later"
+            self._report.add("time_order", self._meter, where, later, fields.time_s)
+        self._times[kind] = max(before_s, fields.time_s)
 
     def _note(self, row: SignedFrame, fields: wire.Reading | wire.Event) -> None:
         if isinstance(fields, wire.Reading):
