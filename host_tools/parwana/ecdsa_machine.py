@@ -3,18 +3,19 @@
 MicroPython's viper emitter works on machine words and keeps the first two arguments of a function
 in registers. Everything here follows from that:
 
-- A field element is a register of 20 words (limbs) of 13 bits, least first, so that a column of 20
-  products stays below 2**31. Its value is mod P = 2**256 - 2**32 - 977, not reduced further. After a
-  multiplication the limbs lie in [0, 2**13) but for limb 4, which a last carry may take a little
-  outside. Sums and differences are taken limb by limb without carries (`LINEAR`); a factor may
-  be one difference of two reduced elements, an addend may be any small combination.
+- A field element is a register of 20 words (limbs) of 13 bits, least first, so that a column of
+  20 products stays below 2**31. Its value is mod P = 2**256 - 2**32 - 977, not reduced further.
+  After a multiplication the limbs lie in [0, 2**13) but for limb 4, which a last carry may take a
+  little outside. Sums and differences are taken limb by limb without carries (`LINEAR`): a factor
+  may be a difference of two reduced elements, an addend any small combination.
 - Multiplication is one level of Karatsuba's method over columns: 3 x 100 products, not 400.
-- The whole machine is one function, because a call costs as much as a quarter of a multiplication:
-  it interprets a program of micro-operations, grouped in routines, that a schedule strings together
-  (one routine and one argument an entry). Nothing in it allocates.
-- `c` accumulates and `x` is the multiplicand, because these two are the registers: `c = b*x + c` is
-  five instructions, any other form is more. Loops are unrolled; a branch over a long body is written
-  `while True: if not wanted: break; ...; break`, as a conditional branch may not reach far enough.
+- The whole machine is one function, because a call costs a quarter of a multiplication. It
+  interprets a program of micro-operations, grouped in routines, that a schedule strings together:
+  one routine and one argument an entry. Nothing in it allocates.
+- `c` accumulates and `x` is the multiplicand, because these two are the registers: `c = b*x + c`
+  is five instructions on x86, any other form is more. Loops are unrolled. A branch over a long
+  body is written `while True: if not wanted: break; ...; break`, as a conditional branch of the
+  processor may not reach far enough.
 """
 
 from collections.abc import Callable, Iterator
@@ -229,8 +230,8 @@ def machine(source: Source) -> None:
         source("x = r[0] & 1")
         for limb, part in ((0, -977), (2, -64), (LIMBS - 1, 512)):
             source(f"r[{limb}] = x*{part} + r[{limb}]")  # add P to what is odd
-        source(f"c = {source.load('r', 0)}*3", f"x = (c & {MASK}) >> 1", f"c = c >> {BITS}", "k = 0")
-        source("while k < 3:")
+        source(f"c = {source.load('r', 0)}*3", f"x = (c & {MASK}) >> 1", f"c = c >> {BITS}")
+        source("k = 0", "while k < 3:")
         source.depth += 1
         for i in range(1, 7):
             source(f"c = {source.load('r', i)}*3 + c", f"r[{i - 1}] = ((c & 1) << {BITS - 1}) + x")
@@ -267,4 +268,3 @@ def machine(source: Source) -> None:
     source.unless("op != 255", end)
     source("pc = pc + 6")
     source.depth = 0
-

@@ -1,7 +1,7 @@
 """The rest of `native.py`: what surrounds the machine, and the routines it runs.
 
-`HELPERS` is viper source; `LOAD(p, i)` stands for a signed word at an index of a ptr32, and the names
-of routines and registers for their numbers.
+`HELPERS` is viper source; `LOAD(p, i)` stands for a signed word at an index of a ptr32, and the
+names of routines and registers for their numbers.
 """
 
 import re
@@ -171,18 +171,27 @@ def native_source(wide: bool) -> str:
 
 HELPERS = '''
 @micropython.viper
+def pad(key: ptr8, byte: int, block: ptr8):
+    """Fill a block of 64 bytes with a key of 32, then zeros, each byte xor another."""
+    i = 0
+    while i < 32:
+        block[i] = key[i] ^ byte
+        block[i + 32] = byte
+        i += 1
+
+
+@micropython.viper
 def to_limbs(data: ptr8, limbs: ptr32, first: int, count: int, bits: int):
-    """Cut 32 bytes, least first, into count limbs of some bits from the first on."""
+    """Cut 36 bytes, least first, into count limbs of some bits from the first on."""
     mask = (1 << bits) - 1
     word = 0
     have = 0
-    left = 0
+    byte = 0
     count += first
     while first < count:
         while have < bits:
-            if left < 32:
-                word = (data[left] << have) + word
-            left += 1
+            word = (data[byte] << have) + word
+            byte += 1
             have += 8
         limbs[first] = word & mask
         word >>= bits
@@ -195,20 +204,21 @@ def from_limbs(limbs: ptr32, first: int, count: int, bits: int, data: ptr8):
     """Join limbs, which may be negative, into 36 bytes, least first, in two's complement."""
     word = 0
     have = 0
-    left = 0
+    byte = 0
     count += first
-    while left < 36:
-        if first < count:
-            word = (LOAD(limbs, first) << have) + word
-            have += bits
-            first += 1
-        else:
-            have += 8
-        while have > 7 and left < 36:
-            data[left] = word & 255
+    while first < count:
+        word = (LOAD(limbs, first) << have) + word
+        first += 1
+        have += bits
+        while have > 7:
+            data[byte] = word & 255
             word >>= 8
             have -= 8
-            left += 1
+            byte += 1
+    while byte < 36:
+        data[byte] = word & 255
+        word >>= 8
+        byte += 1
 
 
 @micropython.viper
@@ -322,8 +332,8 @@ def signed_digits(number: ptr8, negative: int, digits: ptr8, first: int, bits: i
 def plan(schedule: ptr8, combs: ptr8, count: int, digits: ptr8, bits: int):
     """Write the schedule of a walk over bits, highest first.
 
-    combs: the digits, 18 bytes each, of count scalars, for G, beta * G and, if there are four, Q and
-    beta * Q. digits: if bits is above 19, those of the two halves of a scalar, bits each.
+    combs: the digits, 18 bytes each, of count scalars, for G, beta * G and, if there are four, Q
+    and beta * Q. digits: if bits is above 19, those of the two halves of a scalar, bits each.
     """
     n = 0
     bit = bits

@@ -14,7 +14,7 @@ return False.
 
 from hashlib import sha256
 
-from .curve import COMB_SIZE, GX, GY, HALF_N, N, P, SPACING, EcdsaError, nonces, point
+from .curve import COMB_SIZE, GX, GY, HALF_N, N, P, SPACING, EcdsaError, nonces
 
 try:
     from os import urandom
@@ -26,15 +26,31 @@ try:
 
     backend = "fast"
     reason = ""
-except (ImportError, ValueError, MemoryError) as error:
-    # no machine code here, machine code for another processor, or no room for it
+except ImportError:
+    reason = "native.mpy is missing: build it for this processor"
+except ValueError:
+    reason = "native.mpy is for another processor or another MicroPython"
+except MemoryError:
+    reason = "no room for native.mpy: import ecdsa first"
+if reason:
     from . import portable as _engine
 
     backend = "portable"
-    reason = "no fast backend: %s" % (error or type(error).__name__)
 
-_table = None  # the comb of G
-_start = (1, _engine.point(GX, GY))  # b and b * G, secret once a scalar was multiplied
+_BYTES = (bytes, bytearray, memoryview)
+_LOW_128 = (1 << 128) - 1
+_LOW_256 = (1 << 256) - 1
+_WALKED = 1 << (SPACING - 1)  # what a walk multiplies its start by
+
+try:
+    from .table import TABLE as _table  # the comb of G
+
+    _table_is_made = True
+except ImportError:
+    _table = bytearray(COMB_SIZE)  # at once, while the heap has room for it in one piece
+    _table_is_made = False
+
+_start = None  # b and b * G, where the next walk of a secret scalar starts
 
 
 def sign(digest, key):
@@ -44,11 +60,12 @@ def sign(digest, key):
     """
     z = _number(digest, 32, "a digest")
     d = _private(key)
-    for k in nonces(digest, bytes(key)):
-        x, y = _multiply_secret(k)
+    for k in nonces(digest, key, _engine.pad):
+        noise = _noise(k)
+        x, y = _multiply_secret(k, noise >> 128)
         r = x % N
-        # what is inverted is blinded, because the time of an inversion depends on the number
-        b = _random(k)
+        # neither k nor the key meets a number that is known, but for a factor that is not
+        b = noise & _LOW_128 | 1
         s = _engine.inverse(k * b % N, N) * ((z * b + d * b % N * r) % N) % N
         if r and s:
             recovery = y & 1 | (2 if x >= N else 0)
@@ -66,7 +83,10 @@ def verify(digest, signature, key):
     """
     z = _number(digest, 32, "a digest")
     r, s = _signature(signature)
-    q = memoryview(key)[64:] if len(key) == 64 + COMB_SIZE else point(key)
+    if isinstance(key, _BYTES) and len(key) == 64 + COMB_SIZE:
+        q = memoryview(key)[64:]
+    else:
+        q = _point(key)
     if not (0 < r < N and 0 < s <= HALF_N):
         return False
     w = _engine.inverse(s, N)
@@ -74,21 +94,24 @@ def verify(digest, signature, key):
     v = r * w % N
     p = _engine.multiply_add(_base_table(), u, v, q)
     if p is None:
-        found = _multiply_add_complete(u, v, point(key[:64]))
+        found = _multiply_add_complete(u, v, _point(key[:64]))
         return found is not None and found[0] % N == r
     # r is the x of the point, which is below P, mod N
     return _engine.x_is(p, r) or (r + N < P and _engine.x_is(p, r + N))
 
 
 def prepare(public_key):
-    """Return a public key and its comb table, 4160 bytes, which `verify` takes and is faster with.
+    """Return a public key and its comb table, 4160 bytes, with which `verify` is faster.
 
     It is trusted as the key is: keep it where nobody else writes. Raises EcdsaError.
     """
     from .portable import comb
 
-    x, y = point(public_key)
-    return bytes(public_key) + comb(x, y)
+    x, y = _point(public_key)
+    prepared = bytearray(64 + COMB_SIZE)
+    prepared[:64] = public_key
+    comb(memoryview(prepared)[64:], x, y)
+    return prepared
 
 
 def recover(digest, signature, recovery):
@@ -111,7 +134,8 @@ def recover(digest, signature, recovery):
 
 def public_key(key):
     """Return the public key of a private key. Raises EcdsaError."""
-    return _encode(_multiply_secret(_private(key)))
+    d = _private(key)
+    return _encode(_multiply_secret(d, _noise(d) >> 128))
 
 
 def decompress(key):
@@ -121,7 +145,7 @@ def decompress(key):
     """
     number = _number(key, 33, "a compressed public key")
     parity = number >> 256
-    x = number & ((1 << 256) - 1)
+    x = number & _LOW_256
     if parity not in (2, 3) or x >= P:
         raise EcdsaError("a compressed public key starts with 2 or 3, then comes an x below P")
     return _encode((x, _root(x, parity & 1)))
@@ -148,7 +172,7 @@ def expand(signature):
 
 
 def _number(data, size, what):
-    if not isinstance(data, (bytes, bytearray, memoryview)):
+    if not isinstance(data, _BYTES):
         raise TypeError("%s is bytes, not %s" % (what, type(data).__name__))
     if len(data) != size:
         raise EcdsaError("%s has %d bytes, not %d" % (what, size, len(data)))
@@ -163,8 +187,17 @@ def _private(key):
 
 
 def _signature(data):
-    _number(data, 64, "a signature")
-    return int.from_bytes(data[:32], "big"), int.from_bytes(data[32:], "big")
+    both = _number(data, 64, "a signature")
+    return both >> 256, both & _LOW_256
+
+
+def _point(key):
+    both = _number(key, 64, "a public key")
+    x = both >> 256
+    y = both & _LOW_256
+    if x >= P or y >= P or (x * x % P * x + 7 - y * y) % P:
+        raise EcdsaError("the public key is no point of secp256k1")
+    return x, y
 
 
 def _encode(p):
@@ -180,14 +213,12 @@ def _root(x, parity):
 
 
 def _base_table():
-    global _table
-    if _table is None:
-        try:
-            from .table import TABLE as _table
-        except ImportError:
-            from .portable import comb
+    global _table_is_made
+    if not _table_is_made:
+        from .portable import comb
 
-            _table = comb(GX, GY)
+        comb(_table, GX, GY)
+        _table_is_made = True
     return _table
 
 
@@ -198,27 +229,32 @@ def _multiply_add_complete(u, v, q):
     return multiply_add_complete(u, v, q[0], q[1])
 
 
-def _random(secret):
-    """Return a number in [1, N) that nobody who lacks the secret can know."""
+def _noise(secret):
+    """Return 256 bits that take the secret and, where it exists, the hardware's noise to know."""
     data = secret.to_bytes(32, "big")
     if urandom:
         data += urandom(32)
-    return int.from_bytes(sha256(data).digest(), "big") % (N - 1) + 1
+    return int.from_bytes(sha256(data).digest(), "big")
 
 
-def _multiply_secret(k):
-    """Return k * G, affine, by a walk that starts at another random multiple of G each time."""
+def _multiply_secret(k, z):
+    """Return k * G, affine.
+
+    The walk starts at a multiple of G that is another each time, at random or else twice the last,
+    in coordinates scaled by z, 128 bits at random; so no two walks for one k are alike.
+    """
     global _start
+    table = _base_table()
     while True:
-        b, start = _start
-        if b == 1:
-            b = _random(k)
-            start = _engine.multiply_base(_base_table(), (b - (1 << SPACING - 1)) % N, start)
+        if _start is None:
+            b = _noise(k)
+            start = _engine.multiply_base(table, (b - _WALKED) % N, _engine.point(GX, GY))
+        else:
+            b, start = _start
         b = 2 * b % N
-        start = _engine.double(start, _random(k))
+        start = _engine.double(start, z | 1)
         _start = (b, start)
-        rest = (k - (b << SPACING - 1)) % N
-        p = _engine.affine(_engine.multiply_base(_base_table(), rest, start))
+        p = _engine.affine(_engine.multiply_base(table, (k - b * _WALKED) % N, start))
         if p:
             return p
-        _start = (1, _engine.point(GX, GY))
+        _start = None

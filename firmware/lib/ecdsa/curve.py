@@ -18,7 +18,7 @@ BETA = 0x7AE96A2B657C07106E64479EAC3434E99CF0497512F58995C1396C28719501EE
 _A1 = 0x3086D221A7D46BCDE86C90E49284EB15
 _B1 = -0xE4437ED6010E88286F547FA90ABFE4C3
 _A2 = 0x114CA50F7A8E2F3F657C1108D9D44CFD8
-# round(2**384 * A1 / N) and round(2**384 * -B1 / N)
+# 2**384 * A1 / N and 2**384 * -B1 / N
 _G1 = 0x3086D221A7D46BCDE86C90E49284EB153DAA8A1471E8CA7FE893209A45DBB031
 _G2 = 0xE4437ED6010E88286F547FA90ABFE4C4221208AC9DF506C61571B4AE8AC47F71
 
@@ -27,6 +27,7 @@ TEETH = 7
 SPACING = 19
 COMB_BITS = TEETH * SPACING
 COMB_SIZE = 64 << (TEETH - 1)
+_COMB_OFFSET = (1 << COMB_BITS) - 1
 
 
 class EcdsaError(ValueError):
@@ -35,8 +36,8 @@ class EcdsaError(ValueError):
 
 def split(k):
     """Return (a, b) with k = a + b * LAMBDA mod N, both below 2**129 in magnitude."""
-    c1 = (k * _G1 + (1 << 383)) >> 384
-    c2 = (k * _G2 + (1 << 383)) >> 384
+    c1 = k * _G1 >> 384
+    c2 = k * _G2 >> 384
     return k - c1 * _A1 - c2 * _A2, -c1 * _B1 - c2 * _A1
 
 
@@ -56,79 +57,39 @@ def split_odd(k):
 
 def comb_digits(k):
     """Return odd k, |k| < 2**COMB_BITS, as 18 bytes whose bit i is 1 for +2**i and 0 for -2**i."""
-    return ((k + (1 << COMB_BITS) - 1) >> 1).to_bytes(18, "little")
+    return ((k + _COMB_OFFSET) >> 1).to_bytes(18, "little")
 
 
-def wnaf(k, bits=130):
-    """Write |k| < 2**129 as odd digits of magnitude below 16, or 0, one a bit; -1 is 255."""
-    digits = bytearray(bits)
-    sign = 1
-    if k < 0:
-        k = -k
-        sign = -1
-    i = 0
-    data = k.to_bytes(18, "little")
-    carry = 0
-    while i < bits:
-        window = ((data[i >> 3] | data[(i >> 3) + 1] << 8) >> (i & 7)) & 31
-        if window & 1 == carry:
-            i += 1
-            continue
-        window += carry
-        carry = window >> 4
-        digits[i] = sign * (window - (carry << 5)) & 255
-        i += 5
-    return digits
-
-
-def inverse(a, m):
-    """Return 1 / a mod m for m prime, 0 for 0. (`pow(a, -1, m)` is silently 0 in MicroPython.)"""
-    a %= m
-    u, v, r = 1, 0, m
-    while a:
-        q = r // a
-        r, a = a, r - q * a
-        v, u = u, v - q * u
-    return v % m
-
-
-def point(public_key):
-    """Return (x, y) of an uncompressed key of 64 bytes. Raises EcdsaError off the curve."""
-    if len(public_key) != 64:
-        raise EcdsaError("a public key has 64 bytes: x and y; decompress one of 33 bytes first")
-    x = int.from_bytes(public_key[:32], "big")
-    y = int.from_bytes(public_key[32:], "big")
-    if x >= P or y >= P or (x * x % P * x + 7 - y * y) % P:
-        raise EcdsaError("the public key is no point of secp256k1")
-    return x, y
-
-
-def nonces(digest, key):
+def nonces(digest, key, pad):
     """Yield the candidates for k. Source: RFC 6979 section 3.2 with SHA-256.
 
-    digest: 32 bytes; key: 32 bytes, 0 < key < N.
+    digest: 32 bytes; key: 32 bytes, 0 < key < N; pad: the backend's.
     """
-    data = key + (int.from_bytes(digest, "big") % N).to_bytes(32, "big")
+    block = bytearray(64)
+    message = bytearray(33) + key
+    message += (int.from_bytes(digest, "big") % N).to_bytes(32, "big")
     v = b"\x01" * 32
     mac_key = bytes(32)
-    for step in (b"\x00", b"\x01"):
-        mac_key = hmac(mac_key, v + step + data)
-        v = hmac(mac_key, v)
+    for step in (0, 1):
+        message[:32] = v
+        message[32] = step
+        mac_key = _hmac(mac_key, message, pad, block)
+        v = _hmac(mac_key, v, pad, block)
     while True:
-        v = hmac(mac_key, v)
+        v = _hmac(mac_key, v, pad, block)
         k = int.from_bytes(v, "big")
         if 0 < k < N:
             yield k
-        mac_key = hmac(mac_key, v + b"\x00")
-        v = hmac(mac_key, v)
+        mac_key = _hmac(mac_key, v + b"\x00", pad, block)
+        v = _hmac(mac_key, v, pad, block)
 
 
-_INNER = int.from_bytes(b"\x36" * 32, "big")
-_OUTER = int.from_bytes(b"\x5c" * 32, "big")
-
-
-def hmac(key, data):
-    """Return HMAC-SHA256 of data under a key of 32 bytes. Source: RFC 2104."""
-    pad = int.from_bytes(key, "big")
-    inner = sha256((pad ^ _INNER).to_bytes(32, "big") + b"\x36" * 32 + data).digest()
-    return sha256((pad ^ _OUTER).to_bytes(32, "big") + b"\x5c" * 32 + inner).digest()
+def _hmac(key, data, pad, block):
+    """Return HMAC-SHA256 under a key of 32 bytes; block: room for 64. Source: RFC 2104."""
+    pad(key, 0x36, block)
+    inner = sha256(block)
+    inner.update(data)
+    pad(key, 0x5C, block)
+    outer = sha256(block)
+    outer.update(inner.digest())
+    return outer.digest()

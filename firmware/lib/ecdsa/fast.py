@@ -5,7 +5,7 @@ Does what `portable` does. A Jacobian point is the bytes of three registers of t
 
 from . import native
 from .curve import BETA, GX, GY, N, P, SPACING, comb_digits, split, split_odd
-from .native import from_limbs, plan, run, signed_digits, to_limbs
+from .native import from_limbs, pad, plan, run, signed_digits, to_limbs  # noqa: F401
 
 _LIMBS = native.LIMBS
 _POINT = 3 * 4 * _LIMBS  # bytes
@@ -14,11 +14,13 @@ _STRIDE = 19  # words between the numbers of an inversion, of 18 limbs
 
 _registers = bytearray(native.REGISTERS * 4 * _LIMBS)
 _program = native.PROGRAM
+_accumulator = memoryview(_registers)[:_POINT]
 _schedule = bytearray(680)
 _work = bytearray(4 * 5 * _STRIDE)
 _bytes = bytearray(36)
 _digits = bytearray(2 * _DIGITS)
-_inverses = {P: pow(P & 0x7FFF, (1 << 13) - 1, 1 << 15), N: pow(N & 0x7FFF, (1 << 13) - 1, 1 << 15)}
+# modulus: the modulus in bytes and 1 / the modulus mod 2**15
+_moduli = {m: (m.to_bytes(36, "little"), pow(m & 0x7FFF, (1 << 13) - 1, 1 << 15)) for m in (P, N)}
 
 
 def _steps(*steps):
@@ -44,7 +46,7 @@ _MAKE, _NORMALISE = _multiples_steps()
 
 
 def _put(register, value):
-    to_limbs(value.to_bytes(32, "little"), _registers, _LIMBS * register, _LIMBS, 13)
+    to_limbs(value.to_bytes(36, "little"), _registers, _LIMBS * register, _LIMBS, 13)
 
 
 def _get(register):
@@ -63,9 +65,10 @@ def _walk(schedule, g=b"", q=b""):
 
 def inverse(a, m):
     """Return 1 / a mod m for m = P or N, 0 for 0; the time does not depend on a."""
-    to_limbs(m.to_bytes(32, "little"), _work, 1, 18, 15)
-    to_limbs((a % m).to_bytes(32, "little"), _work, 1 + _STRIDE, 18, 15)
-    native.divsteps(0, 0, _work, _inverses[m])
+    modulus, of_modulus = _moduli[m]
+    to_limbs(modulus, _work, 1, 18, 15)
+    to_limbs((a % m).to_bytes(36, "little"), _work, 1 + _STRIDE, 18, 15)
+    native.divsteps(0, 0, _work, of_modulus)
     d = _number(_work, 1 + 2 * _STRIDE, 18, 15)
     return (-d if _work[4 * _STRIDE - 1] & 0x80 else d) % m
 
@@ -75,7 +78,7 @@ def point(x, y):
     _put(native.X, x)
     _put(native.Y, y)
     _put(native.Z, 1)
-    return bytes(_registers[:_POINT])
+    return _registers[:_POINT]
 
 
 def affine(p):
@@ -94,25 +97,26 @@ def double(p, z):
     _registers[:_POINT] = p
     _put(native.FACTOR, z)
     _walk(_DOUBLE)
-    return bytes(_registers[:_POINT])
+    return _registers[:_POINT]
 
 
 def multiply_base(table, k, start):
     """Return k * G + 2**18 * start, Jacobian; Z is 0 in a special case.
 
-    table: the comb of G; start: Jacobian.
+    table: the comb of G; start: Jacobian. The point returned is gone with the next call.
     """
     a, b = split_odd(k)
     plan(_schedule, comb_digits(a) + comb_digits(b), 2, b"", SPACING)
     _registers[:_POINT] = start
     _walk(_schedule, table)
-    return bytes(_registers[:_POINT])
+    return _accumulator
 
 
 def multiply_add(table, u, v, key):
     """Return u * G + v * Q, Jacobian, or None in a special case.
 
-    table: the comb of G; key: the point Q as (x, y), or its comb.
+    table: the comb of G; key: the point Q as (x, y), or its comb. The point returned is gone with
+    the next call.
     """
     if isinstance(key, tuple):
         _multiples(*key)
@@ -129,7 +133,7 @@ def multiply_add(table, u, v, key):
     plan(_schedule, combs, len(combs) // 18, _digits, bits)
     _registers[:_POINT] = _BASE
     _walk(_schedule, table, key)
-    return bytes(_registers[:_POINT]) if _get(native.Z) % P else None
+    return _accumulator if _get(native.Z) % P else None
 
 
 def _multiples(x, y):

@@ -7,7 +7,6 @@ special case (the sum of equal or opposite points) Z becomes 0 mod P and stays s
 
 from .curve import (
     BETA,
-    COMB_SIZE,
     GX,
     GY,
     N,
@@ -15,10 +14,8 @@ from .curve import (
     SPACING,
     TEETH,
     comb_digits,
-    inverse,
     split,
     split_odd,
-    wnaf,
 )
 
 _LOW = (1 << 256) - 1
@@ -89,6 +86,17 @@ def scale(p, z):
     return p[0] * zz % P, p[1] * zz % P * z % P, p[2] * z % P
 
 
+def inverse(a, m):
+    """Return 1 / a mod m for m prime, 0 for 0. (`pow(a, -1, m)` is silently 0 in MicroPython.)"""
+    a %= m
+    u, v, r = 1, 0, m
+    while a:
+        q = r // a
+        r, a = a, r - q * a
+        v, u = u, v - q * u
+    return v % m
+
+
 def point(x, y):
     """Return an affine point as a Jacobian one."""
     return x, y, 1
@@ -128,14 +136,13 @@ def normalise(points):
     return [scale(points[i], zs[i])[:2] for i in range(len(points))]
 
 
-def comb(x, y):
-    """Return the comb table of an affine point: 64 points, 64 bytes each, x and y little-endian.
+def comb(table, x, y):
+    """Fill in the comb table of an affine point: 64 points, 64 bytes each, x and y little-endian.
 
     Entry i is base[6] + the sum over the teeth j < 6 of +base[j] where bit j of i is set, else
     -base[j], with base[j] = 2**(19 * j) times the point. All multiples are distinct and far below
     N, so no addition meets a special case.
     """
-    table = bytearray(COMB_SIZE)  # first, while the heap still has room for it in one piece
     chain = [(x, y, 1)]
     steps = []
     for _ in range(TEETH - 1):
@@ -161,7 +168,6 @@ def comb(x, y):
             slope = (y - y1) * gaps[i] % P
             x3 = (slope * slope - x - x1) % P
             store(table, i + count, x3, (slope * (x1 - x3) - y1) % P)
-    return table
 
 
 def store(table, i, x, y):
@@ -215,6 +221,28 @@ def multiples(x, y):
         points.append((p[0], p[1], p[2] * Z))
         p = _add(p[0], p[1], p[2], X, Y)
     return normalise(points)
+
+
+def wnaf(k, bits=130):
+    """Write |k| < 2**129 as odd digits of magnitude below 16, or 0, one a bit; -1 is 255."""
+    digits = bytearray(bits)
+    sign = 1
+    if k < 0:
+        k = -k
+        sign = -1
+    i = 0
+    data = k.to_bytes(18, "little")
+    carry = 0
+    while i < bits:
+        window = ((data[i >> 3] | data[(i >> 3) + 1] << 8) >> (i & 7)) & 31
+        if window & 1 == carry:
+            i += 1
+            continue
+        window += carry
+        carry = window >> 4
+        digits[i] = sign * (window - (carry << 5)) & 255
+        i += 5
+    return digits
 
 
 def digit_term(k, x, y):
@@ -302,3 +330,10 @@ def add_complete(X, Y, Z, x, y):
 def square_root(a):
     """Return a root of a mod P, if it has one."""
     return pow(a, (P + 1) >> 2, P)
+
+
+def pad(key, byte, block):
+    """Fill a block of 64 bytes with a key of 32, then zeros, each byte xor another."""
+    block[32:] = bytes((byte,)) * 32
+    mask = int.from_bytes(block[32:], "big")
+    block[:32] = (int.from_bytes(key, "big") ^ mask).to_bytes(32, "big")
