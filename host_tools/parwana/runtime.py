@@ -60,10 +60,10 @@ def micropython() -> Path:
             reasons.append(str(error))
             continue
         if architecture != "i386":
-            _say(f"no 32-bit MicroPython ({reasons[0]}); using {architecture}: memory differs")
+            say(f"no 32-bit MicroPython ({reasons[0]}); using {architecture}: memory differs")
         return program
     if on_path and version and version[0] >= MICROPYTHON_AT_LEAST:
-        _say(f"no 32-bit MicroPython ({reasons[0]}); using {on_path}: memory differs")
+        say(f"no 32-bit MicroPython ({reasons[0]}); using {on_path}: memory differs")
         return Path(on_path)
     raise RuntimeMissing(
         f"MicroPython is missing ({reasons[-1]}); put a MicroPython >= 1.24 on PATH"
@@ -92,7 +92,7 @@ def umqtt() -> Path:
 
     archive = target.parent / "sdist.tar.gz"
     archive.parent.mkdir(parents=True, exist_ok=True)
-    _say(f"fetching micropython-umqtt.simple {UMQTT_VERSION} from PyPI")
+    say(f"fetching micropython-umqtt.simple {UMQTT_VERSION} from PyPI")
     index = os.environ.get("PIP_INDEX_URL") or (
         _output([sys.executable, "-m", "pip", "config", "get", "global.index-url"]) or ""
     ).strip()
@@ -134,7 +134,8 @@ def _output(command: list[str]) -> "str | None":
         return None
 
 
-def _say(text: str) -> None:
+def say(text: str) -> None:
+    """Tell a person what takes its time."""
     print(f"parwana: {text}", file=sys.stderr, flush=True)
 
 
@@ -173,46 +174,56 @@ def _debian_program(package: str, architecture: str, program: str) -> Path:
         return wrapper
     if architecture not in _ARCHITECTURES:
         raise RuntimeMissing(f"no Debian packages are known for {architecture}")
+    say(f"fetching {package} ({architecture}) from Debian {SUITE}")
+    shutil.rmtree(home, ignore_errors=True)
+    options = apt_state(home / "apt", architecture)
+    kinds = ["recommends", "suggests", "conflicts", "breaks", "replaces", "enhances"]
+    closure = apt(
+        ["apt-cache", *options, "depends", "--recurse", *(f"--no-{kind}" for kind in kinds)]
+        + [package]
+    )
+    names = {line for line in closure.splitlines() if re.match(r"[a-z]", line)}
+    unpack(options, sorted(name for name in names if not _UNUSED.match(name)), home / "root")
+    shutil.rmtree(home / "apt")
+    write_wrapper(wrapper, architecture, program)
+    return wrapper
+
+
+def write_wrapper(wrapper: Path, architecture: str, program: str) -> None:
+    """Write a script that runs `root/program`, beside it, with the libraries of that root."""
+    triplet, loader = _ARCHITECTURES[architecture]
+    aside = wrapper.with_name(wrapper.name + ".new")
+    aside.write_text(_WRAPPER.format(triplet=triplet, loader=loader, program=program))
+    aside.chmod(0o755)
+    aside.replace(wrapper)
+
+
+def unpack(options: list[str], packages: list[str], root: Path) -> None:
+    """Download packages with the options of an apt state and unpack them into `root`."""
+    debs = root.parent / "debs"
+    debs.mkdir()
+    apt(["apt-get", *options, "-qq", "download", *packages], cwd=debs)
+    for deb in sorted(debs.glob("*.deb")):
+        apt(["dpkg", "-x", str(deb), str(root)])
+    shutil.rmtree(debs)
+
+
+def apt_state(state: Path, architecture: str) -> list[str]:
+    """Make an apt state of our own, so that nothing of the machine's is touched.
+
+    Returns apt's options; it knows binary and source packages. Raises RuntimeMissing.
+    """
     for tool in ("apt-get", "apt-cache", "dpkg"):
         if not shutil.which(tool):
             raise RuntimeMissing(f"{tool} is missing: this is not a Debian system")
     if not _KEYRING.exists():
         raise RuntimeMissing("the package debian-archive-keyring is missing")
-    _say(f"fetching {package} ({architecture}) from Debian {SUITE}")
-    shutil.rmtree(home, ignore_errors=True)
-    options = _apt_state(home / "apt", architecture)
-    _apt(["apt-get", *options, "-qq", "update"])
-    kinds = ["recommends", "suggests", "conflicts", "breaks", "replaces", "enhances"]
-    closure = _apt(
-        ["apt-cache", *options, "depends", "--recurse", *(f"--no-{kind}" for kind in kinds)]
-        + [package]
-    )
-    names = {line for line in closure.splitlines() if re.match(r"[a-z]", line)}
-    debs = home / "debs"
-    debs.mkdir()
-    wanted = sorted(name for name in names if not _UNUSED.match(name))
-    _apt(["apt-get", *options, "-qq", "download", *wanted], cwd=debs)
-    for deb in sorted(debs.glob("*.deb")):
-        _apt(["dpkg", "-x", str(deb), str(home / "root")])
-    shutil.rmtree(debs)
-    shutil.rmtree(home / "apt")
-    triplet, loader = _ARCHITECTURES[architecture]
-    text = _WRAPPER.format(triplet=triplet, loader=loader, program=program)
-    aside = home / f"{package}.new"
-    aside.write_text(text)
-    aside.chmod(0o755)
-    aside.replace(wrapper)
-    return wrapper
-
-
-def _apt_state(state: Path, architecture: str) -> list[str]:
-    """Make an apt state of our own, so that nothing of the machine's is touched."""
     for folder in ("lists/partial", "cache/archives/partial"):
         (state / folder).mkdir(parents=True)
     (state / "status").touch()
     sources = state / "debian.sources"
     sources.write_text(
-        f"Types: deb\nURIs: {_mirror()}\nSuites: {SUITE}\nComponents: main\n"
+        f"Types: deb deb-src\nURIs: {_mirror()}\nSuites: {SUITE}\nComponents: main\n"
         f"Signed-By: {_KEYRING}\n"
     )
     settings = {
@@ -226,10 +237,13 @@ def _apt_state(state: Path, architecture: str) -> list[str]:
         "APT::Sandbox::User": _output(["id", "-un"]) or "root",
         "Acquire::Retries": "3",
     }
-    return [part for key, value in settings.items() for part in ("-o", f"{key}={value}".strip())]
+    options = [p for key, value in settings.items() for p in ("-o", f"{key}={value}".strip())]
+    apt(["apt-get", *options, "-qq", "update"])
+    return options
 
 
-def _apt(command: list[str], cwd: "Path | None" = None) -> str:
+def apt(command: list[str], cwd: "Path | None" = None) -> str:
+    """Run one of apt's or dpkg's programs; return what it printed. Raises RuntimeMissing."""
     try:
         done = subprocess.run(
             command, cwd=cwd, capture_output=True, text=True, timeout=_TIMEOUT_S, check=False
@@ -248,7 +262,7 @@ def main() -> int:
         for program in (micropython(), mosquitto(), umqtt()):
             print(program)
     except RuntimeMissing as error:
-        _say(str(error))
+        say(str(error))
         return 1
     return 0
 
