@@ -122,6 +122,18 @@ def test_only_a_feeder_only_afterwards(world: World) -> None:
             world.energy.reconcile(number, period)
 
 
+def test_at_the_very_end_of_a_period(world: World, feeder: Feeder) -> None:
+    over = world.period - 1
+    end_s = world.start(over + 1)
+    world.evm.at(end_s)
+    feeder.land_all(3000, 1000)
+    world.evm.at(end_s - 1)
+    with pytest.raises(Reverted, match="period not over"):
+        world.energy.reconcile(1, over)
+    world.evm.at(end_s)
+    assert world.energy.reconcile(1, over).value == NONE
+
+
 def test_enrolled_and_retired_in_the_middle(world: World, feeder: Feeder) -> None:
     feeder.land_all(3000, 1000)
     world.evm.at(world.start(world.period) + DAY_S)
