@@ -29,7 +29,7 @@ class VirtualBoard:
 
     `clock` runs its RTC and its NTP server. One thread serves its cables; all methods may be
     called from any thread. `on_contactor` is called with the contactor's new state, from the
-    board's thread.
+    board's thread. `micropython` runs in it, `runtime.micropython()` unless given.
     """
 
     def __init__(
@@ -42,13 +42,14 @@ class VirtualBoard:
         ssid: str = "parwana",
         password: str = "parwana-bench",
         on_contactor: Callable[[bool], None] | None = None,
+        micropython: Path | None = None,
     ) -> None:
         self.folder = Path(folder).resolve()
         self.folder.mkdir(parents=True, exist_ok=True)
         self.clock = clock or WorldClock()
         self.wiring = wiring or Wiring()
         self.log_path = self.folder / "console.log"
-        micropython = runtime.micropython()
+        micropython = micropython or runtime.micropython()
         flash = _flash_image(self.folder / "flash.img")
         self._on_contactor = on_contactor
         self._regs = RegisterFile(self.folder / "registers")

@@ -148,7 +148,7 @@ class Devkit:
             raise BoardError("the board has power already; power_off() first")
         for name in ("cut_at", "flash_operations", "memory_size"):
             self._regs.set(name, 0)
-        self._regs.start_clock(time.time(), self._parts.clock.factor)
+        self._regs.start_clock(time.time_ns(), self._parts.clock.factor)
         self._parts.uart.discard()
         self._begin(reg.PWRON_RESET)
 

@@ -6,8 +6,8 @@ from pathlib import Path
 
 from boards.virtual.inside import registers as reg
 
-_FORMATS = {"u16": "=H", "u32": "=I", "f64": "=d"}
-_RTC_START_S = 946684800  # 2000-01-01
+_FORMATS = {"u16": "=H", "u32": "=I", "u64": "=Q"}
+_RTC_START_NS = 946684800 * 10**9  # 2000-01-01
 
 
 class RegisterFile:
@@ -32,7 +32,7 @@ class RegisterFile:
         kind, offset = reg.WORDS[word]
         return int(struct.unpack_from(_FORMATS[kind], self._bytes, offset)[0])
 
-    def set(self, word: str, value: float) -> None:
+    def set(self, word: str, value: int) -> None:
         """Set the register named `word`."""
         kind, offset = reg.WORDS[word]
         struct.pack_into(_FORMATS[kind], self._bytes, offset, value)
@@ -46,11 +46,11 @@ class RegisterFile:
         data = text.encode()
         self.set_bytes(offset, bytes([len(data)]) + data)
 
-    def start_clock(self, real_s: float, factor: float) -> None:
-        """Start the RTC at 2000-01-01, at the real time `real_s`, `factor` times faster."""
-        self.set("rtc_real_s", real_s)
-        self.set("rtc_world_s", _RTC_START_S)
-        self.set("factor", factor)
+    def start_clock(self, real_ns: int, factor: float) -> None:
+        """Start the RTC at 2000-01-01, at the real time `real_ns`, `factor` times faster."""
+        self.set("rtc_real_ns", real_ns)
+        self.set("rtc_world_ns", _RTC_START_NS)
+        self.set("factor_milli", round(factor * 1000))
 
     def level(self, pin: int) -> int:
         """Return the level on a pin: who drives it decides, then its pull, else it is 0."""

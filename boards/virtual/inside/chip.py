@@ -42,7 +42,7 @@ def start(path, events):
     descriptor = _libc.func("i", "open", "si")(path, 2)
     page = _libc.func("P", "mmap", "pIiiii")(None, registers.SIZE, 3, 1, descriptor, 0)
     regs = uctypes.bytearray_at(page, registers.SIZE)
-    kinds = {"u16": uctypes.UINT16, "u32": uctypes.UINT32, "f64": uctypes.FLOAT64}
+    kinds = {"u16": uctypes.UINT16, "u32": uctypes.UINT32, "u64": uctypes.UINT64}
     layout = {name: kinds[kind] | offset for name, (kind, offset) in registers.WORDS.items()}
     words = uctypes.struct(page, layout, uctypes.NATIVE)
     _close(descriptor)

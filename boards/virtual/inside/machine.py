@@ -216,9 +216,8 @@ class RTC:
             year, month, day, hour, minute, second, weekday, _ = time.gmtime(now_ns // 10**9)
             return year, month, day, weekday, hour, minute, second, now_ns // 1000 % 10**6
         year, month, day, _, hour, minute, second, subsecond_us = parts
-        time.set_rtc(
-            time.mktime((year, month, day, hour, minute, second, 0, 0)) + subsecond_us / 1e6
-        )
+        seconds = time.mktime((year, month, day, hour, minute, second, 0, 0))
+        time.set_rtc((seconds * 1000000 + subsecond_us) * 1000)
         return None
 
     init = datetime

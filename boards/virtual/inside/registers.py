@@ -17,9 +17,9 @@ WORDS = {
     "watchdog_ms": ("u32", 164),  # 0 = not running
     "cut_at": ("u32", 168),  # flash operations until the power fails; 0 = never
     "flash_operations": ("u32", 172),  # writes and erases since power on
-    "rtc_real_s": ("f64", 176),  # real time at which the RTC was last set
-    "rtc_world_s": ("f64", 184),  # Unix time it was set to
-    "factor": ("f64", 192),  # how much faster than real time the RTC runs
+    "rtc_real_ns": ("u64", 176),  # real time at which the RTC was last set
+    "rtc_world_ns": ("u64", 184),  # Unix time it was set to
+    "factor_milli": ("u32", 192),  # how much faster than real time the RTC runs, in 1/1000
     "ntp_port": ("u16", 208),
     "memory_size": ("u16", 2048),
 }

@@ -10,23 +10,25 @@ import chip
 START_S = 946684800
 
 
-def _world_s():
+def _world_ns():
+    # In integers: a single float has no room for a second of today.
     words = chip.words
-    return words.rtc_world_s + (utime.time() - words.rtc_real_s) * words.factor
+    passed_ns = (utime.time_ns() - words.rtc_real_ns) * words.factor_milli // 1000
+    return words.rtc_world_ns + passed_ns
 
 
-def set_rtc(seconds):
-    """Set the RTC to `seconds` since 2000."""
-    chip.words.rtc_real_s = utime.time()
-    chip.words.rtc_world_s = seconds + START_S
+def set_rtc(ns):
+    """Set the RTC to nanoseconds since 2000."""
+    chip.words.rtc_real_ns = utime.time_ns()
+    chip.words.rtc_world_ns = ns + START_S * 1000000000
 
 
 def time():
-    return int(_world_s()) - START_S
+    return _world_ns() // 1000000000 - START_S
 
 
 def time_ns():
-    return int((_world_s() - START_S) * 1e6) * 1000
+    return _world_ns() - START_S * 1000000000
 
 
 def gmtime(seconds=None):
