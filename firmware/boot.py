@@ -33,9 +33,15 @@ def _has_firmware(slot):
 
 
 def _write(text):
-    with open("/slot.new", "w") as file:
-        file.write(text)
-    os.rename("/slot.new", "/slot")
+    """Replace /slot; return whether it could be."""
+    try:
+        with open("/slot.new", "w") as file:
+            file.write(text)
+        os.rename("/slot.new", "/slot")
+    except OSError as error:
+        print("parwana: /slot cannot be written:", repr(error))
+        return False
+    return True
 
 
 def _choose(running):
@@ -43,7 +49,7 @@ def _choose(running):
     try:
         with open("/slot") as file:
             words = file.read().split()
-    except OSError:
+    except (OSError, ValueError):
         words = []
     slot = words[0] if words and words[0] in ("a", "b") else "a"
     other = "b" if slot == "a" else "a"
@@ -51,12 +57,14 @@ def _choose(running):
         slot, other, words = other, slot, []
         if not _has_firmware(slot):
             return None
-    if running and words[1:] == ["try"]:
-        _write(slot + " tried")
-    elif running and words[1:] == ["tried"] and _has_firmware(other):
+    if not running or not _has_firmware(other):
+        return slot
+    if words[1:] == ["try"] and not _write(slot + " tried"):
+        return other  # a trial that cannot be noted could not be ended
+    if words[1:] == ["tried"]:
         print("parwana: slot", slot, "did not report itself healthy; back to", other)
         _write(other)
-        slot = other
+        return other
     return slot
 
 

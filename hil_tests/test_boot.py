@@ -1,0 +1,181 @@
+"""boot.py and the loader on a virtual board: slots, trials, ways in, and damage."""
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from boards.virtual.board import VirtualBoard
+from hil_tests.boardkit import TIMEOUT_S, execute, mpremote
+from hil_tests.meterkit import firmware_files, make_image, read_image
+from parwana import firmware
+
+WELL = "import slot\ndef start():\n    print('runs %s')\n    slot.confirm('/slot')\n"
+ILL = "def start():\n    print('runs %s')\n    raise ValueError('ill')\n"
+SLOT_MODULE = (firmware.SOURCE / "lib" / "slot.py").read_bytes()
+
+
+def flash(slot: str | None, **mains: str) -> dict[str, bytes]:
+    """Return a flash with a main.py in each slot named, which prints that it runs."""
+    files = dict(firmware.loaders())
+    if slot is not None:
+        files["/slot"] = slot.encode()
+    for name, text in mains.items():
+        files[f"/{name}/main.py"] = (text % name).encode()
+        files[f"/{name}/lib/slot.py"] = SLOT_MODULE
+    return files
+
+
+@contextmanager
+def board_with(folder: Path, files: dict[str, bytes]) -> Iterator[VirtualBoard]:
+    """Lend a board with these files; it has no power yet."""
+    home = folder / "board"
+    home.mkdir()
+    (home / "flash.img").write_bytes(make_image(files))
+    with VirtualBoard(home) as board:
+        yield board
+
+
+def start(board: VirtualBoard) -> str:
+    """Power the board, or power it again; return what it prints up to its prompt."""
+    if board.powered:
+        board.power_off()
+    board.skip_console()
+    board.power_on()
+    return board.wait_console(">>> ", TIMEOUT_S)
+
+
+def slot_of(board: VirtualBoard) -> str:
+    board.power_off()
+    return read_image(board.folder / "flash.img", "/slot").decode()
+
+
+def test_runs_the_slot_it_is_told(tmp_path: Path) -> None:
+    with board_with(tmp_path, flash("b", a=WELL, b=WELL)) as board:
+        assert "runs b" in start(board)
+
+
+def test_trial_that_is_confirmed_stays(tmp_path: Path) -> None:
+    with board_with(tmp_path, flash("b try\n", a=WELL, b=WELL)) as board:
+        assert "runs b" in start(board)
+        assert "runs b" in start(board)
+        assert slot_of(board) == "b"
+
+
+def test_trial_that_fails_is_left_for_good(tmp_path: Path) -> None:
+    with board_with(tmp_path, flash("b try", a=WELL, b=ILL)) as board:
+        assert "runs b" in start(board)
+        assert slot_of(board) == "b tried"
+        said = start(board)
+        assert "back to a" in said
+        assert "runs a" in said
+        assert "runs a" in start(board)
+        assert slot_of(board) == "a"
+
+
+def test_failed_trial_without_another_slot_runs_on(tmp_path: Path) -> None:
+    with board_with(tmp_path, flash("a try", a=ILL)) as board:
+        for _ in range(2):
+            assert "runs a" in start(board)
+
+
+def test_soft_reset_is_no_run(tmp_path: Path) -> None:
+    with board_with(tmp_path, flash("b try", a=WELL, b=ILL)) as board:
+        start(board)
+        for _ in range(2):
+            assert "/b/lib" in execute(board, "import sys; print(sys.path)")
+        assert slot_of(board) == "b tried"
+
+
+@pytest.mark.parametrize("slot", [None, "", "c", "c try", "a b c d", "\x00\xff", "a\n"])
+def test_damaged_slot_file_runs_what_is_there(tmp_path: Path, slot: str | None) -> None:
+    with board_with(tmp_path, flash(slot, a=WELL)) as board:
+        assert "runs a" in start(board)
+
+
+def test_slot_without_firmware_falls_to_the_other(tmp_path: Path) -> None:
+    with board_with(tmp_path, flash("a", b=WELL)) as board:
+        assert "runs b" in start(board)
+
+
+def test_no_firmware_ends_at_the_prompt_with_a_word(tmp_path: Path) -> None:
+    with board_with(tmp_path, flash("a")) as board:
+        said = start(board)
+        assert "no firmware in /a or /b; run flash.sh" in said
+        assert "2" in execute(board, "print(1 + 1)")
+
+
+def test_firmware_that_does_not_compile_ends_at_the_prompt(tmp_path: Path) -> None:
+    with board_with(tmp_path, flash("a", a="def start(:%s")) as board:
+        assert "SyntaxError" in start(board)
+        assert "2" in execute(board, "print(1 + 1)")
+
+
+@pytest.mark.parametrize("slot", ["b try", "b tried"])
+def test_slot_that_cannot_be_written_runs_the_old_firmware(tmp_path: Path, slot: str) -> None:
+    files = flash(slot, a=WELL, b=WELL)
+    files["/slot.new/full"] = b""  # a folder in the way
+    with board_with(tmp_path, files) as board:
+        for _ in range(2):
+            said = start(board)
+            assert "cannot be written" in said
+            assert "runs a" in said
+
+
+def test_held_button_asks_for_service(tmp_path: Path) -> None:
+    with board_with(tmp_path, flash("b try", a=WELL, b=WELL)) as board:
+        board.press("button")
+        said = start(board)
+        board.release("button")
+        assert "service mode" in said
+        assert "runs" not in said
+        assert "/b/lib" in execute(board, "import sys; print(sys.path)")
+        assert slot_of(board) == "b try"
+
+
+def test_button_let_go_in_the_window_asks_for_nothing(tmp_path: Path) -> None:
+    with board_with(tmp_path, flash("a", a=WELL)) as board:
+        board.press("button")
+        board.power_on()
+        board.wait_console("for service", TIMEOUT_S)
+        board.release("button")
+        assert "runs a" in board.wait_console(">>> ", TIMEOUT_S)
+
+
+def test_ctrl_c_in_the_window_asks_for_service(tmp_path: Path) -> None:
+    with board_with(tmp_path, flash("b try", a=WELL, b=WELL)) as board:
+        board.power_on()
+        board.wait_console("for service", TIMEOUT_S)
+        assert "/b/lib" in mpremote(board, "resume", "exec", "import sys; print(sys.path)")
+        assert slot_of(board) == "b try"
+
+
+def test_firmware_without_configuration_waits_for_pairing(tmp_path: Path) -> None:
+    files = firmware_files("x86")
+    files["/slot"] = b"a try"
+    with board_with(tmp_path, files) as board:
+        said = start(board)
+        assert "parwana " + firmware.version() in said
+        assert "/config.json is missing; pair this meter" in said
+        time.sleep(0.1)
+        assert slot_of(board) == "a"
+
+
+@pytest.mark.parametrize(
+    ("config", "words"),
+    [
+        (b"", "is not JSON"),
+        (b"\x00\xff\xfe", "is not JSON"),
+        (b'{"utility_id": "x", "wifi": {"password": "topsecret!"}}', "missing; write"),
+    ],
+)
+def test_wrong_configuration_is_refused_in_words(
+    tmp_path: Path, config: bytes, words: str
+) -> None:
+    with board_with(tmp_path, {**firmware_files("x86"), "/config.json": config}) as board:
+        said = start(board)
+        assert words in said
+        assert "topsecret" not in said
+        assert "Traceback" not in said
