@@ -92,15 +92,15 @@ def free_port() -> int:
 
 
 class Broker:
-    """A mosquitto on the loopback that can be stopped and started again."""
+    """A mosquitto, usually on the loopback, that can be stopped and started again."""
 
-    def __init__(self, folder: Path) -> None:
-        self.port = free_port()
-        self.url = f"mqtt://127.0.0.1:{self.port}"
+    def __init__(self, folder: Path, host: str = "127.0.0.1", port: int = 0) -> None:
+        self.host, self.port = host, port or free_port()
+        self.url = f"mqtt://{self.host}:{self.port}"
         self._log = folder / "mosquitto.log"
         self._config = folder / "mosquitto.conf"
         self._config.write_text(
-            f"listener {self.port} 127.0.0.1\nallow_anonymous true\nmax_packet_size 1000000\n"
+            f"listener {self.port} {host}\nallow_anonymous true\nmax_packet_size 1000000\n"
         )
         self._process: subprocess.Popen[bytes] | None = None
         self.start()
@@ -115,7 +115,7 @@ class Broker:
 
     def _listens(self) -> bool:
         try:
-            socket.create_connection(("127.0.0.1", self.port), 1).close()
+            socket.create_connection((self.host, self.port), 1).close()
         except OSError:
             return False
         return True

@@ -1,0 +1,75 @@
+"""A real broker, a relay's carrier and its store, for the time of one test."""
+
+import time
+from contextlib import ExitStack
+from pathlib import Path
+from types import TracebackType
+
+from paho.mqtt.client import Client, MQTTMessageInfo
+
+import wire
+from hil_tests.bench.protocols import BenchError, wait_until
+from hil_tests.services import Broker
+from parwana import broker
+from parwana.carrier import Carrier
+from parwana.clock import WorldClock
+from parwana.store import Store
+
+_CONNECT_S = 15
+
+
+class Network:
+    """What the meter finds at `host` once it was started. Use it as a context."""
+
+    broker: Broker
+    store: Store
+
+    def __init__(
+        self, folder: Path, host: str, port: int, utility_id: str, clock: WorldClock
+    ) -> None:
+        self._folder, self._host, self._port = folder, host, port
+        self._utility_id = utility_id
+        self._clock = clock
+        self._stack = ExitStack()
+
+    def __enter__(self) -> "Network":
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._stack.close()
+
+    def start(self, meter: bytes) -> None:
+        """Start a broker, an empty store and a relay whose registry has the meter."""
+        path = self._folder / "store.sqlite"
+        path.unlink(missing_ok=True)
+        self.store = Store(f"sqlite:///{path}")
+        self._stack.callback(self.store.close)
+        with self.store.transaction() as tx:
+            tx.enrol(meter, 1, 1, 0)
+        self.broker = Broker(self._folder, self._host, self._port)
+        self._stack.callback(self.broker.stop)
+        carrier = Carrier(self._utility_id, self.broker.url, self.store, self._clock.now)
+        carrier.start()
+        self._stack.callback(carrier.stop)
+        self._client: Client = broker.client(self.broker.url)
+        self._client.connect_async(self._host, self._port)
+        self._client.loop_start()
+        self._stack.callback(self._client.loop_stop)
+        self._stack.callback(self._client.disconnect)
+        wait_until(self._client.is_connected, "the broker", _CONNECT_S, lambda: self.broker.url)
+
+    def send(self, meter: bytes, bundle: bytes) -> float:
+        """Send a bundle to the meter; return when it left (time.monotonic)."""
+        topic = wire.topic(self._utility_id, meter, "down")
+        payload = bytes([wire.MESSAGE_BUNDLE]) + bundle
+        sent: MQTTMessageInfo = self._client.publish(topic, payload, qos=1)
+        left_s = time.monotonic()
+        sent.wait_for_publish(_CONNECT_S)
+        if not sent.is_published():
+            raise BenchError(f"network: the broker at {self.broker.url} took no message")
+        return left_s

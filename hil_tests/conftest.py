@@ -1,0 +1,3 @@
+"""The bench is there for every test below this folder."""
+
+pytest_plugins = ["hil_tests.bench.plugin"]
