@@ -80,8 +80,17 @@ class Program:
         self.stop()
 
 
-def run(name: str, command: Sequence[str | Path], timeout_s: float, **env: str) -> str:
-    """Run a program to its end and return what it printed. Raises ProgramError."""
+def run(
+    name: str,
+    command: Sequence[str | Path],
+    timeout_s: float,
+    good: tuple[int, ...] = (0,),
+    **env: str,
+) -> str:
+    """Run a program to its end and return what it printed.
+
+    Raises ProgramError when it takes too long or its exit code is none of `good`.
+    """
     try:
         done = subprocess.run(
             [str(part) for part in command],
@@ -93,7 +102,7 @@ def run(name: str, command: Sequence[str | Path], timeout_s: float, **env: str) 
         )
     except subprocess.TimeoutExpired:
         raise ProgramError(f"{name} did not end within {timeout_s:g} s") from None
-    if done.returncode:
+    if done.returncode not in good:
         said = (done.stderr.strip() or done.stdout.strip()).splitlines()
         raise ProgramError(f"{name} failed ({done.returncode}): {' / '.join(said[-5:])}")
     return done.stdout

@@ -140,8 +140,10 @@ class Rehearsal:
         config = self.folder / "mosquitto.conf"
         config.write_text(f"listener {broker_port} 127.0.0.1\nallow_anonymous true\n")
         self._start("mosquitto", [runtime.mosquitto(), "-c", config, "-v"]).wait_for("running", 20)
+        state = ("--state", self.folder / "chain.state")
         chain = self._start(
-            "devchain", parwana("devchain", "--port", str(chain_port), "--block-interval", "0.25")
+            "devchain",
+            parwana("devchain", "--port", str(chain_port), "--block-interval", "0.25", *state),
         )
         chain.wait_for("devchain: chain", 60)
         signers = [f"dev:{index}" for index in SIGNERS]
