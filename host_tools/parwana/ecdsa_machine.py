@@ -159,7 +159,7 @@ def reduce(source: Source) -> None:
 
 
 # Micro-operations: 6 bytes, the operation, the registers r, a, b, d and a factor biased by 128.
-MULTIPLY, SQUARE, LINEAR, HALVE, FETCH, STASH, POINT, END = 0, 1, 2, 3, 4, 5, 6, 255
+MULTIPLY, SQUARE, LINEAR, HALVE, FETCH, STASH, POINT, AGAIN, END = 0, 1, 2, 3, 4, 5, 6, 7, 255
 BIAS = 128
 
 
@@ -171,12 +171,13 @@ def machine(source: Source) -> None:
     FETCH    r = f * register b + argument (negated where d is 1 and bit 7 of the argument is set)
     STASH    register r + argument = a
     POINT    r, r + 1 = x, y of entry argument of comb d (0 or 1), y negated where bit 7 is set
-    END      go on with the next entry of the schedule
+    AGAIN    start the routine of r micro-operations so far again until it ran argument times
+    END      go on with routine r, or, if r is 0, with the next entry of the schedule
     """
     source("@micropython.viper")
     source("def run(x: int, c: int, schedule: ptr8, program: ptr8, base: ptr8, g: ptr8, q: ptr8):")
     source.depth = 1
-    source("step = int(schedule)", "pc = 0", "argument = 0", "op = 255", "r = ptr32(0)")
+    source("step = int(schedule)", "pc = 0", "argument = 0", f"op = {END}", "r = ptr32(0)")
     source("s = ptr32(0)", "bytes_ = ptr8(0)", "k = 0")
     # Named last, a local is near in the stack frame and short to encode. This is never run.
     names = [f"t{k}" for k in range(39, -1, -1)]
@@ -186,7 +187,7 @@ def machine(source: Source) -> None:
     source.depth = 2
     source("while True:")
     source.depth = 3
-    source("if op == 255: break")
+    source(f"if op == {END}: break")
     source("x = pc", "c = int(base)")
     source("op = ptr8(x)[0]", f"r = ptr32(ptr8(x)[1]*{WORDS} + c)")
     source("if op > 1: break")
@@ -258,13 +259,22 @@ def machine(source: Source) -> None:
         source("x = 0 - (argument >> 7)", "k = k + 1")
         source.depth -= 1
 
+    def again() -> None:
+        source("argument = argument - 1", "if argument == 0: break", "x = pc")
+        source("pc = x - ptr8(x)[1]*6 - 6")
+
     def end() -> None:
-        source("x = step", "op = ptr8(x)[0]", "if op == 255: return")
-        source("argument = ptr8(x)[1]", "step = x + 2", "pc = op*6 + int(program) - 6", "op = 254")
+        source("x = pc")
+        source("if x != 0: x = ptr8(x)[1]")
+        source("if x == 0:")
+        source("    x = step", "    step = x + 2", "    argument = ptr8(x)[1]")
+        source("    x = ptr8(x)[0]", "    if x == 255: return")
+        source("pc = x*6 + int(program) - 6", "op = 254")
 
     source.unless(f"op == {HALVE}", lambda: source.unless(f"op > {STASH}", linear))
     source.unless(f"op != {HALVE}", halve)
     source.unless(f"op != {POINT}", point)
-    source.unless("op != 255", end)
+    source.unless(f"op != {AGAIN}", again)
+    source.unless(f"op != {END}", end)
     source("pc = pc + 6")
     source.depth = 0

@@ -7,11 +7,11 @@ names of routines and registers for their numbers.
 import re
 
 from parwana.ecdsa_machine import (
+    AGAIN,
     BIAS,
     END,
     FETCH,
     HALVE,
-    LIMBS,
     LINEAR,
     MULTIPLY,
     POINT,
@@ -53,20 +53,9 @@ def stash(part: int, a: int) -> Step:
     return (STASH, part, ZERO, a, 0, BIAS + 1)
 
 
-ROUTINES: dict[str, list[Step]] = {
-    # 3 multiplications, 4 squares. L = 3/2 X**2, S = X Y**2: X' = L**2 - 2 S,
-    # Y' = L (S - X') - Y**4, Z' = Y Z
-    "DOUBLE": [
-        square(T0, X),
-        (HALVE, T0, 0, 0, 0, 0),
-        multiply(Z, Y, Z),
-        square(T1, Y),
-        multiply(T2, X, T1),
-        square(X, T0, -2, T2),
-        linear(T2, T2, -1, X),
-        square(T1, T1),
-        multiply(Y, T0, T2, -1, T1),
-    ],
+# A last "ADD" goes on with that routine, "again" repeats as often as the argument says.
+ROUTINES: dict[str, list[Step | str]] = {
+    "NOTHING": [],  # for 0 means that no routine follows
     # 8 multiplications, 3 squares. H = x Z**2 - X, R = y Z**3 - Y, V = X H**2:
     # X' = R**2 - H**3 - 2 V, Y' = R (V - X') - Y H**3, Z' = Z H; H stays in T1
     "ADD": [
@@ -84,14 +73,28 @@ ROUTINES: dict[str, list[Step]] = {
         multiply(T4, Y, T4),
         multiply(Y, T2, T3, -1, T4),
     ],
-    "POINT_G": [(POINT, PX, 0, 0, 0, 0)],
-    "POINT_Q": [(POINT, PX, 0, 0, 1, 0)],
-    "TIMES_BETA": [multiply(PX, PX, BETA)],
-    "MULTIPLE": [fetch(PX, 0), fetch(PY, 1, signed=1)],
-    "MULTIPLE_BETA": [fetch(PX, 2), fetch(PY, 1, signed=1)],
+    # 3 multiplications, 4 squares. L = 3/2 X**2, S = X Y**2: X' = L**2 - 2 S,
+    # Y' = L (S - X') - Y**4, Z' = Y Z
+    "DOUBLE": [
+        square(T0, X),
+        (HALVE, T0, 0, 0, 0, 0),
+        multiply(Z, Y, Z),
+        square(T1, Y),
+        multiply(T2, X, T1),
+        square(X, T0, -2, T2),
+        linear(T2, T2, -1, X),
+        square(T1, T1),
+        multiply(Y, T0, T2, -1, T1),
+    ],
+    "COMB": [(POINT, PX, 0, 0, 0, 0), "ADD"],
+    "COMB_BETA": [(POINT, PX, 0, 0, 0, 0), multiply(PX, PX, BETA), "ADD"],
+    "COMB_Q": [(POINT, PX, 0, 0, 1, 0), "ADD"],
+    "COMB_Q_BETA": [(POINT, PX, 0, 0, 1, 0), multiply(PX, PX, BETA), "ADD"],
+    "MULTIPLE": [fetch(PX, 0), fetch(PY, 1, signed=1), "ADD"],
+    "MULTIPLE_BETA": [fetch(PX, 2), fetch(PY, 1, signed=1), "ADD"],
     # from a point in PX, PY to itself, and to its double to be added to it, both on the curve that
     # is scaled by the Z of the double, where the double is affine; FACTOR is that Z
-    "START_MULTIPLES": [copy(X, PX), copy(Y, PY), copy(Z, ONE)],
+    "START_MULTIPLES": [copy(X, PX), copy(Y, PY), copy(Z, ONE), "DOUBLE"],
     "SCALE_MULTIPLES": [
         copy(FACTOR, Z),
         square(T0, Z),
@@ -131,7 +134,7 @@ ROUTINES: dict[str, list[Step]] = {
     ],
     # T0 = FACTOR * Z**2 - X
     "COMPARE_X": [square(T0, Z), multiply(T0, T0, FACTOR, -1, X)],
-    "SQUARE_T0": [square(T0, T0)],
+    "SQUARE_T0": [square(T0, T0), "again"],
     "TIMES_KEPT": [fetch(T1, 0), multiply(T0, T0, T1)],
     "KEEP": [stash(0, T0)],
 }
@@ -139,13 +142,51 @@ ROUTINES: dict[str, list[Step]] = {
 
 def program() -> tuple[bytes, dict[str, int]]:
     """Return the micro-operations and where each routine starts."""
-    code = b""
-    starts = {}
+    starts: dict[str, int] = {}
+    code: list[Step] = []
     for name, steps in ROUTINES.items():
-        starts[name] = len(code) // 6
-        for step in [*steps, (END, 0, 0, 0, 0, 0)]:
-            code += bytes(step)
-    return code, starts
+        starts[name] = len(code)
+        following = 0
+        for step in steps:
+            if step == "again":
+                code.append((AGAIN, len(code) - starts[name], 0, 0, 0, 0))
+            elif isinstance(step, str):
+                following = starts[step]
+            else:
+                code.append(step)
+        code.append((END, following, 0, 0, 0, 0))
+    return b"".join(map(bytes, code)), starts
+
+
+def schedules(starts: dict[str, int]) -> dict[str, bytes]:
+    """Return the schedules that are always the same."""
+
+    def schedule(*entries: tuple[str, int]) -> bytes:
+        return b"".join(bytes((starts[name], argument)) for name, argument in entries) + b"\xff"
+
+    multiples = range(MULTIPLES, REGISTERS, 3)
+    stashed = [step for r in multiples for step in (("STASH_MULTIPLE", r), ("ADD", 0))]
+    one, two, three, x22, x44, x88, none = *range(MULTIPLES, MULTIPLES + 6), 0
+    root = [("KEEP", one)]
+    # a**(2**n - 1) for n = 2, 3, 6, 9, 11, 22, 44, 88, 176, 220, 223; then to a**((P + 1) / 4)
+    for squares, factor, keep in (
+        (1, one, two), (1, one, three), (3, three, none), (3, three, none), (2, two, x22),
+        (11, x22, x22), (22, x22, x44), (44, x44, x88), (88, x88, none), (44, x44, none),
+        (3, three, none), (23, x22, none), (6, two, none), (2, none, none),
+    ):  # fmt: skip
+        root.append(("SQUARE_T0", squares))
+        root += [("TIMES_KEPT", factor)] if factor else []
+        root += [("KEEP", keep)] if keep else []
+    return {
+        "RESCALE": schedule(("RESCALE", 0)),
+        "DOUBLE": schedule(("DOUBLE", 0), ("RESCALE", 0)),
+        "COMPARE_X": schedule(("COMPARE_X", 0)),
+        "MULTIPLES": schedule(
+            ("START_MULTIPLES", 0), ("SCALE_MULTIPLES", 0), *stashed[:-1], ("LAST_Z", 0)
+        ),
+        "NORMALISE": schedule(*(("NORMALISE_MULTIPLE", r) for r in reversed(multiples))),
+        "ROOT": schedule(*root),
+    }
 
 
 def native_source(wide: bool) -> str:
@@ -158,15 +199,9 @@ def native_source(wide: bool) -> str:
         r"LOAD\((\w+), (\w+)\)", lambda found: source.load(found[1], found[2]), HELPERS
     )
     helpers = re.sub(r"\b[A-Z][A-Z_]{2,}\b", lambda found: str(numbers[found[0]]), helpers)
-    exported = {
-        **starts,
-        "X": X, "Y": Y, "Z": Z, "PX": PX, "PY": PY, "T0": T0, "ONE": ONE, "BETA": BETA,
-        "FACTOR": FACTOR, "MULTIPLES": MULTIPLES, "REGISTERS": REGISTERS, "LIMBS": LIMBS,
-    }  # fmt: skip
-    constants = [f"{name} = {value}" for name, value in exported.items()]
-    return "\n".join(
-        ["import micropython", f"PROGRAM = {code!r}", *constants, *source.lines, helpers]
-    )
+    constants = {"PROGRAM": code, "REGISTERS": REGISTERS, **schedules(starts)}
+    lines = [f"{name} = {value!r}" for name, value in constants.items()]
+    return "\n".join(["import micropython", *lines, *source.lines, helpers])
 
 
 HELPERS = '''
@@ -348,8 +383,7 @@ def plan(schedule: ptr8, combs: ptr8, count: int, digits: ptr8, bits: int):
                     negative = digit >> 7
                     digit = (digit ^ (0 - negative)) + negative
                     schedule[n + 1] = MULTIPLES + 3 * ((digit & 15) >> 1) + (negative << 7)
-                    schedule[n + 2] = ADD
-                    n += 4
+                    n += 2
                 half += 1
         if bit < 19:
             comb = 0
@@ -362,13 +396,14 @@ def plan(schedule: ptr8, combs: ptr8, count: int, digits: ptr8, bits: int):
                     place -= 19
                     entry = (entry << 1) + ((combs[place >> 3] >> (place & 7)) & 1)
                     tooth += 1
-                schedule[n] = POINT_Q if comb > 1 else POINT_G
+                schedule[n] = COMB
+                if comb == 1:
+                    schedule[n] = COMB_BETA
+                if comb == 2:
+                    schedule[n] = COMB_Q
+                if comb == 3:
+                    schedule[n] = COMB_Q_BETA
                 schedule[n + 1] = (entry ^ ((0 - negative) & 63)) + (negative << 7)
-                n += 2
-                if comb & 1:
-                    schedule[n] = TIMES_BETA
-                    n += 2
-                schedule[n] = ADD
                 n += 2
                 comb += 1
         if bit == 0:

@@ -12,35 +12,10 @@ return False.
 `backend` is "fast" or "portable", `reason` says why it is not the fast one.
 """
 
+import os
 from hashlib import sha256
 
 from .curve import COMB_SIZE, GX, GY, HALF_N, N, P, SPACING, EcdsaError, nonces
-
-try:
-    from os import urandom
-except ImportError:
-    urandom = None
-
-try:
-    from . import fast as _engine
-
-    backend = "fast"
-    reason = ""
-except ImportError:
-    reason = "native.mpy is missing: build it for this processor"
-except ValueError:
-    reason = "native.mpy is for another processor or another MicroPython"
-except MemoryError:
-    reason = "no room for native.mpy: import ecdsa first"
-if reason:
-    from . import portable as _engine
-
-    backend = "portable"
-
-_BYTES = (bytes, bytearray, memoryview)
-_LOW_128 = (1 << 128) - 1
-_LOW_256 = (1 << 256) - 1
-_WALKED = 1 << (SPACING - 1)  # what a walk multiplies its start by
 
 try:
     from .table import TABLE as _table  # the comb of G
@@ -50,6 +25,31 @@ except ImportError:
     _table = bytearray(COMB_SIZE)  # at once, while the heap has room for it in one piece
     _table_is_made = False
 
+
+def _choose():
+    """Return the backend and why it is not the fast one."""
+    try:
+        from . import fast
+
+        return fast, ""
+    except ImportError:
+        why = "native.mpy is missing: build it for this processor"
+    except ValueError:
+        why = "native.mpy is for another processor or another MicroPython"
+    except MemoryError:
+        why = "no room for native.mpy: import ecdsa first"
+    from . import portable
+
+    return portable, why
+
+
+_engine, reason = _choose()
+backend = "portable" if reason else "fast"
+
+_BYTES = (bytes, bytearray, memoryview)
+_LOW_128 = (1 << 128) - 1
+_LOW_256 = (1 << 256) - 1
+_WALKED = 1 << (SPACING - 1)  # what a walk multiplies its start by
 _start = None  # b and b * G, where the next walk of a secret scalar starts
 
 
@@ -232,8 +232,8 @@ def _multiply_add_complete(u, v, q):
 def _noise(secret):
     """Return 256 bits that take the secret and, where it exists, the hardware's noise to know."""
     data = secret.to_bytes(32, "big")
-    if urandom:
-        data += urandom(32)
+    if hasattr(os, "urandom"):
+        data += os.urandom(32)
     return int.from_bytes(sha256(data).digest(), "big")
 
 

@@ -3,46 +3,34 @@
 Does what `portable` does. A Jacobian point is the bytes of three registers of the machine.
 """
 
+from micropython import const  # type: ignore[import-not-found]
+
 from . import native
 from .curve import BETA, GX, GY, N, P, SPACING, comb_digits, split, split_odd
 from .native import from_limbs, pad, plan, run, signed_digits, to_limbs  # noqa: F401
 
-_LIMBS = native.LIMBS
-_POINT = 3 * 4 * _LIMBS  # bytes
-_DIGITS = 130
-_STRIDE = 19  # words between the numbers of an inversion, of 18 limbs
+_X = const(0)
+_Y = const(1)
+_Z = const(2)
+_PX = const(3)
+_PY = const(4)
+_T0 = const(5)
+_ONE = const(10)
+_BETA = const(12)
+_FACTOR = const(13)
+_LIMBS = const(20)
+_POINT = const(240)  # bytes
+_DIGITS = const(130)
+_STRIDE = const(19)  # words between the numbers of an inversion, of 18 limbs
 
 _registers = bytearray(native.REGISTERS * 4 * _LIMBS)
 _program = native.PROGRAM
 _accumulator = memoryview(_registers)[:_POINT]
-_schedule = bytearray(680)
-_work = bytearray(4 * 5 * _STRIDE)
+_scratch = memoryview(_registers)[400:800]  # five temporary registers, between two runs
+_schedule = bytearray(448)  # 129 doublings, 38 and at most 54 additions
 _bytes = bytearray(36)
-_digits = bytearray(2 * _DIGITS)
 # modulus: the modulus in bytes and 1 / the modulus mod 2**15
 _moduli = {m: (m.to_bytes(36, "little"), pow(m & 0x7FFF, (1 << 13) - 1, 1 << 15)) for m in (P, N)}
-
-
-def _steps(*steps):
-    """Return a schedule of routines given as routine, argument, ..."""
-    return bytes(steps) + b"\xff"
-
-
-def _multiples_steps():
-    """Return the two schedules of `_multiples`."""
-    make = [native.START_MULTIPLES, 0, native.DOUBLE, 0, native.SCALE_MULTIPLES, 0]
-    normalise = []
-    for i in range(8):
-        register = native.MULTIPLES + 3 * i
-        make += [native.STASH_MULTIPLE, register, native.ADD, 0]
-        normalise = [native.NORMALISE_MULTIPLE, register] + normalise
-    return _steps(*make[:-2], native.LAST_Z, 0), _steps(*normalise)
-
-
-_RESCALE = _steps(native.RESCALE, 0)
-_DOUBLE = _steps(native.DOUBLE, 0, native.RESCALE, 0)
-_COMPARE_X = _steps(native.COMPARE_X, 0)
-_MAKE, _NORMALISE = _multiples_steps()
 
 
 def _put(register, value):
@@ -66,37 +54,37 @@ def _walk(schedule, g=b"", q=b""):
 def inverse(a, m):
     """Return 1 / a mod m for m = P or N, 0 for 0; the time does not depend on a."""
     modulus, of_modulus = _moduli[m]
-    to_limbs(modulus, _work, 1, 18, 15)
-    to_limbs((a % m).to_bytes(36, "little"), _work, 1 + _STRIDE, 18, 15)
-    native.divsteps(0, 0, _work, of_modulus)
-    d = _number(_work, 1 + 2 * _STRIDE, 18, 15)
-    return (-d if _work[4 * _STRIDE - 1] & 0x80 else d) % m
+    to_limbs(modulus, _scratch, 1, 18, 15)
+    to_limbs((a % m).to_bytes(36, "little"), _scratch, 1 + _STRIDE, 18, 15)
+    native.divsteps(0, 0, _scratch, of_modulus)
+    d = _number(_scratch, 1 + 2 * _STRIDE, 18, 15)
+    return (-d if _scratch[4 * _STRIDE - 1] & 0x80 else d) % m
 
 
 def point(x, y):
     """Return an affine point as a Jacobian one."""
-    _put(native.X, x)
-    _put(native.Y, y)
-    _put(native.Z, 1)
+    _put(_X, x)
+    _put(_Y, y)
+    _put(_Z, 1)
     return _registers[:_POINT]
 
 
 def affine(p):
     """Return a Jacobian point as (x, y), or None where Z is 0."""
     _registers[:_POINT] = p
-    z = inverse(_get(native.Z), P)
+    z = inverse(_get(_Z), P)
     if not z:
         return None
-    _put(native.FACTOR, z)
-    _walk(_RESCALE)
-    return _get(native.X) % P, _get(native.Y) % P
+    _put(_FACTOR, z)
+    _walk(native.RESCALE)
+    return _get(_X) % P, _get(_Y) % P
 
 
 def double(p, z):
     """Return twice a Jacobian point, its coordinates scaled by z."""
     _registers[:_POINT] = p
-    _put(native.FACTOR, z)
-    _walk(_DOUBLE)
+    _put(_FACTOR, z)
+    _walk(native.DOUBLE)
     return _registers[:_POINT]
 
 
@@ -121,7 +109,7 @@ def multiply_add(table, u, v, key):
     if isinstance(key, tuple):
         _multiples(*key)
         for half, k in enumerate(split(v)):
-            signed_digits(abs(k).to_bytes(18, "little"), k < 0, _digits, half * _DIGITS, _DIGITS)
+            signed_digits(abs(k).to_bytes(18, "little"), k < 0, _scratch, half * _DIGITS, _DIGITS)
         bits = _DIGITS
         combs = key = b""
     else:
@@ -130,49 +118,36 @@ def multiply_add(table, u, v, key):
         bits = SPACING
     a, b = split_odd((u - (1 << (bits - 1))) % N)  # for the walk starts at G and doubles it
     combs = comb_digits(a) + comb_digits(b) + combs
-    plan(_schedule, combs, len(combs) // 18, _digits, bits)
+    plan(_schedule, combs, len(combs) // 18, _scratch, bits)
     _registers[:_POINT] = _BASE
     _walk(_schedule, table, key)
-    return _accumulator if _get(native.Z) % P else None
+    return _accumulator if _get(_Z) % P else None
 
 
 def _multiples(x, y):
     """Put 1, 3, ... 15 times a point, affine, into the registers."""
-    _put(native.PX, x)
-    _put(native.PY, y)
-    _walk(_MAKE)
-    _put(native.FACTOR, inverse(_get(native.T0), P))
-    _walk(_NORMALISE)
+    _put(_PX, x)
+    _put(_PY, y)
+    _walk(native.MULTIPLES)
+    _put(_FACTOR, inverse(_get(_T0), P))
+    _walk(native.NORMALISE)
 
 
 def x_is(p, x):
     """Return whether x is the x of a Jacobian point whose Z is not 0."""
     _registers[:_POINT] = p
-    _put(native.FACTOR, x)
-    _walk(_COMPARE_X)
-    return _get(native.T0) % P == 0
+    _put(_FACTOR, x)
+    _walk(native.COMPARE_X)
+    return _get(_T0) % P == 0
 
 
 def square_root(a):
     """Return a root of a mod P, if it has one: a**((P + 1) / 4)."""
-    _put(native.T0, a)
-    one, two, three, x22, x44, x88 = range(native.MULTIPLES, native.MULTIPLES + 6)
-    steps = bytearray((native.KEEP, one))
-    # a**(2**n - 1) for n = 2, 3, 6, 9, 11, 22, 44, 88, 176, 220, 223, then the exponent's low bits
-    for squares, factor, keep in (
-        (1, one, two), (1, one, three), (3, three, 0), (3, three, 0), (2, two, x22),
-        (11, x22, x22), (22, x22, x44), (44, x44, x88), (88, x88, 0), (44, x44, 0),
-        (3, three, 0), (23, x22, 0), (6, two, 0), (2, 0, 0),
-    ):  # fmt: skip
-        steps += bytes((native.SQUARE_T0, 0)) * squares
-        if factor:
-            steps += bytes((native.TIMES_KEPT, factor))
-        if keep:
-            steps += bytes((native.KEEP, keep))
-    _walk(steps + b"\xff")
-    return _get(native.T0) % P
+    _put(_T0, a)
+    _walk(native.ROOT)
+    return _get(_T0) % P
 
 
-_put(native.ONE, 1)
-_put(native.BETA, BETA)
+_put(_ONE, 1)
+_put(_BETA, BETA)
 _BASE = point(GX, GY)
