@@ -105,7 +105,7 @@ def test_keys_are_shown_without_the_secret():
 def test_the_devchain_serves_other_processes_and_stops_cleanly(tmp_path):
     clock = WorldClock.starting(1_800_000_000, 1000)
     command = parwana("devchain", "--port", "0", "--state", tmp_path / "chain")
-    with Program("devchain", command, tmp_path / "log", PARWANA_CLOCK=str(clock)) as program:
+    with Program("devchain", command, tmp_path / "log", {"PARWANA_CLOCK": str(clock)}) as program:
         url = program.wait_for(r"(http://127.0.0.1:\d+)", 30)[1]
         body = b'{"id": 1, "method": "eth_getBlockByNumber", "params": ["latest", false]}'
         with urllib.request.urlopen(url, data=body, timeout=10) as reply:

@@ -253,7 +253,7 @@ def process(world: Utility, broker: Broker, tmp_path: Path) -> Iterator[Program]
         "relay",
         command,
         tmp_path / "relay.log",
-        PARWANA_CLOCK=str(WorldClock(world.clock.now(), time.time(), 1.0)),
+        {"PARWANA_CLOCK": str(WorldClock(world.clock.now(), time.time(), 1.0))},
     )
     with program:
         yield program

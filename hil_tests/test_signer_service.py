@@ -52,7 +52,7 @@ def test_two_programs_turn_a_payment_into_a_permit_and_tell_the_time(tmp_path, b
     env = {VARIABLE: str(world)}
     out = tmp_path / "deployment.json"
     chain_command = parwana("devchain", "--port", "0", "--block-interval", "0.25")
-    with Program("devchain", chain_command, tmp_path / "devchain.log", **env) as devchain:
+    with Program("devchain", chain_command, tmp_path / "devchain.log", env) as devchain:
         url = devchain.wait_for(r"(http://127.0.0.1:\d+)", 30)[1]
         signers = [part for n in (1, 2, 3) for part in ("--signer", dev_key(n).public_key.hex())]
         deploy = (
@@ -60,12 +60,12 @@ def test_two_programs_turn_a_payment_into_a_permit_and_tell_the_time(tmp_path, b
             *("--threshold", "2", "--period", "days:1", "--utc-offset", str(OFFSET_S)),
             *("--payment-window", str(DAY_S), "--broker", broker.url, "--out", out),
         )
-        run("parwana deploy", parwana(*deploy), 60, **env)
+        run("parwana deploy", parwana(*deploy), 60, env)
         made = Deployment.load(out)
         signer = ("permits", "run", "--deployment", out, "--poll", "0.3", "--key")
         with (
-            Program("one", parwana(*signer, "dev:1"), tmp_path / "one.log", **env),
-            Program("two", parwana(*signer, "dev:3"), tmp_path / "two.log", **env) as two,
+            Program("one", parwana(*signer, "dev:1"), tmp_path / "one.log", env),
+            Program("two", parwana(*signer, "dev:3"), tmp_path / "two.log", env) as two,
         ):
             chain = Chain.of(made, dev_key(0))
             ledgers = chain.ledgers(made)
@@ -78,7 +78,7 @@ def test_two_programs_turn_a_payment_into_a_permit_and_tell_the_time(tmp_path, b
                 "parwana pay",
                 parwana("pay", "--deployment", out, "--meter", house.address, "--key", "dev:20"),
                 60,
-                **env,
+                env,
             )
             event = ledgers.payment.events.PermitPublished
             wait_until(lambda: chain.logs(event, 0), "the permit on the chain", 30)

@@ -178,7 +178,7 @@ def collect(
             "claims_without_permit_in_log": _unproved(evidence),
         }
     command = parwana("audit", "--deployment", world.deployment_path, "--json")
-    report["audit"] = json.loads(run("parwana audit", command, _AUDIT_S, (0, FOUND)))
+    report["audit"] = json.loads(run("parwana audit", command, _AUDIT_S, good=(0, FOUND)))
     report["time_factor"] = world.clock.factor
     return report
 

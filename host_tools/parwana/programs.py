@@ -6,7 +6,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 
@@ -20,7 +20,13 @@ class ProgramError(Exception):
 class Program:
     """A process in the background whose output goes to a log file."""
 
-    def __init__(self, name: str, command: Sequence[str | Path], log: Path, **env: str) -> None:
+    def __init__(
+        self,
+        name: str,
+        command: Sequence[str | Path],
+        log: Path,
+        env: Mapping[str, str] | None = None,
+    ) -> None:
         self.name, self.log = name, log
         log.parent.mkdir(parents=True, exist_ok=True)
         with log.open("wb") as output:
@@ -29,7 +35,7 @@ class Program:
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=subprocess.STDOUT,
-                env={**os.environ, "PYTHONUNBUFFERED": "1", **env},
+                env={**os.environ, "PYTHONUNBUFFERED": "1", **(env or {})},
             )
 
     @property
@@ -84,8 +90,8 @@ def run(
     name: str,
     command: Sequence[str | Path],
     timeout_s: float,
+    env: Mapping[str, str] | None = None,
     good: tuple[int, ...] = (0,),
-    **env: str,
 ) -> str:
     """Run a program to its end and return what it printed.
 
@@ -98,7 +104,7 @@ def run(
             text=True,
             timeout=timeout_s,
             check=False,
-            env={**os.environ, **env},
+            env={**os.environ, **(env or {})},
         )
     except subprocess.TimeoutExpired:
         raise ProgramError(f"{name} did not end within {timeout_s:g} s") from None

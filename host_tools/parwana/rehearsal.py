@@ -19,6 +19,7 @@ from parwana import REPO, runtime
 from parwana.clock import VARIABLE, WorldClock
 from parwana.deployment import Deployment
 from parwana.keys import dev_key
+from parwana.pairing import WIFI_PASSWORD
 from parwana.programs import Program, parwana, run
 
 HOUSEHOLDS = REPO / "hil_tests" / "data" / "households.csv"
@@ -89,7 +90,7 @@ class Rehearsal:
         def flash_one(number: int) -> None:
             with VirtualBoard(self._board_folder(number)) as board:
                 board.power_on()
-                command = [REPO / "flash.sh", "--port", board.serial_port]
+                command: list[str | Path] = [REPO / "flash.sh", "--port", board.serial_port]
                 run(f"flash.sh of board {number}", command, _FLASH_S)
             self.say(f"flashed board {number} through its serial port")
 
@@ -160,7 +161,7 @@ class Rehearsal:
                 *("--out", self.deployment_path),
             ),
             _DEPLOY_S,
-            **self.environment,
+            self.environment,
         )
         deployment = ("--deployment", self.deployment_path)
         self._start("relay", parwana("relay", *deployment, "--key", f"dev:{RELAY}"))
@@ -203,8 +204,7 @@ class Rehearsal:
                 ),
             ),
             _PAIR_S,
-            **self.environment,
-            PARWANA_WIFI_PASSWORD="parwana-bench",
+            {**self.environment, WIFI_PASSWORD: "parwana-bench"},
         )
         meter.address = json.loads(said.splitlines()[-1])["meter"]
         self.say(f"paired {meter.name}")
@@ -216,7 +216,7 @@ class Rehearsal:
                 program.wait_for("(?!)", 0)
 
     def _start(self, name: str, command: list[str | Path]) -> Program:
-        program = Program(name, command, self.folder / "log" / f"{name}.log", **self.environment)
+        program = Program(name, command, self.folder / "log" / f"{name}.log", self.environment)
         self._stack.enter_context(program)
         self._programs.append(program)
         return program
