@@ -13,7 +13,7 @@ class ClockError(ValueError):
 
 @dataclass(frozen=True)
 class WorldClock:
-    """Unix time that starts at `start_s` at the real instant `real_start_s` and runs `factor` times faster.
+    """Unix time: `start_s` at the real instant `real_start_s`, running `factor` times faster.
 
     The default is real time. One text form, "start_s:real_start_s:factor", carries it to other
     processes in the environment variable PARWANA_CLOCK.
