@@ -16,8 +16,7 @@ _PERIOD_MS = 100
 _GRANT_MS = 1000
 _FILE_MS = 500
 _CLOCK_MS = 300000
-_CLOCK_LEAST_MS = 10000
-_CLOCK_LEAP_S = 3600
+_CLOCK_LEAP_S = 300
 _REFUSAL_PAUSE_MS = 1000  # so that a flood of forgeries leaves the processor to the meter
 _REFUSED_EVENT_MS = 60000  # between events 13, doubled while refusals go on ...
 _REFUSED_EVENT_MOST_MS = 3600000  # ... up to this, so that a flood does not fill the journal
@@ -78,6 +77,7 @@ class Control:
         self._permit_path = permit_path
         self._bundles = []
         self._checking = None
+        self._answer = None
         self._from_file = False
         self._file_size = None
         self._grant = None
@@ -93,10 +93,19 @@ class Control:
         self.refusals = 0  # since boot
         self.ticked_ms = now
 
-    def bundle(self, data):
-        """Take a bundle (bytes) that came over the network. Returns at once, raises nothing."""
-        if len(self._bundles) < _BUNDLES_MOST:
-            self._bundles.append(bytes(data) if len(data) <= _BUNDLE_SIZE_MOST else b"")
+    def bundle(self, data, answer=None):
+        """Take a bundle (bytes) from outside, unless four wait; returns whether it was taken.
+
+        Returns at once, raises nothing. With `answer` it was handed over by a person and goes
+        before what a network brings; `answer(frame, refused)` is called with the verdict, the
+        parsed frame and None, or None and the Refused.
+        """
+        if len(self._bundles) >= _BUNDLES_MOST + (answer is not None):
+            return False
+        first = 0 if answer else len(self._bundles)
+        data = bytes(data) if len(data) <= _BUNDLE_SIZE_MOST else b""
+        self._bundles.insert(first, (data, answer))
+        return True
 
     async def run(self):
         """Control for ever."""
@@ -133,8 +142,8 @@ class Control:
         self.ticked_ms = now
         self._look_for_file(now)
         self._check(now)
-        self._step(now)
         self._keep_clock(now)
+        self._step(now)
         self._shine()
 
     def _look_for_file(self, now):
@@ -154,7 +163,7 @@ class Control:
             if size <= _BUNDLE_SIZE_MOST:
                 with open(self._permit_path, "rb") as file:
                     data = file.read()
-            self._bundles.insert(0, data)
+            self._bundles.insert(0, (data, None))
 
     def _check(self, now):
         """Take the oldest bundle one signature further."""
@@ -163,18 +172,23 @@ class Control:
         if checking is None:
             if not self._bundles or self._pausing(now):
                 return
+            data, self._answer = self._bundles.pop(0)
             checking = self._permits.accepting(
-                self._bundles.pop(0), self._clock.not_before(), self._measured.energy_wh
+                data, self._clock.not_before(), self._measured.energy_wh
             )
         try:
             frame = next(checking)
         except Refused as refused:
+            frame, verdict = None, refused
             self._refused(refused, now)
         else:
             if frame is None:
                 self._checking = checking
                 return
+            verdict = None
             self._accepted(frame)
+        if self._answer:
+            self._answer(frame, verdict)
         if self._from_file:
             self._from_file = False
             self._file_size = None
@@ -249,9 +263,9 @@ class Control:
         return self._level == 2
 
     def _keep_clock(self, now):
-        waited_ms = _since(self._clock_at, now)
-        leap = self._clock.not_before() - self._clock_s > _CLOCK_LEAP_S
-        if waited_ms >= _CLOCK_MS or leap and waited_ms >= _CLOCK_LEAST_MS:
+        """Save the clock so often that no restart takes more than five minutes from it."""
+        leapt = self._clock.not_before() - self._clock_s >= _CLOCK_LEAP_S
+        if leapt or _since(self._clock_at, now) >= _CLOCK_MS:
             self._save_clock(now)
 
     def _save_clock(self, now):

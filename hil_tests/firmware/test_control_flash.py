@@ -67,5 +67,5 @@ def test_power_cut_at_every_flash_write():
             break
         cut_at += 1
     print("cuts:", cut_at - 1)
-    assert {(1, False), (1, True), (2, True), (2, False), (3, False)} <= stages | {(1, True)}
+    assert {(1, False), (2, True), (3, False)} <= stages  # each decision met a cut
     assert cut_at > 10
