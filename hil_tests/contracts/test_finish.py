@@ -104,3 +104,22 @@ def test_both_meters_of_a_point_count_once(world: World) -> None:
     sums = world.energy.sums(1, over)
     assert (sums.supplied_wh, sums.sold_wh, sums.closed, sums.expected) == (1000, 1000, 1, 1)
     assert world.energy.reconcile(1, over, sender=OTHER).value == 0
+
+
+def test_a_last_reading_after_all_closings(world: World) -> None:
+    """It adds to what stands in the feeder's period, on both sides."""
+    plant = world.enrol("plant", 1, PLANT)
+    old, new = world.enrol("old", 10, TRANSFORMER, 1), Meter("new")
+    house = world.enrol("house", 20, HOUSE, 10)
+    world.next_period()
+    assert world.close((old, 1000), (plant, 1000), (house, 1000)) == 3
+    replaced_at_s = world.start(world.period) + 10 * DAY_S
+    world.evm.at(replaced_at_s)
+    world.registry.replace(old.address, new.address, 0, sender=UTILITY)
+    over = world.next_period()
+    assert world.close((new, 600), (plant, 2000), (house, 2000)) == 3
+    world.energy.finish(old.reading(replaced_at_s, 1400))
+    sums = world.energy.sums(10, over)
+    assert (sums.supplied_wh, sums.sold_wh, sums.own_closed, sums.closed) == (1000, 1000, True, 1)
+    sums = world.energy.sums(1, over)
+    assert (sums.supplied_wh, sums.sold_wh, sums.closed) == (1000, 1000, 1)

@@ -198,6 +198,20 @@ def test_a_replaced_meters_rest_that_comes_late(world: World) -> None:
     assert world.bill(new, 10_000) == 7 * 4150 + FIXED
 
 
+def test_replaced_after_months_of_silence(world: World) -> None:
+    """Nothing is billed before the new meter closes a period; then all that is missing, once."""
+    old, new = world.enrol("old", 9), Meter("new")
+    world.bill(old, 1000)
+    for _ in range(3):
+        world.next_period()
+    world.registry.replace(old.address, new.address, 0, sender=UTILITY)
+    assert world.payment.settle(new.address).events == []
+    over = world.next_period()
+    assert world.close((new, 500)) == 1
+    event = world.payment.settle(new.address).event("Billed")
+    assert (event.period, event.periods, event.energy_wh) == (over, 4, 500)
+
+
 def test_replaced_before_the_first_bill(world: World) -> None:
     old, middle, new = world.enrol("old", 9), Meter("middle"), Meter("new")
     first = world.period

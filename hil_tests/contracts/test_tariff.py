@@ -95,6 +95,12 @@ def test_what_is_read_back(world: World) -> None:
     assert ledger.signers(3) == ZERO
 
 
+def test_the_narrowest_windows(world: World) -> None:
+    same = dict.fromkeys(("payment_window_s", "escrow_window_s", "rotation_delay_s"), DAY_S)
+    ledger = world.deploy("PaymentLedger", *world.payment_arguments(**same))
+    assert ledger.escrow_window_s() == ledger.rotation_delay_s() == DAY_S
+
+
 NOBODY = "0x" + "11" * 20
 A, B = address("a"), address("b")
 
