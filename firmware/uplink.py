@@ -277,6 +277,8 @@ class Uplink:
         """Return the address (dotted quad) of `host`. Raises OSError, after 6 s at most."""
         if dns.is_address(host):
             return host
+        if host == "localhost":  # no name server knows it; RFC 6761, section 6.3
+            return "127.0.0.1"
         query = dns.pack_query(host, int.from_bytes(self._random(2), "big"))
         sock = self._link.dial_udp(self._link.name_server(), _DNS_PORT)
         try:

@@ -8,6 +8,7 @@ import binascii
 import os
 import select
 import socket
+import sys
 import time
 
 import machine
@@ -139,6 +140,25 @@ class _Input:
         return 1 if self._pin.value() == self._level else 0
 
 
+class Keyboard:
+    """What is typed at the serial console; Ctrl-C is not among it, it interrupts."""
+
+    def __init__(self):
+        self._poll = select.poll()
+        self._poll.register(sys.stdin.buffer, select.POLLIN)
+        self._byte = bytearray(1)
+
+    def read(self):
+        """Return the next byte, None if none is there. Waits for nothing, allocates nothing.
+
+        A byte each time: what is not text would let sys.stdin wait for the rest of a character.
+        """
+        for _ in self._poll.ipoll(0):
+            if sys.stdin.buffer.readinto(self._byte):
+                return self._byte[0]
+        return None
+
+
 class Watchdog:
     """The task watchdog; it does not run before `start`."""
 
@@ -229,14 +249,18 @@ class Link:
     def secure(self, sock, host, ca_path):
         """Return TLS over a connected `sock`; the handshake goes on as it is written to.
 
-        The server must be `host` by a certificate of the CA in `ca_path` (DER or PEM).
+        The server must be `host` by a certificate of the CA in `ca_path` (DER or PEM). Raises
+        OSError; the socket raises ValueError when the server is not who it should be.
         """
         import tls
 
         context = tls.SSLContext(tls.PROTOCOL_TLS_CLIENT)
         context.verify_mode = tls.CERT_REQUIRED
-        with open(ca_path, "rb") as file:
-            context.load_verify_locations(file.read())
+        try:
+            with open(ca_path, "rb") as file:
+                context.load_verify_locations(file.read())
+        except (OSError, ValueError):
+            raise OSError("%s is missing or no certificate" % ca_path)
         return context.wrap_socket(sock, server_hostname=host, do_handshake_on_connect=False)
 
     def arrived(self, sock):
@@ -264,6 +288,7 @@ class Board:
         self.led = machine.Pin(pins["led"], machine.Pin.OUT, value=0)
         self.mains = _Input.fitted(pins["mains"], active=1)
         self.tamper = _Input.fitted(pins["tamper"], active=1)
+        self.keyboard = Keyboard()
         self.watchdog = Watchdog()
         self.link = Link(config.wifi_ssid, config.wifi_password)
 

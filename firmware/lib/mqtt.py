@@ -76,7 +76,10 @@ class Stream:
     def pump(self):
         """Send what can be sent; return whether all of it went. Raises OSError."""
         while self._out:
-            sent = self._sock.write(self._out)
+            try:
+                sent = self._sock.write(self._out)
+            except ValueError as error:  # what TLS says of a certificate
+                raise BrokerError(str(error).strip())
             if not sent:
                 return False
             self._out = self._out[sent:]

@@ -155,6 +155,18 @@ def test_broker_that_takes_nothing_ends_the_session():
             session.publish(b"up", b"z" * 200)
 
 
+def test_wrong_certificate_ends_the_session():
+    session, sock = opened()
+
+    def refuse(_):
+        raise ValueError("\nThe certificate is not correctly signed by the trusted CA\n")
+
+    sock.write = refuse
+    session.publish(b"up", b"hello")
+    with raises(BrokerError, "The certificate is not"):
+        session.pump()
+
+
 def test_hang_up_is_told():
     session, sock = accepted()
     sock.over = True

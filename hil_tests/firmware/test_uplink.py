@@ -395,6 +395,7 @@ def test_names_are_resolved():
     town = Town()
     town.link.names = lambda _: answer
     assert drive(town.ticks, town.uplink.resolve("mqtt.org")) == "10.0.0.7"
+    assert drive(town.ticks, town.uplink.resolve("localhost")) == "127.0.0.1"
     town.link.names = None
     before = town.ticks.now_ms
     with raises(NetworkError, "name server"):
