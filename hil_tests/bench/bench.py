@@ -26,7 +26,7 @@ LEDGER = bytes.fromhex("be9c" * 10)
 SIGNERS = {index: dev_key(24 + index) for index in range(3)}
 THRESHOLD = 2
 INTERVAL_S = 60
-POLL_MS = 500
+POLL_MS = 250
 WATCHDOG_S = 20
 DAY_S = 86400
 

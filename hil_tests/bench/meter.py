@@ -34,12 +34,12 @@ class SerialMeter:
         self.port = port
         self.version = firmware.version()
         self.listeners: list[Callable[[str], None]] = []
+        self._transport: SerialTransport | None = self._open()
         self._log = ConsoleLog(log)
         self._lock = threading.RLock()
         self._closing = threading.Event()
         self._line = b""
         self._lost_s = 0.0
-        self._transport: SerialTransport | None = self._open()
         self._thread = threading.Thread(target=self._listen, name=f"console {port}", daemon=True)
         self._thread.start()
 

@@ -15,7 +15,7 @@ from hil_tests.services import free_port
 from parwana.clock import WorldClock
 
 START_S = 1_800_000_000
-FACTOR = 20.0
+FACTOR = 30.0
 SENSE = 27
 PASSWORD = "parwana-bench"
 

@@ -13,7 +13,7 @@ from hil_tests.bench.network import Network
 CONNECT_S = 60  # Wi-Fi, back-off, hello
 PERMIT_S = 2.0  # DESIGN section 6
 BACKLOG = 240
-FORGERIES = 8
+FORGERIES = 5
 POLL_S = 1.0
 RESERVE = """
 import wire
