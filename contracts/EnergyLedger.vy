@@ -114,7 +114,9 @@ SKIPPED_RETIRED: constant(uint256) = 6      # read after the meter was retired o
 ALARM_NONE: constant(uint256) = 0
 ALARM_THEFT: constant(uint256) = 1          # supplied more than sold
 ALARM_OVERBILLING: constant(uint256) = 2    # sold more than supplied
-ALARM_NO_SUPPLY: constant(uint256) = 3      # the feeder's own closing is missing: not comparable
+# no like with like: the feeder's own closing is missing, a closing covers several periods, or a
+# meter came or went within the period
+ALARM_INCOMPARABLE: constant(uint256) = 3
 
 _U16: constant(uint256) = 2**16 - 1
 _U24: constant(uint256) = 2**24 - 1
@@ -344,10 +346,12 @@ def reconcile(_feeder: uint48, _period: uint256) -> uint256:
     @notice Compare what a feeder was supplied with what was sold under it. Refused while a closing
             is missing, until the deadline; then it reports how many are. May be repeated only
             when fewer are missing than the last time.
-    @dev The sums stand as they are: `missing` and `spanning` say how far they compare like with like.
+    @dev The sums stand as they are; `missing` and `spanning` say what they lack and what they hold
+         of other periods. A period in which the feeder or a child was enrolled raises no alarm:
+         its meters did not measure the same hours.
     @param _feeder 6-byte number of the feeder.
     @param _period 32-byte period that is over.
-    @return the alarm: 0 none, 1 supplied more, 2 sold more, 3 the feeder's own closing is missing.
+    @return the alarm: 0 none, 1 supplied more, 2 sold more, 3 the sums do not compare.
     """
     end_s: uint256 = calendar._start_of(_period + 1)
     assert block.timestamp >= end_s, "period not over"
@@ -364,12 +368,20 @@ def reconcile(_feeder: uint48, _period: uint256) -> uint256:
     if state & _RECONCILED != 0:
         assert missing < (state >> _MISSING) & _U24, "reconciled"
 
+    there_before: bool = False
+    before: uint256 = 0
+    there_before, before = staticcall registry.feeder_at(_feeder, calendar._start_of(_period))
     supplied_wh: uint256 = (state >> _SUPPLIED) & _U72
     sold_wh: uint256 = state >> _SOLD
     allowed_wh: uint256 = supplied_wh * self._tolerance_bp(_feeder, _period) // 10000
     alarm: uint256 = ALARM_NONE
-    if state & _OWN == 0:
-        alarm = ALARM_NO_SUPPLY
+    if (
+        state & _OWN == 0
+        or (state >> _SPANNING) & _U24 != 0
+        or not there_before
+        or before != expected
+    ):
+        alarm = ALARM_INCOMPARABLE
     elif supplied_wh > sold_wh + allowed_wh:
         alarm = ALARM_THEFT
     elif sold_wh > supplied_wh + allowed_wh:

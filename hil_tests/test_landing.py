@@ -46,7 +46,7 @@ def test_a_period_is_closed_billed_and_balanced_in_three_transactions(town: Town
         4,
         True,
         True,
-        0,
+        3,
     )
     account = town.world.ledgers.payment.functions.account(town.houses[0].key.address)
     assert town.world.chain.call(account)[2] == town.first
@@ -55,6 +55,7 @@ def test_a_period_is_closed_billed_and_balanced_in_three_transactions(town: Town
 
 
 def test_theft_raises_the_alarm(town: Town) -> None:
+    town.settle_in()
     town.go_to(town.periods.start(town.first + 1) + 60)
     for house in town.houses:
         town.close(house, town.first, 5000)
@@ -80,6 +81,7 @@ def test_closings_are_gathered_then_a_late_one_lands_alone(town: Town) -> None:
 def test_a_feeder_with_a_missing_meter_is_balanced_after_the_deadline_and_again(
     town: Town,
 ) -> None:
+    town.settle_in()
     landing = town.landing()
     end_s = town.periods.start(town.first + 1)
     town.go_to(end_s + 3600)

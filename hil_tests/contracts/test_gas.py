@@ -23,7 +23,7 @@ def test_gas(world: World) -> None:
         signatures = world.sign(frame, houses[0].address)
         claimed = world.payment.claim(houses[0].address, frame, signatures)
     assert closed.gas / 128 < 13_200
-    assert reconciled.gas < 47_000
+    assert reconciled.gas < 49_500
     assert settled.gas < 63_000
     assert paid.gas < 84_500
     assert claimed.gas < 88_000

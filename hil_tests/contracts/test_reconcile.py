@@ -14,7 +14,7 @@ from hil_tests.contracts.world import (
     World,
 )
 
-NONE, THEFT, OVERBILLING, NO_SUPPLY = range(4)
+NONE, THEFT, OVERBILLING, INCOMPARABLE = range(4)
 
 
 class Feeder:
@@ -38,8 +38,10 @@ class Feeder:
 
 @pytest.fixture
 def feeder(world: World) -> Feeder:
-    """Give a feeder of three houses whose first period is over."""
+    """Give a feeder of three houses whose first whole period is over."""
     made = Feeder(world)
+    world.next_period()
+    made.land_all(0, 0)
     world.next_period()
     return made
 
@@ -109,7 +111,7 @@ def test_without_the_feeders_own_closing(world: World, feeder: Feeder) -> None:
         world.energy.reconcile(1, over)
     world.evm.at(world.start(over + 1) + DEADLINE_S)
     event = world.energy.reconcile(1, over).event("Reconciled")
-    assert (event.missing, event.alarm, event.supplied_wh) == (1, NO_SUPPLY, 0)
+    assert (event.missing, event.alarm, event.supplied_wh) == (1, INCOMPARABLE, 0)
 
 
 @pytest.mark.usefixtures("feeder")
@@ -117,7 +119,7 @@ def test_only_a_feeder_only_afterwards(world: World) -> None:
     over = world.period - 1
     with pytest.raises(Reverted, match="period not over"):
         world.energy.reconcile(1, over + 1)
-    for number, period in ((10, over), (99, over), (0, over), (1, over - 1), (1, 0)):
+    for number, period in ((10, over), (99, over), (0, over), (1, over - 2), (1, 0)):
         with pytest.raises(Reverted, match="no such feeder then|^$"):
             world.energy.reconcile(number, period)
 
@@ -151,8 +153,39 @@ def test_enrolled_and_retired_in_the_middle(world: World, feeder: Feeder) -> Non
     assert world.energy.sums(1, over).sold_wh == 2600
 
 
+def test_no_alarm_where_meters_came_within_the_period(world: World) -> None:
+    feeder = Feeder(world)
+    first = world.next_period()
+    feeder.land_all(10_000, 100)
+    assert world.energy.reconcile(1, first).value == INCOMPARABLE
+    late = world.enrol("late", 20, HOUSE, 1)
+    feeder.registers["late"] = 0
+    second = world.next_period()
+    feeder.land_all(10_000, 100)
+    feeder.land((late, 1))
+    assert world.energy.reconcile(1, second).value == INCOMPARABLE
+    third = world.next_period()
+    feeder.land_all(10_000, 100)
+    feeder.land((late, 1))
+    assert world.energy.reconcile(1, third).value == THEFT
+
+
+def test_no_alarm_where_a_closing_covers_several_periods(world: World, feeder: Feeder) -> None:
+    over = world.period - 1
+    feeder.land((feeder.transformer, 3000), (feeder.houses[0], 1000), (feeder.houses[1], 1000))
+    world.evm.at(world.start(over + 1) + DEADLINE_S)
+    assert world.energy.reconcile(1, over).value == THEFT
+    over = world.next_period()
+    feeder.land((feeder.transformer, 3000), (feeder.houses[0], 1000), (feeder.houses[1], 1000))
+    feeder.land((feeder.houses[2], 2000))
+    event = world.energy.reconcile(1, over).event("Reconciled")
+    assert (event.spanning, event.alarm, event.sold_wh) == (1, INCOMPARABLE, 4000)
+
+
 def test_a_retired_feeder(world: World) -> None:
     transformer = world.enrol("transformer", 1, TRANSFORMER)
+    world.next_period()
+    assert world.close((transformer, 0)) == 1
     over = world.next_period()
     assert world.close((transformer, 500)) == 1
     world.registry.retire(transformer.address, sender=UTILITY)
@@ -186,6 +219,7 @@ def test_tolerance_counts_from_the_next_period(world: World, feeder: Feeder) -> 
     assert world.energy.tolerance_bp(2, over + 2) == 500
     assert world.energy.reconcile(1, over).value == THEFT
     world.next_period()
+    feeder.land_all(0, 0)
     over = world.next_period()
     world.energy.set_tolerance(1, 0, sender=UTILITY)
     assert tolerances(world, over) == [2000, 2000, 0]

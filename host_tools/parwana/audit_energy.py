@@ -12,7 +12,7 @@ from parwana.deployment import Period
 from parwana.findings import Report
 
 HOUSE = 1
-THEFT, OVERBILLING, NO_SUPPLY = 1, 2, 3
+THEFT, OVERBILLING, INCOMPARABLE = 1, 2, 3
 
 
 @dataclass
@@ -166,14 +166,17 @@ class EnergyAudit:
 
     def _on_reconciled(self, values: Any, _time_s: int) -> None:
         self.report.count("balances")
-        end_s = self.terms.periods.start(values.period + 1)
+        periods, changes = self.terms.periods, self._changes[values.feeder]
+        start_s, end_s = periods.start(values.period), periods.start(values.period + 1)
         sums = self._sums[values.feeder, values.period]
-        expected = sum(n for time_s, n in self._changes[values.feeder] if time_s < end_s)
+        before = sum(n for time_s, n in changes if time_s < start_s)
+        expected = sum(n for time_s, n in changes if time_s < end_s)
+        young = self.since_s.get(values.feeder, end_s) >= start_s
         missing = expected - sums.closed + (not sums.own)
         allowed_wh = sums.supplied_wh * self._tolerance_bp(values.feeder, values.period) // 10_000
         alarm = 0
-        if not sums.own:
-            alarm = NO_SUPPLY
+        if not sums.own or sums.spanning or young or before != expected:
+            alarm = INCOMPARABLE
         elif sums.supplied_wh > sums.sold_wh + allowed_wh:
             alarm = THEFT
         elif sums.sold_wh > sums.supplied_wh + allowed_wh:
