@@ -8,6 +8,7 @@ month. What the summary says is read back from the chain, the store and the boar
 import shutil
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated
@@ -125,7 +126,6 @@ def command(
         world.start_world(START_S + HOUR_S, factor)
         world.start_services(payment_window_s=PAYMENT_WINDOW_S)
         say("broker, chain, contracts, relay and two permit signers are up")
-        world.pair()
         first = live(world, say)
         say("reading the boards' flash, the store and the chain")
         report = demo_report.collect(world, first, (OFFLINE, *offline_hours(world, first)), CUT)
@@ -141,49 +141,60 @@ def command(
 
 
 def live(world: Rehearsal, say: Callable[[str], None]) -> int:
-    """Let three whole periods pass; return the first. Households pay, things go wrong."""
+    """Pair all meters, let three whole periods pass; return the first of them.
+
+    Households pay from the first bill on; things go wrong.
+    """
+    payers = Payers(world, say)
+    with ThreadPoolExecutor(1) as pool:
+        pairing = pool.submit(world.pair)
+        while not pairing.done():
+            payers.turn()
+        pairing.result()
     periods = world.deployment.periods
     first = periods.of(int(world.clock.now())) + 1
-    end_s = periods.start(first + MONTHS)
-    withholds_from_s = periods.start(first + 1)
+    payers.late_from_s = periods.start(first + 1)
     story = plan(world, first)
-    households = [Household(world, meter) for meter in world.meters if meter.kind == "house"]
-    while world.clock.now() < end_s:
-        _turn(world, story, households, withholds_from_s, say)
-    settled = time.monotonic() + _SETTLED_S
-    while not demo_report.settled(world, first + MONTHS - 1):
-        _turn(world, story, households, withholds_from_s, say)
-        if time.monotonic() > settled:
-            say(f"the last bills were not all settled within {_SETTLED_S} s")
+    patience_s = time.monotonic() + world.clock.real_seconds((MONTHS + 1) * DAY_S) + _SETTLED_S
+    while story.events or not demo_report.settled(world, first + MONTHS - 1):
+        while event := story.due(world.clock.now()):
+            say(event[0])
+            event[1]()
+        payers.turn()
+        if time.monotonic() > patience_s:
+            say("the last bills were not settled in time")
             break
     return first
 
 
-def _turn(
-    world: Rehearsal,
-    story: Story,
-    households: list[Household],
-    withholds_from_s: float,
-    say: Callable[[str], None],
-) -> None:
-    """Do once what is due: events of the story, bills of the households."""
-    world.check_programs()
-    while event := story.due(world.clock.now()):
-        say(event[0])
-        event[1]()
-    for household in households:
-        meter = household.meter
-        if meter.number == LATE and _withholds(world, meter, withholds_from_s):
-            continue
-        paid = household.pay()
-        if paid:
-            say(f"{meter.name} pays {paid / 1e18:.4f}")
-    time.sleep(0.2)
+class Payers:
+    """All households; one of them pays late from `late_from_s` on."""
 
+    def __init__(self, world: Rehearsal, say: Callable[[str], None]) -> None:
+        self.late_from_s = float("inf")
+        self._world, self._say = world, say
+        self._households: dict[int, Household] = {}
 
-def _withholds(world: Rehearsal, late: Meter, from_s: float) -> bool:
-    """Return whether the late household still waits: until its house has been dark for an hour."""
-    if world.clock.now() < from_s:
-        return False
-    cuts = [at for at, closed in late.board.contactor_changes if not closed and at > from_s]
-    return not cuts or world.clock.now() < cuts[0] + HOUR_S
+    def turn(self) -> None:
+        """Let everyone who will pay what is due."""
+        self._world.check_programs()
+        for meter in self._world.meters:
+            if meter.kind != "house" or not meter.address:
+                continue
+            if meter.number == LATE and self._withholds(meter):
+                continue
+            if meter.number not in self._households:
+                self._households[meter.number] = Household(self._world, meter)
+            paid = self._households[meter.number].pay()
+            if paid:
+                self._say(f"{meter.name} pays {paid / 1e18:.4f}")
+        time.sleep(0.2)
+
+    def _withholds(self, late: Meter) -> bool:
+        """Return whether the late one still waits: until the house has been dark for an hour."""
+        now = self._world.clock.now()
+        if now < self.late_from_s:
+            return False
+        changes = late.board.contactor_changes
+        cuts = [at for at, closed in changes if not closed and at > self.late_from_s]
+        return not cuts or now < cuts[0] + HOUR_S

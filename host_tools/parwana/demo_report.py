@@ -20,6 +20,8 @@ from parwana.programs import ProgramError, parwana, run
 from parwana.rehearsal import Meter, Rehearsal
 from parwana.store import Store
 
+# A latching contactor without an auxiliary contact is driven to its last position at every boot.
+RESTORED = "restored"
 RECORD = 43  # a frame without its format byte, and its CRC-32: firmware/journal.py
 _AUDIT_S = 120
 _DRAIN_TRIES = 8
@@ -163,6 +165,7 @@ def collect(
             "payments": len(evidence.logs("payment", "Paid")),
             "permits": _permits(world, evidence),
             "supply": _supply(world, evidence),
+            "first_month_s": evidence.deployment.periods.start(first),
             "feeders": [
                 {
                     "feeder": log["feeder"],
@@ -265,7 +268,7 @@ def unfulfilled(report: dict[str, Any], *, late: int, tapped_month: int, feeder:
     others = [
         row["meter"]
         for row in report["supply"]
-        if row["event"] == "disconnected" and row["meter"] != late
+        if row["event"] == "disconnected" and row["reason"] != RESTORED and row["meter"] != late
     ]
     last = [row["event"] for row in report["supply"] if row["meter"] == late][-1:]
     balances = report["feeders"]
@@ -323,7 +326,7 @@ def show(report: dict[str, Any], console: Console, path: Path) -> None:
         *(
             ("supply", f"house {row['meter']} {row['event']}: {row['reason']}")
             for row in report["supply"]
-            if row["reason"] not in ("no_permit",)
+            if row["reason"] != RESTORED and row["time_s"] >= report["first_month_s"]
         ),
         *(("feeder", _feeder_line(row)) for row in report["feeders"] if row["month"] > 0),
         ("audit", f"{len(report['audit']['findings'])} findings"),
