@@ -92,7 +92,8 @@ class App:
                 self._log.info(
                     "status next=%(next)d oldest=%(oldest)d pointer=%(pointer)s "
                     "readings=%(readings)d events=%(events)d energy_wh=%(energy_wh)d "
-                    "control=%(control)d restarts=%(restarts)d heap_free=%(heap_free)d"
+                    "control=%(control)d restarts=%(restarts)d late_ms=%(late_ms)d "
+                    "heap_free=%(heap_free)d"
                     % self.status()
                 )
 
@@ -123,6 +124,7 @@ class App:
             "energy_wh": metering.energy_wh,
             "power_dw": metering.power_dw,
             "failures": metering.failures,
+            "late_ms": metering.late_ms,
             "control": self._supply.control_state,
             "time": self._clock.now(),
             "restarts": self.restarts,

@@ -78,6 +78,7 @@ class Metering:
         self.ticked_ms = ticks.ticks_ms()
         self.polls = 0
         self.failures = 0
+        self.late_ms = 0  # the longest that anything made a poll wait
 
     @property
     def energy_wh(self):
@@ -86,8 +87,11 @@ class Metering:
 
     async def run(self):
         """Poll for ever."""
+        due = self._ticks.ticks_ms()
         while True:
             started = self._ticks.ticks_ms()
+            self.late_ms = max(self.late_ms, self._ticks.ticks_diff(started, due))
+            due = self._ticks.ticks_add(started, self._poll_ms)
             await self.poll()
             spent = self._ticks.ticks_diff(self._ticks.ticks_ms(), started)
             await asyncio.sleep_ms(max(1, self._poll_ms - spent))

@@ -38,6 +38,12 @@ def meter(tmp_path: Path, files: dict[str, bytes]) -> Iterator[Meter]:
         yield meter
 
 
+def told(meter: Meter, name: str) -> list[int]:
+    """Return the values of a name in the status lines on the console."""
+    log = meter.board.log_path.read_text(errors="replace")
+    return [int(number) for number in re.findall(rf" {name}=(\d+)", log)]
+
+
 def connect(meter: Meter) -> None:
     """Give the meter a permit and wait until the house is supplied."""
     now_s = int(meter.clock.now())
@@ -81,8 +87,7 @@ def test_readings_arrive_signed_by_the_key_on_the_flash(meter: Meter) -> None:
 def test_heap_leaves_room(meter: Meter) -> None:
     connect(meter)
     meter.wait_frames(8)
-    log = meter.board.log_path.read_text(errors="replace")
-    free = [int(number) for number in re.findall(r"heap_free=(\d+)", log)]
+    free = told(meter, "heap_free")
     assert len(free) >= 8
     assert min(free) > HEAP_LEAST, free
     assert min(free[-3:]) > min(free[:3]) - 6000, free
@@ -119,6 +124,9 @@ def test_outage_of_network_broker_and_relay_is_backfilled(meter: Meter) -> None:
     meter.relay.answers = True
     meter.wait_frames(3, 60)
     assert_nothing_lost(meter)
+    # None of it kept measuring waiting for as long as a poll.
+    assert told(meter, "late_ms")
+    assert max(told(meter, "late_ms")) < 1000
 
 
 def test_power_cuts_at_flash_writes_lose_and_repeat_nothing(meter: Meter) -> None:
@@ -200,9 +208,9 @@ def test_a_packet_too_long_ends_the_session_not_the_meter(meter: Meter) -> None:
 
 def test_service_mode_leaves_the_contactor_and_tells(meter: Meter) -> None:
     connect(meter)
-    told = mpremote(meter.board, "resume", "exec", "print(app.status()); print(app.last()[-1])")
-    assert "'control': 1" in told
-    assert "info" in told
+    answer = mpremote(meter.board, "resume", "exec", "print(app.status()); print(app.last()[-1])")
+    assert "'control': 1" in answer
+    assert "info" in answer
     assert meter.board.contactor
     before = len(meter.relay.hellos)
     mpremote(meter.board, "reset")

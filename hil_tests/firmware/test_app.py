@@ -39,6 +39,7 @@ class Metering(Task):
     energy_wh = 5
     power_dw = None
     failures = 0
+    late_ms = 0
 
 
 class Uplink(Task):
@@ -93,8 +94,8 @@ class Meter:
         self.log = Quiet()
         self.app = App(
             Config(), self.watchdog, self.recorder, Journal(), Clock(self.ticks), self.metering,
-            self.control, Uplink(self.ticks), Task(self.ticks), Supply(), slot_path, Console(),
-            self.ticks, self.log,
+            self.control, Uplink(self.ticks), Task(self.ticks), Task(self.ticks), Supply(),
+            slot_path, Console(), self.ticks, self.log,
         )  # fmt: skip
 
     def run(self, seconds):

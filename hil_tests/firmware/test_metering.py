@@ -199,6 +199,33 @@ def test_clock_put_back_across_a_boundary_repeats_no_reading():
     assert [time_s for _, time_s, _, _ in house.readings] == [MIDNIGHT + 900, MIDNIGHT + 1800]
 
 
+def test_lateness_is_measured():
+    house = House()
+    hold_ups = [0, 0, 700, 0]
+
+    class Enough(Exception):
+        pass
+
+    def hold_up():
+        if not hold_ups:
+            raise Enough
+        house.ticks.now_ms += hold_ups.pop(0)
+
+    house.ticks.on_sleep = hold_up
+    try:
+        drive(house.ticks, house.metering.run())
+    except Enough:
+        pass
+    # The second poll's reply comes 700 ms late, which makes nothing wait; a late start does.
+    assert house.metering.late_ms == 0
+    hold_ups[:] = [0, 400, 0, 0]
+    try:
+        drive(house.ticks, house.metering.run())
+    except Enough:
+        pass
+    assert house.metering.late_ms == 400
+
+
 def test_clock_faster_than_polls_gives_one_reading_a_poll():
     house = House()
     house.go(6, 2000)
