@@ -45,7 +45,7 @@ class App:
     """Own the tasks; feed the watchdog while measuring and control go on."""
 
     def __init__(self, config, watchdog, recorder, journal, clock, metering, control, uplink,
-                 timesync, supply, slot_path, console, ticks, log):  # fmt: skip
+                 timesync, handover, supply, slot_path, console, ticks, log):  # fmt: skip
         self._status_ms = config.status_s * 1000
         self._watchdog = watchdog
         self._recorder = recorder
@@ -55,6 +55,7 @@ class App:
         self._control = control
         self._uplink = uplink
         self._timesync = timesync
+        self._handover = handover
         self._supply = supply
         self._slot_path = slot_path
         self._ticks = ticks
@@ -70,6 +71,7 @@ class App:
             ("control", self._control),
             ("uplink", self._uplink),
             ("timesync", self._timesync),
+            ("handover", self._handover),
         ):
             asyncio.create_task(supervise(name, task.run, self._restarted, self._ticks, self._log))
 

@@ -97,8 +97,7 @@ class Control:
         """Take a bundle (bytes) from outside, unless four wait; returns whether it was taken.
 
         Returns at once, raises nothing. With `answer` it was handed over by a person and goes
-        before what a network brings; `answer(frame, refused)` is called with the verdict, the
-        parsed frame and None, or None and the Refused.
+        before what a network brings; `answer` is called with the Refused, or None if accepted.
         """
         if len(self._bundles) >= _BUNDLES_MOST + (answer is not None):
             return False
@@ -178,17 +177,17 @@ class Control:
             )
         try:
             frame = next(checking)
-        except Refused as refused:
-            frame, verdict = None, refused
-            self._refused(refused, now)
+        except Refused as error:
+            refused = error
+            self._refused(error, now)
         else:
             if frame is None:
                 self._checking = checking
                 return
-            verdict = None
+            refused = None
             self._accepted(frame)
         if self._answer:
-            self._answer(frame, verdict)
+            self._answer(refused)
         if self._from_file:
             self._from_file = False
             self._file_size = None
@@ -199,7 +198,7 @@ class Control:
 
     def _refused(self, refused, now):
         if refused.repeat:
-            self._log.info("permit or time %d is known already", refused.serial)
+            self._log.info("%s; serial %d", refused, refused.serial)
             return
         self.refusals += 1
         self._refused_at = now

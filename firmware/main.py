@@ -35,6 +35,7 @@ gc.collect()
 
 from app import App
 from control import Control, keeper, restore
+from handover import Handover
 from metering import Metering
 from timesync import TimeSync
 from uplink import Uplink
@@ -89,7 +90,7 @@ def build(settings, hardware, identity, console):
     recorder.start(board.reset_cause(), version.number(), settings.crc32)
     return App(
         settings, hardware.watchdog, recorder, journal, clock, metering, control, uplink, timesync,
-        supply, SLOT, console, time, log("app"),
+        Handover(hardware.keyboard.read, control.bundle), supply, SLOT, console, time, log("app"),
     )  # fmt: skip
 
 

@@ -56,7 +56,8 @@ class Refused(ValueError):
     """
 
     def __init__(self, reason, serial=0, repeat=False):
-        super().__init__("bundle refused, reason %d (docs/protocol.md 1.4)" % reason)
+        text = "bundle refused, reason %d (docs/protocol.md 1.4)" % reason
+        super().__init__("bundle known already" if repeat else text)
         self.reason = reason
         self.serial = serial
         self.repeat = repeat

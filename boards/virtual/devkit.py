@@ -63,6 +63,7 @@ class Devkit:
         self._regs = parts.registers
         self._serial = parts.serial
         self._interrupt_s: float | None = None
+        self._typed = b""
         self._writes = 0
         self._fed = (0, 0)
         self._fed_s = 0.0
@@ -172,6 +173,7 @@ class Devkit:
         if cause != reg.SOFT_RESET:
             self._regs.set("watchdog_ms", 0)
             self._serial.read()  # what was sent meanwhile is lost
+            self._typed = b""
         self._parts.log.note(_CAUSES[cause])
         self.resets.append((self._parts.clock.now(), _CAUSES[cause]))
         parts = self._parts
@@ -226,14 +228,15 @@ class Devkit:
         self._serial.write(printed)
 
     def _from_console(self) -> None:
-        data = self._serial.read()
-        while data and self.process:
-            typed, interrupt, data = data.partition(b"\x03")
+        """Pass on what was typed, up to a Ctrl-C until it has interrupted the program."""
+        self._typed += self._serial.read()
+        while self._typed and self.process and self._interrupt_s is None:
+            typed, interrupt, self._typed = self._typed.partition(b"\x03")
             if interrupt and not (self._regs[reg.RUNNING] and self.process.takes_interrupts):
                 typed, interrupt = typed + interrupt, b""
             if typed:
                 self.process.type(typed)
-            if interrupt and self._interrupt_s is None:
+            if interrupt:
                 self._interrupt_s = time.monotonic()
 
     def _try_interrupt(self, waited_s: float) -> None:
@@ -245,6 +248,7 @@ class Devkit:
         writes, self._writes = self._writes, self._regs.get("flash_operations")
         if not self.process or not self._regs[reg.RUNNING]:
             self._interrupt_s = None
+            self._from_console()
         elif (
             self.process.sleeps
             or (waited_s > _BUSY_S and writes == self._writes)
@@ -252,6 +256,7 @@ class Devkit:
         ):
             self._interrupt_s = None
             self.process.interrupt()
+            self._from_console()
 
     # --- pins ---
 
