@@ -199,7 +199,7 @@ def native_source(wide: bool) -> str:
         r"LOAD\((\w+), (\w+)\)", lambda found: source.load(found[1], found[2]), HELPERS
     )
     helpers = re.sub(r"\b[A-Z][A-Z_]{2,}\b", lambda found: str(numbers[found[0]]), helpers)
-    constants = {"PROGRAM": code, "REGISTERS": REGISTERS, **schedules(starts)}
+    constants = {"PROGRAM": code, **schedules(starts)}
     lines = [f"{name} = {value!r}" for name, value in constants.items()]
     return "\n".join(["import micropython", *lines, *source.lines, helpers])
 

@@ -5,9 +5,11 @@ Does what `portable` does. A Jacobian point is the bytes of three registers of t
 
 from micropython import const  # type: ignore[import-not-found]
 
-from . import native
-from .curve import BETA, GX, GY, N, P, SPACING, comb_digits, split, split_odd
-from .native import from_limbs, pad, plan, run, signed_digits, to_limbs  # noqa: F401
+_registers = bytearray(38 * 80)  # first, while the heap has room for it in one piece
+
+from . import native  # noqa: E402
+from .curve import BETA, GX, GY, N, P, SPACING, comb_digits, split, split_odd  # noqa: E402
+from .native import from_limbs, pad, plan, run, signed_digits, to_limbs  # noqa: E402, F401
 
 _X = const(0)
 _Y = const(1)
@@ -23,10 +25,10 @@ _POINT = const(240)  # bytes
 _DIGITS = const(130)
 _STRIDE = const(19)  # words between the numbers of an inversion, of 18 limbs
 
-_registers = bytearray(native.REGISTERS * 4 * _LIMBS)
 _program = native.PROGRAM
 _accumulator = memoryview(_registers)[:_POINT]
 _scratch = memoryview(_registers)[400:800]  # five temporary registers, between two runs
+_doubled = bytearray(_POINT)
 _schedule = bytearray(448)  # 129 doublings, 38 and at most 54 additions
 _bytes = bytearray(36)
 # modulus: the modulus in bytes and 1 / the modulus mod 2**15
@@ -62,11 +64,11 @@ def inverse(a, m):
 
 
 def point(x, y):
-    """Return an affine point as a Jacobian one."""
+    """Return an affine point as a Jacobian one. It is gone with the next call."""
     _put(_X, x)
     _put(_Y, y)
     _put(_Z, 1)
-    return _registers[:_POINT]
+    return _accumulator
 
 
 def affine(p):
@@ -81,11 +83,12 @@ def affine(p):
 
 
 def double(p, z):
-    """Return twice a Jacobian point, its coordinates scaled by z."""
+    """Return twice a Jacobian point, its coordinates scaled by z. The next call overwrites it."""
     _registers[:_POINT] = p
     _put(_FACTOR, z)
     _walk(native.DOUBLE)
-    return _registers[:_POINT]
+    _doubled[:] = _accumulator
+    return _doubled
 
 
 def multiply_base(table, k, start):
@@ -119,7 +122,7 @@ def multiply_add(table, u, v, key):
     a, b = split_odd((u - (1 << (bits - 1))) % N)  # for the walk starts at G and doubles it
     combs = comb_digits(a) + comb_digits(b) + combs
     plan(_schedule, combs, len(combs) // 18, _scratch, bits)
-    _registers[:_POINT] = _BASE
+    point(GX, GY)
     _walk(_schedule, table, key)
     return _accumulator if _get(_Z) % P else None
 
@@ -150,4 +153,3 @@ def square_root(a):
 
 _put(_ONE, 1)
 _put(_BETA, BETA)
-_BASE = point(GX, GY)

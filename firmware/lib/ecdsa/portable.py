@@ -21,21 +21,21 @@ from .curve import (
 _LOW = (1 << 256) - 1
 _FOLD = (1 << 32) + 977  # 2**256 mod P
 
+# `(t & low) + (t >> 256) * fold` is t mod P, with 223 bits less above the 256. Twice is enough for
+# any product here; once where what follows is a product with a factor that was folded twice.
+
 
 def _double(X, Y, Z):
     low = _LOW
     fold = _FOLD
     B = Y * Y
     B = (B & low) + (B >> 256) * fold
-    B = (B & low) + (B >> 256) * fold
     Z = Y * Z
     Z = (Z & low) + (Z >> 256) * fold
     Z = ((Z & low) + (Z >> 256) * fold) << 1
     S = X * B
-    S = (S & low) + (S >> 256) * fold
     S = ((S & low) + (S >> 256) * fold) << 2
     E = X * X
-    E = (E & low) + (E >> 256) * fold
     E = ((E & low) + (E >> 256) * fold) * 3
     X = E * E - (S << 1)
     X = (X & low) + (X >> 256) * fold
@@ -50,12 +50,10 @@ def _add(X, Y, Z, x, y):
     fold = _FOLD
     A = Z * Z
     A = (A & low) + (A >> 256) * fold
-    A = (A & low) + (A >> 256) * fold
     H = x * A - X
     H = (H & low) + (H >> 256) * fold
     H = (H & low) + (H >> 256) * fold
     A = A * Z
-    A = (A & low) + (A >> 256) * fold
     A = (A & low) + (A >> 256) * fold
     R = y * A - Y
     R = (R & low) + (R >> 256) * fold
@@ -65,12 +63,9 @@ def _add(X, Y, Z, x, y):
     Z = (Z & low) + (Z >> 256) * fold
     A = H * H
     A = (A & low) + (A >> 256) * fold
-    A = (A & low) + (A >> 256) * fold
     H = H * A
     H = (H & low) + (H >> 256) * fold
-    H = (H & low) + (H >> 256) * fold
     A = X * A
-    A = (A & low) + (A >> 256) * fold
     A = (A & low) + (A >> 256) * fold
     X = R * R - H - (A << 1)
     X = (X & low) + (X >> 256) * fold

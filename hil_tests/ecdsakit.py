@@ -1,0 +1,57 @@
+"""Put ecdsa where a MicroPython finds it: as source, or compiled as a board carries it."""
+
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+from parwana import REPO, ecdsa_build, firmware
+
+SOURCE = REPO / "firmware" / "lib" / "ecdsa"
+SCRIPTS = Path(__file__).parent / "ecdsa_scripts"
+TIMEOUT_S = 300
+
+
+def architecture(micropython: Path) -> str | None:
+    """Return mpy-cross's name of what this MicroPython's processor is."""
+    done = subprocess.run(
+        [micropython, "-c", "import sys; print(sys.implementation._mpy)"],
+        capture_output=True,
+        text=True,
+        timeout=TIMEOUT_S,
+        check=True,
+    )
+    return firmware.architecture(int(done.stdout))
+
+
+def place(folder: Path, arch: str | None, compiled: bool = False) -> Path:
+    """Make folder/ecdsa, with machine code for `arch` if any; return the folder to import from."""
+    target = folder / "ecdsa"
+    target.mkdir(parents=True)
+    for source in SOURCE.glob("*.py"):
+        if compiled:
+            name = f"ecdsa/{source.name}"
+            mpy = target / f"{source.stem}.mpy"
+            ecdsa_build.compile_source(source.read_text(), name, arch or "x86", mpy)
+            mpy.with_suffix(".py").unlink()
+        else:
+            shutil.copy(source, target)
+    if arch is not None and not ecdsa_build.build(arch, target):
+        raise ValueError(f"there is no machine code for {arch}")
+    return folder
+
+
+def run(
+    script: str, library: Path, *arguments: object, program: Path, heap: str = "145k"
+) -> "subprocess.CompletedProcess[str]":
+    """Run one of the scripts with the ecdsa of a folder, under a Python or a MicroPython."""
+    options = [] if program == Path(sys.executable) else ["-X", f"heapsize={heap}"]
+    command = [program, *options, SCRIPTS / script, library, *arguments]
+    return subprocess.run(
+        [str(part) for part in command],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        timeout=TIMEOUT_S,
+        check=False,
+    )
