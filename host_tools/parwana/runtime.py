@@ -70,6 +70,11 @@ def micropython() -> Path:
     )
 
 
+def micropython_for(architecture: str) -> Path:
+    """Return Debian's MicroPython for an architecture that runs here. Raises RuntimeMissing."""
+    return _debian_program("micropython", architecture, "usr/bin/micropython")
+
+
 def mosquitto() -> Path:
     """Return a mosquitto broker. Raises RuntimeMissing."""
     on_path = shutil.which("mosquitto", path=os.environ.get("PATH", "") + ":/usr/sbin")
