@@ -97,7 +97,7 @@ def plan(world: Rehearsal, first: int) -> Story:
 def offline_hours(world: Rehearsal, first: int) -> tuple[float, float]:
     """Return from when to when one house has no network."""
     start_s = world.deployment.periods.start(first)
-    return start_s + 6 * HOUR_S, start_s + 18 * HOUR_S
+    return start_s + 6.5 * HOUR_S, start_s + 18.5 * HOUR_S
 
 
 def command(
