@@ -13,7 +13,6 @@ import sys
 import time
 
 import board
-import config
 import slot
 import umqtt.simple
 import version
@@ -94,13 +93,24 @@ def build(settings, hardware, identity, console):
     )  # fmt: skip
 
 
+def configure():
+    """Return what /config.json says, None when it is refused; the console then tells why."""
+    import config
+
+    try:
+        return config.load("/config.json")
+    except config.ConfigError as error:
+        print("parwana:", error)
+        return None
+    finally:
+        del sys.modules["config"]  # 5 KB, and nobody needs it again
+
+
 def start():
     """Run the meter until Ctrl-C. Returns the App for the service console, None without one."""
     print("parwana", version.VERSION)
-    try:
-        settings = config.load("/config.json")
-    except config.ConfigError as error:
-        print("parwana:", error)
+    settings = configure()
+    if settings is None:
         slot.confirm(SLOT)  # an unpaired meter cannot show more health than this
         return None
     hardware = board.build(settings)

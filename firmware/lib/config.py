@@ -19,12 +19,10 @@ class ConfigError(ValueError):
 
 
 class Config:
-    """The configuration, checked. Names are the keys; `_` joins a section's to the section's."""
+    """The configuration, checked. Names are the keys; `_` joins a section's to the section's.
 
-    def __init__(self, values, crc):
-        self.crc32 = crc
-        for name, value in values.items():
-            setattr(self, name, value)
+    Without a function: one would keep this module on the heap for as long as its values live.
+    """
 
 
 def load(path):
@@ -55,7 +53,11 @@ def check(data, crc=0):
     fitted = [pin for pin in values["pins"].values() if pin is not None]
     if len(set(fitted)) != len(fitted):
         raise ConfigError("pins: two share one GPIO; give each its own")
-    return Config(values, crc)
+    config = Config()
+    config.crc32 = crc
+    for name, value in values.items():
+        setattr(config, name, value)
+    return config
 
 
 def _section(name, data, keys, values):
