@@ -1,11 +1,12 @@
 """Put ecdsa where a MicroPython finds it: as source, or compiled as a board carries it."""
 
+import re
 import shutil
 import subprocess
 import sys
 from pathlib import Path
 
-from parwana import REPO, ecdsa_build, firmware
+from parwana import REPO, ecdsa_build, ecdsa_native, firmware
 
 SOURCE = REPO / "firmware" / "lib" / "ecdsa"
 SCRIPTS = Path(__file__).parent / "ecdsa_scripts"
@@ -39,6 +40,25 @@ def place(folder: Path, arch: str | None, compiled: bool = False) -> Path:
     if arch is not None and not ecdsa_build.build(arch, target):
         raise ValueError(f"there is no machine code for {arch}")
     return folder
+
+
+def place_simulated(folder: Path) -> Path:
+    """As `place`, for this Python: the fast backend on a simulator that runs the ESP32's code."""
+    library = place(folder, None)
+    native, _ = ecdsa_build.build("xtensawin", folder / "built")
+    code, starts = ecdsa_native.program()
+    constants = {"PROGRAM": code, **ecdsa_native.schedules(starts)}
+    names = re.findall(r"^def (\w+)", ecdsa_native.native_source(wide=False), re.M)
+    (library / "micropython.py").write_text("def const(value):\n    return value\n")
+    (library / "ecdsa" / "table.py").write_text(ecdsa_build.table_source())
+    (library / "ecdsa" / "native.py").write_text(
+        f"import sys\nfrom pathlib import Path\nsys.path.insert(1, {str(REPO)!r})\n"
+        "from bench import mpy, xtensa\n"
+        f"code = [f.code for f in mpy.functions(Path({str(native)!r})) if f.kind == 'viper']\n"
+        f"{', '.join(names)} = [xtensa.Function(c) for c in code]\n"
+        + "".join(f"{name} = {value!r}\n" for name, value in constants.items())
+    )
+    return library
 
 
 def run(

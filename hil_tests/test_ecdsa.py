@@ -89,6 +89,12 @@ def test_spoilt_signatures(vectors: Path, backend: Backend) -> None:
     assert said == f"{backend.name} refused {51_200 // step}"
 
 
+def test_the_field_at_its_edges(backend: Backend) -> None:
+    if backend.name == "portable":
+        pytest.skip("big integers have no edges")
+    assert backend.last_line("field.py", 3_000) == "rounds 3000"
+
+
 def test_behaviour(backend: Backend) -> None:
     if backend.name == "portable":
         pytest.skip("test_micropython.py and pytest itself run these tests with the portable one")
