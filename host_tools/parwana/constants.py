@@ -7,7 +7,7 @@ to a few bytes. Lines stay where they are, so that a traceback tells the truth.
 
 import ast
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import PurePosixPath
 
@@ -16,6 +16,8 @@ _SMALL = 1 << 30
 _FEW = 8
 
 Value = int | bytes
+Change = tuple[ast.stmt | ast.expr, str]
+"""A part of a source, and the text in its place."""
 
 
 @dataclass
@@ -44,7 +46,7 @@ def _inline_once(sources: dict[str, str]) -> dict[str, str]:
     for module in modules.values():
         _resolve(module, modules)
     return {
-        path: _rewrite(module, modules)
+        path: replaced(module.source, _changes(module, modules))
         for path, module in parsed.items()
         if not _only_constants(module)
     }
@@ -150,25 +152,7 @@ def _is_docstring(node: ast.stmt) -> bool:
     return isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant)
 
 
-def _rewrite(module: _Module, modules: dict[str, _Module]) -> str:
-    """Return the module's source with numbers for names."""
-    lines = [line.encode() for line in module.source.splitlines(keepends=True)]
-    for node, text in sorted(
-        _changes(module, modules), key=lambda change: _start(change[0]), reverse=True
-    ):
-        first, last = node.lineno - 1, (node.end_lineno or node.lineno) - 1
-        before, after = lines[first][: node.col_offset], lines[last][node.end_col_offset :]
-        lines[first : last + 1] = [before + text.encode() + after] + [b"\n"] * (last - first)
-    return b"".join(lines).decode()
-
-
-def _start(node: ast.stmt | ast.expr) -> tuple[int, int]:
-    return node.lineno, node.col_offset
-
-
-def _changes(
-    module: _Module, modules: dict[str, _Module]
-) -> Iterator[tuple[ast.stmt | ast.expr, str]]:
+def _changes(module: _Module, modules: dict[str, _Module]) -> Iterator[Change]:
     """Find what to replace, and by what."""
     dropped = [node for node in module.tree.body if _is_constant(module, node)]
     inside = {id(inner) for node in dropped for inner in ast.walk(node)}
@@ -200,6 +184,21 @@ def _still_needed(module: _Module, modules: dict[str, _Module], node: ast.Import
         if alias.name not in module.given and not (gone and _only_constants(gone)):
             kept.append(alias.name)
     return kept
+
+
+def replaced(source: str, changes: Iterable[Change]) -> str:
+    """Return the source with its changes made; every line keeps its number."""
+    lines = [line.encode() for line in source.splitlines(keepends=True)]
+    for node, text in sorted(changes, key=lambda change: _start(change[0]), reverse=True):
+        first, last = _start(node)[0] - 1, (node.end_lineno or node.lineno) - 1
+        before, after = lines[first][: node.col_offset], lines[last][node.end_col_offset :]
+        lines[first : last + 1] = [before + text.encode() + after] + [b"\n"] * (last - first)
+    return b"".join(lines).decode()
+
+
+def _start(node: ast.stmt | ast.expr) -> tuple[int, int]:
+    decorators = getattr(node, "decorator_list", [])
+    return min([node.lineno, *(d.lineno for d in decorators)]), node.col_offset
 
 
 def _text(value: Value) -> str:
