@@ -114,6 +114,14 @@ def test_without_the_feeders_own_closing(world: World, feeder: Feeder) -> None:
     assert (event.missing, event.alarm, event.supplied_wh) == (1, INCOMPARABLE, 0)
 
 
+def test_all_that_is_missing_is_counted(world: World, feeder: Feeder) -> None:
+    over = world.period - 1
+    feeder.land((feeder.houses[0], 1000))
+    world.evm.at(world.start(over + 1) + DEADLINE_S)
+    event = world.energy.reconcile(1, over).event("Reconciled")
+    assert (event.missing, event.alarm) == (3, NO_SUPPLY)
+
+
 @pytest.mark.usefixtures("feeder")
 def test_only_a_feeder_only_afterwards(world: World) -> None:
     over = world.period - 1

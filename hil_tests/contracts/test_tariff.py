@@ -95,10 +95,12 @@ def test_what_is_read_back(world: World) -> None:
     assert ledger.signers(3) == ZERO
 
 
-def test_the_narrowest_windows(world: World) -> None:
-    same = dict.fromkeys(("payment_window_s", "escrow_window_s", "rotation_delay_s"), DAY_S)
+@pytest.mark.parametrize("days", [1, 366])
+def test_the_narrowest_and_the_widest_windows(world: World, days: int) -> None:
+    windows = ("payment_window_s", "escrow_window_s", "rotation_delay_s")
+    same = dict.fromkeys(windows, days * DAY_S)
     ledger = world.deploy("PaymentLedger", *world.payment_arguments(**same))
-    assert ledger.escrow_window_s() == ledger.rotation_delay_s() == DAY_S
+    assert [getattr(ledger, window)() for window in windows] == [days * DAY_S] * 3
 
 
 NOBODY = "0x" + "11" * 20
