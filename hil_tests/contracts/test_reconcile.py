@@ -119,7 +119,7 @@ def test_all_that_is_missing_is_counted(world: World, feeder: Feeder) -> None:
     feeder.land((feeder.houses[0], 1000))
     world.evm.at(world.start(over + 1) + DEADLINE_S)
     event = world.energy.reconcile(1, over).event("Reconciled")
-    assert (event.missing, event.alarm) == (3, NO_SUPPLY)
+    assert (event.missing, event.alarm) == (3, INCOMPARABLE)
 
 
 @pytest.mark.usefixtures("feeder")
