@@ -73,7 +73,7 @@ def backend(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFac
     elif interpreter == "MicroPython":
         program = runtime.micropython()
     else:
-        program = runtime.micropython_for(interpreter)
+        program = runtime.debian_program("micropython", interpreter, "usr/bin/micropython")
     arch = ecdsakit.architecture(program) if name == "fast" else None
     return Backend(name, ecdsakit.place(tmp_path_factory.mktemp(name), arch), program)
 

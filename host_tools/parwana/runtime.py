@@ -70,9 +70,9 @@ def micropython() -> Path:
     )
 
 
-def micropython_for(architecture: str) -> Path:
-    """Return Debian's MicroPython for an architecture that runs here. Raises RuntimeMissing."""
-    return _debian_program("micropython", architecture, "usr/bin/micropython")
+def debian_program(package: str, architecture: str, program: str) -> Path:
+    """Return a wrapper of a program of a Debian package, beside `root`. Raises RuntimeMissing."""
+    return _debian_program(package, architecture, program)
 
 
 def mosquitto() -> Path:
