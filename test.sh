@@ -6,4 +6,5 @@ cd "$(dirname "$0")"
 python -m parwana.runtime >/dev/null
 ruff check --quiet .
 mypy --no-error-summary
-exec python -m pytest "$@"
+# Two processes, a file's tests in one of them; hardware (--bench FILE) wants one: pytest hil_tests --bench FILE
+exec python -m pytest -n 2 --dist loadfile "$@"

@@ -175,7 +175,7 @@ def test_balances_show_the_alarm(world, run):
         world.chain.send(functions.enrol((house.address, 901 + n, 1, 900, 0, 50_000)))
     rows = json.loads(run("balance", "--json")[1])
     assert [row["reconciled"] for row in rows] == [False]
-    for supplied in (10_100, 15_000):
+    for supplied in (20_000, 10_100, 15_000):
         periods = world.deployment.periods
         period = periods.of(world.clock.time_s)
         world.clock.time_s = periods.start(period + 1) + 60
@@ -186,6 +186,7 @@ def test_balances_show_the_alarm(world, run):
         world.chain.send(world.ledgers.energy.functions.reconcile(900, period))
     rows = json.loads(run("balance", "--feeder", "900", "--json")[1])
     assert [(row["supplied_wh"], row["sold_wh"], row["alarm"]) for row in rows] == [
+        (20_000, 10_000, 3),  # all were enrolled within it
         (10_100, 10_000, 0),
         (15_000, 10_000, 1),
     ]

@@ -11,7 +11,11 @@ python3 -c 'import ensurepip, venv' 2>/dev/null || fail "python3-venv is missing
 stamp=$(cat "$repo/constraints.txt" "$repo/pyproject.toml" | sha256sum | cut -d' ' -f1)-$(python3 -V | tr -d ' ')
 if [ "$(cat "$venv/stamp" 2>/dev/null)" != "$stamp" ]; then
     echo "parwana: installing Python packages into build/venv"
-    rm -rf "$venv" && mkdir -p "$repo/build" && python3 -m venv "$venv"
+    mkdir -p "$repo/build"
+    case $(cat "$venv/stamp" 2>/dev/null) in
+    *-"$(python3 -V | tr -d ' ')") ;; # of this Python: bring it up to date
+    *) rm -rf "$venv" && python3 -m venv "$venv" ;;
+    esac
     "$venv/bin/pip" install --quiet --disable-pip-version-check -c "$repo/constraints.txt" -e "$repo[dev]" >"$repo/build/pip.log" 2>&1 ||
         { tail -5 "$repo/build/pip.log" >&2; fail "pip could not install the packages; see build/pip.log"; }
     echo "$stamp" >"$venv/stamp"
