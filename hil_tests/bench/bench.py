@@ -29,6 +29,7 @@ INTERVAL_S = 60
 POLL_MS = 250
 WATCHDOG_S = 20
 DAY_S = 86400
+HOLD_S = 10.0  # the least between two operations of the contactor
 
 _WIPE = """
 import os
@@ -117,15 +118,14 @@ class Bench:
     def commission(self, **changes: Any) -> None:
         """Make the meter a new one with a permit and the signed time; its house is connected."""
         self.fresh(permit=True, **changes)
-        self.meter.wait_for_event(wire.EVENT_RECONNECTED)
-        self.meter.load_permit(self.time())
+        self.meter.paste(self.time())
         self.meter.wait_for_time()
 
     def fresh(self, *, permit: bool = False, **changes: Any) -> None:
         """Make the meter a new one of this bench, contactor open, and start it.
 
-        `permit` hands it one for its first start. Raises BenchError for a meter that belongs to
-        somebody.
+        With `permit` it gets one, and is connected on return. Raises BenchError for a meter that
+        belongs to somebody.
         """
         with self.meter.service() as repl:
             self._claim(repl)
@@ -133,10 +133,16 @@ class Bench:
             repl.run(_WIPE)
             pair_device.write_config(repl, self.configuration(self.address, **changes))
             repl.run(_OPEN)
+            if self.line and not self.line.watched:
+                self.line.moved(False)  # the bench itself did it; the meter has not said so
             if permit:
                 repl.write("/permit.new", self.permit())
         if isinstance(self.load, EmulatedLoad):
             self.load.restore()
+        if permit:
+            self.meter.wait_for_event(wire.EVENT_RECONNECTED, HOLD_S + 20)
+            if self.line:
+                self.wait_closed()
 
     def _claim(self, repl: Any) -> None:
         found = repl.read("/config.json")
@@ -147,8 +153,8 @@ class Bench:
             )
 
     def frames(self, first: int = 1) -> list[bytes]:
-        """Stop the meter, read its journal, start it again; return the frames."""
-        with self.meter.service() as repl:
+        """Stop the meter and return the frames of its journal."""
+        with self.meter.repl() as repl:
             said = repl.run(_FRAMES.format(capacity=_JOURNAL_FRAMES, first=first))
         return [bytes.fromhex(line) for line in said.split()]
 

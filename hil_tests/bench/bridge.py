@@ -15,12 +15,17 @@ _IDLE_S = 0.05
 class Lines(Protocol):
     """The modem lines at the far end of a bridge, as pyserial names them."""
 
-    cts: bool
-    dsr: bool
-    cd: bool
-    ri: bool
     rts: bool
     dtr: bool
+
+    @property
+    def cts(self) -> bool: ...
+    @property
+    def dsr(self) -> bool: ...
+    @property
+    def cd(self) -> bool: ...
+    @property
+    def ri(self) -> bool: ...
 
 
 class Bridge:

@@ -12,6 +12,7 @@ from typing import Any
 import serial
 from mpremote.transport_serial import SerialTransport
 
+import wire
 from boards.virtual.consolelog import ConsoleLog
 from parwana import REPO, firmware, programs
 from parwana.meter import Meter, MeterError, open_port
@@ -88,7 +89,7 @@ class SerialMeter:
 
     def wait_for_refusal(self, timeout_s: float = 20) -> int:
         """Wait until the meter refuses a bundle; return the reason (docs/protocol.md 1.4)."""
-        return int(self.wait_for(r"bundle refused, reason (\d+)", timeout_s)[1])
+        return int(self.wait_for(r"control: bundle refused, reason (\d+)", timeout_s)[1])
 
     def wait_for_time(self, timeout_s: float = 20) -> None:
         """Wait until the meter took a signed time."""
@@ -114,6 +115,10 @@ class SerialMeter:
         """Send bytes as a person at the console does. Raises MeterError."""
         with self._lock, self._reaching() as transport:
             transport.serial.write(data)
+
+    def paste(self, bundle: bytes) -> None:
+        """Hand a bundle to the running meter, as a line of text. Raises MeterError."""
+        self.type(wire.pack_text(bundle).encode() + b"\r")
 
     def interrupt(self) -> None:
         """Press Ctrl-C."""

@@ -6,7 +6,7 @@ What drives a bench is imported by the first test that uses it: every other run 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -64,13 +64,10 @@ def pytest_report_header(config: pytest.Config) -> str:
     return f"bench: {name}, logs: {config.getoption('--bench-logs')}"
 
 
-def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
     """On hardware, leave out what does not look at it."""
-    if _virtual(config):
-        return
-    elsewhere = [item for item in items if item.path.parent.name != ON_BENCH]
-    config.hook.pytest_deselected(items=elsewhere)
-    items[:] = [item for item in items if item.path.parent.name == ON_BENCH]
+    elsewhere = collection_path.is_file() and collection_path.parent.name != ON_BENCH
+    return True if elsewhere and not _virtual(config) else None
 
 
 @pytest.fixture(scope="session")
@@ -103,16 +100,12 @@ def whole_bench(
 
 
 @pytest.fixture
-def bench(
-    whole_bench: Bench,
-    request: pytest.FixtureRequest,
-    record_property: Callable[[str, object], None],
-) -> Bench:
+def bench(whole_bench: Bench, request: pytest.FixtureRequest) -> Bench:
     """Lend the bench; what the board says meanwhile goes to a log of the test's own."""
     folder = request.config.getoption("--bench-logs") / folder_name(request.node.nodeid)
     folder.mkdir(parents=True, exist_ok=True)
     whole_bench.meter.log_to(folder / "console.log")
-    record_property("console", str(folder / "console.log"))
+    request.node.user_properties.append(("console", str(folder / "console.log")))
     if whole_bench.line:
         whole_bench.line.release()
     return whole_bench

@@ -13,7 +13,7 @@ from hil_tests.bench.network import Network
 CONNECT_S = 60  # Wi-Fi, back-off, hello
 PERMIT_S = 2.0  # DESIGN section 6
 BACKLOG = 240
-FORGERIES = 5
+FORGERIES = 3
 POLL_S = 1.0
 RESERVE = """
 import wire
@@ -21,7 +21,7 @@ from journal import Journal
 j = Journal('/journal', {capacity})
 e = wire.parse(j.read(j.next - 1))
 while j.next <= {last}:
- j.append(wire.pack_event(wire.EVENT_TAMPER, j.next, e.time_s, e.energy_wh, j.next & 1, 0, 0, 0))
+ j.append(wire.pack_event({tamper}, j.next, e.time_s, e.energy_wh, j.next & 1, 0, 0, 0))
 j.close()
 """
 
@@ -103,7 +103,7 @@ def test_signing_a_backlog_never_delays_a_poll_by_more_than_a_period(
     bench.fresh(poll_ms=int(1000 * POLL_S))
     with meter.service() as repl:
         capacity = bench.configuration(b"")["journal_frames"]
-        repl.run(RESERVE.format(capacity=capacity, last=BACKLOG))
+        repl.run(RESERVE.format(capacity=capacity, last=BACKLOG, tamper=wire.EVENT_TAMPER))
     network.start(bench.address)
     first = next_of(meter)
     meter.wait_for("connected to ", CONNECT_S)
