@@ -87,3 +87,4 @@ except (Exception, KeyboardInterrupt) as error:
     print("parwana: boot.py failed; run flash.sh:", repr(error))
 if SERVICE:
     print("parwana: service mode; the contactor is not touched")
+    raise KeyboardInterrupt  # after an exception here no main.py is run, not even a broken one

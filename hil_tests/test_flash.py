@@ -1,10 +1,11 @@
 """flash.sh puts firmware on a board, and whatever breaks leaves the old firmware running."""
 
 import json
+import math
 import os
+import random
 import select
 import shutil
-import signal
 import socket
 import subprocess
 import sys
@@ -12,6 +13,7 @@ import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import serial
@@ -24,6 +26,7 @@ from parwana.meter import MeterError, connect
 
 NEW = firmware.version()
 OLD = "0.0.9"
+SEED = 20261122
 LISTING = """
 import os, hashlib
 def walk(path):
@@ -54,7 +57,15 @@ def flash_sh(board: VirtualBoard, fails: bool = False) -> dict[str, object]:
 def flash_source(board: VirtualBoard, source: Path) -> dict[str, object]:
     """Flash other firmware than the repository's."""
     with connect(board.serial_port) as meter, Progress(disable=True) as progress:
-        return flash.flash(meter, progress, source)
+        result = flash.flash(meter, progress, source)
+    wait_confirmed(board)
+    return result
+
+
+def wait_confirmed(board: VirtualBoard) -> None:
+    """Wait until new firmware has said that it is well: unpaired, it says so before the prompt."""
+    board.wait_console("pair this meter with", TIMEOUT_S)
+    board.wait_console(">>> ", TIMEOUT_S)
 
 
 def version_that_starts(board: VirtualBoard) -> str:
@@ -72,14 +83,10 @@ def firmware_files(board: VirtualBoard) -> list[str]:
     return [line for line in lines if not line.startswith("/slot ")]
 
 
-@pytest.fixture
-def old(tmp_path: Path) -> Path:
-    """Make the source of an older firmware."""
-    return older_source(tmp_path / "old")
-
-
-def older_source(source: Path) -> Path:
-    """Copy the firmware's source, with an older version in it."""
+@pytest.fixture(scope="module")
+def older(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Make the source of an older firmware; for all tests, none may change it."""
+    source = tmp_path_factory.mktemp("older") / "source"
     shutil.copytree(firmware.SOURCE, source, ignore=shutil.ignore_patterns("__pycache__"))
     version = source / "lib" / "version.py"
     version.write_text(version.read_text().replace(f'"{NEW}"', f'"{OLD}"'))
@@ -87,12 +94,17 @@ def older_source(source: Path) -> Path:
     return source
 
 
+@pytest.fixture
+def old(tmp_path: Path, older: Path) -> Path:
+    """Lend the source of the older firmware, to be changed."""
+    return Path(shutil.copytree(older, tmp_path / "old"))
+
+
 @pytest.fixture(scope="module")
-def older_image(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def older_image(tmp_path_factory: pytest.TempPathFactory, older: Path) -> Path:
     """Make the flash image of a board that runs the older firmware."""
-    folder = tmp_path_factory.mktemp("older")
-    with powered_board(folder / "board") as board:
-        result = flash_source(board, older_source(folder / "source"))
+    with powered_board(tmp_path_factory.mktemp("older") / "board") as board:
+        result = flash_source(board, older)
         assert result["restarted"]
         return board.folder / "flash.img"
 
@@ -176,21 +188,86 @@ def start_flash(board: VirtualBoard) -> "subprocess.Popen[bytes]":
     return subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
 
 
-@pytest.mark.parametrize("copied", [3, 40])
-def test_a_broken_transfer_leaves_the_old_firmware_running(
-    flashed: VirtualBoard, copied: int
+class Cable:
+    """A serial port whose cable is pulled after so many bytes have gone to the board."""
+
+    def __init__(self, port: Any, length: float) -> None:
+        self.sent = 0
+        self._port = port
+        self._length = length
+
+    def write(self, data: bytes) -> int:
+        if self.sent + len(data) > self._length:
+            self._port.write(data[: int(self._length) - self.sent])
+            self._port.close()
+            raise serial.SerialException("the cable was pulled")
+        self.sent += len(data)
+        return int(self._port.write(data))
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._port, name)
+
+
+def flash_through(board: VirtualBoard, length: float) -> int:
+    """Flash the repository's firmware over a cable that ends after `length` bytes."""
+    with connect(board.serial_port) as meter, Progress(disable=True) as progress:
+        cable = Cable(meter._transport.serial, length)
+        meter._transport.serial = cable
+        board.skip_console()
+        flash.flash(meter, progress)
+    wait_confirmed(board)
+    return cable.sent
+
+
+@pytest.fixture
+def built(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Compile the repository's firmware once for all transfers of a test."""
+    files: dict[str | None, dict[str, bytes]] = {}
+    build = firmware.build
+
+    def once(native: str | None, source: Path) -> dict[str, bytes]:
+        if native not in files:
+            files[native] = build(native, source)
+        return files[native]
+
+    monkeypatch.setattr(firmware, "build", once)
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("built")
+def test_the_cable_pulled_at_ten_random_moments_leaves_a_firmware_that_runs(
+    flashed: VirtualBoard, older_image: Path
 ) -> None:
-    """The cable is pulled (the program dies) when so many files have begun to arrive."""
-    flashed.skip_console()
-    process = start_flash(flashed)
-    for _ in range(copied):
-        flashed.wait_console("R\x01", TIMEOUT_S)
-        time.sleep(0.01)
-    process.send_signal(signal.SIGKILL)
-    process.wait(TIMEOUT_S)
-    assert version_that_starts(flashed) == OLD
-    flash_sh(flashed)
+    """Seven moments of the transfer; three near its end, where the new firmware is switched to."""
+    chance = random.Random(SEED)
+    whole = flash_through(flashed, math.inf)
+    moments = [chance.randrange(whole) for _ in range(7)]
+    moments += [whole - chance.randrange(1, 2000) for _ in range(3)]
+    seen = []
+    for moment in sorted(moments):
+        flashed.power_off()
+        shutil.copy(older_image, flashed.folder)
+        flashed.power_on()
+        with pytest.raises(MeterError, match="connection broke"):
+            flash_through(flashed, moment)
+        seen.append(version_that_starts(flashed))
+    print(dict(zip(sorted(moments), seen, strict=True)), "of", whole)
+    assert set(seen) <= {OLD, NEW}
+    assert OLD in seen
+    flash_through(flashed, math.inf)
     assert version_that_starts(flashed) == NEW
+
+
+@pytest.mark.usefixtures("built")
+def test_a_board_whose_cable_was_pulled_comes_back_by_itself(
+    flashed: VirtualBoard, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(flash, "SERVICE_MS", 3000)
+    with pytest.raises(MeterError, match="connection broke"):
+        flash_through(flashed, 60_000)
+    flashed.skip_console()
+    flashed.wait_console(f"\nparwana {OLD}\r", TIMEOUT_S)
+    assert flashed.resets[-1][1] == "watchdog"
 
 
 def test_lost_power_is_told_in_words(flashed: VirtualBoard) -> None:
@@ -240,19 +317,63 @@ def test_an_old_module_does_not_linger(flashed: VirtualBoard) -> None:
     assert "/a/lib/wire.py" not in "\n".join(firmware_files(flashed))
 
 
-def test_firmware_whose_watchdog_runs_can_be_flashed(flashed: VirtualBoard) -> None:
-    """Old firmware, busy and with a short watchdog that it relaxes for a person, as ours does."""
+@pytest.mark.parametrize("relax", ["machine.WDT(timeout=600000)", "pass"])
+def test_firmware_whose_watchdog_runs_can_be_flashed(flashed: VirtualBoard, relax: str) -> None:
+    """Old firmware, busy, with a short watchdog; ours relaxes it for a person, others do not."""
     store(
         flashed,
         "/main.py",
-        "import machine, time\nw = machine.WDT(timeout=1000)\nprint('busy')\n"
-        "try:\n    while True: w.feed()\n"
-        "except KeyboardInterrupt: machine.WDT(timeout=600000)\n",
+        "import machine, time\nw = machine.WDT(timeout=2000)\nprint('busy')\n"
+        f"try:\n    while True: w.feed()\nexcept KeyboardInterrupt: {relax}\n",
     )
     flashed.reset()
     flashed.wait_console("busy", 10)
     assert flash_sh(flashed)["restarted"]
     assert "watchdog" not in [cause for _, cause in flashed.resets]
+    assert version_that_starts(flashed) == NEW
+
+
+@pytest.mark.parametrize(
+    "text", ["raise ValueError\n", "\x00\x80 nonsense (((\n", "import gone\n"]
+)
+def test_a_broken_main_is_replaced(flashed: VirtualBoard, old: Path, text: str) -> None:
+    store(flashed, "/main.py", text)
+    flashed.reset()
+    flashed.wait_console(">>> ", TIMEOUT_S)
+    result = flash_source(flashed, old)
+    assert result["copied"] == ["/main.py"]
+    assert version_that_starts(flashed) == OLD
+
+
+@pytest.mark.usefixtures("built")
+def test_a_main_that_takes_no_ctrl_c_is_met_at_the_next_start(
+    flashed: VirtualBoard, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("parwana.meter._ANSWER_S", 1.0)
+    store(
+        flashed,
+        "/main.py",
+        "import micropython, time\nmicropython.kbd_intr(-1)\nprint('deaf')\n"
+        "while True: time.sleep_ms(50)\n",
+    )
+    flashed.reset()
+    flashed.wait_console("deaf", TIMEOUT_S)
+    with pytest.raises(MeterError, match="reset button"), connect(flashed.serial_port):
+        pass
+    asked = []
+
+    def press(text: str) -> None:
+        asked.append(text)
+        flashed.reset()
+
+    with (
+        connect(flashed.serial_port, 20, press) as meter,
+        Progress(disable=True) as progress,
+    ):
+        assert flash.flash(meter, progress)["restarted"]
+    wait_confirmed(flashed)
+    assert len(asked) == 1
+    assert "press the board's reset button" in asked[0]
     assert version_that_starts(flashed) == NEW
 
 
@@ -289,7 +410,13 @@ def test_an_old_micropython_is_refused(
     board: VirtualBoard, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(flash, "OLDEST", (1, 99))
-    with pytest.raises(flash.FlashError, match=r"runs micropython 1\.\d+\.\d+; install"):
+    with pytest.raises(flash.FlashError, match=r"runs micropython 1\.\d+\.\d+; write"):
+        flash_source(board, firmware.SOURCE)
+
+
+def test_another_chip_is_refused(board: VirtualBoard, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(flash, "FAMILY", {"esp32"})
+    with pytest.raises(flash.FlashError, match="is a linux.*ESP32 family"):
         flash_source(board, firmware.SOURCE)
 
 
@@ -298,7 +425,7 @@ def test_a_board_behind_a_serial_server_is_flashed(board: VirtualBoard) -> None:
         socket.create_server(("127.0.0.1", 0)) as server,
         serial.Serial(board.serial_port, timeout=0) as wire,
     ):
-        bridge = threading.Thread(target=carry, args=(server, wire))
+        bridge = threading.Thread(target=carry, args=(server, wire), daemon=True)
         bridge.start()
         with (
             connect(f"socket://127.0.0.1:{server.getsockname()[1]}") as meter,

@@ -7,6 +7,7 @@ digest on the board itself. Configuration, key, state and journal are never touc
 import ast
 import hashlib
 import json
+import sys
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -15,12 +16,17 @@ import typer
 from rich.console import Console
 from rich.progress import Progress
 
-from parwana import firmware
+from parwana import esp, firmware, ports
+from parwana.esp import DOWNLOADS
 from parwana.meter import Meter, MeterError, connect
 
 OLDEST = (1, 24)
+FAMILY = {"esp32", "linux"}  # linux: a virtual board
+SERVICE_MS = 600_000
 _BLOCK = 4096
 _START_S = 30.0
+_RESET_S = 20.0
+_SETTLE_TRIES = 3
 _KEY = hashlib.sha256(b"parwana self-test, not a secret").digest()
 
 _SELF_TEST = """
@@ -44,7 +50,7 @@ def flash(meter: Meter, progress: Progress, source: Path = firmware.SOURCE) -> d
 
     Returns what was done. Raises FlashError, MeterError, FirmwareError.
     """
-    board = _identify(meter)
+    board = _settle(meter)
     native = firmware.architecture(board["mpy"])
     wanted = firmware.build(native, source)
     loaders = firmware.loaders(source)
@@ -55,6 +61,7 @@ def flash(meter: Meter, progress: Progress, source: Path = firmware.SOURCE) -> d
         "port": meter.port,
         "version": version,
         "micropython": ".".join(map(str, board["version"])),
+        "chip": board["chip"],
         "architecture": native or "bytecode only",
     }
     stale = _differing(loaders, there)
@@ -73,17 +80,37 @@ def flash(meter: Meter, progress: Progress, source: Path = firmware.SOURCE) -> d
     return result
 
 
+def _settle(meter: Meter) -> dict[str, Any]:
+    """Identify the board, and make the watchdog of the old firmware patient: it cannot be stopped.
+
+    Should it bite before that, the board is stopped anew.
+    """
+    for _ in range(_SETTLE_TRIES):
+        try:
+            board = _identify(meter)
+            meter.run(f"import machine\nmachine.WDT(timeout={SERVICE_MS})")
+            return board
+        except MeterError:
+            meter.stop()
+    raise MeterError(f"{meter.port}: the board restarts all the time; hold its button, try again")
+
+
 def _identify(meter: Meter) -> dict[str, Any]:
-    name, version, mpy = meter.ask(
-        "(lambda i: (i.name, tuple(i.version[:3]), getattr(i, '_mpy', 0)))"
-        "(__import__('sys').implementation)"
+    name, version, mpy, platform, chip = meter.ask(
+        "(lambda s, i: (i.name, tuple(i.version[:3]), getattr(i, '_mpy', 0), s.platform, "
+        "getattr(i, '_machine', s.platform)))"
+        "(__import__('sys'), __import__('sys').implementation)"
     )
+    if platform not in FAMILY:
+        raise FlashError(
+            f"{meter.port} is a {chip}; Parwana runs on the ESP32 family (ESP32, -S2, -S3, -C3)"
+        )
     if name != "micropython" or version < OLDEST:
         raise FlashError(
-            f"{meter.port} runs {name} {'.'.join(map(str, version))}; install MicroPython 1.24 "
-            "or newer first: https://micropython.org/download/ESP32_GENERIC/"
+            f"{meter.port} runs {name} {'.'.join(map(str, version))}; write MicroPython 1.24 or "
+            f"newer first: --micropython FILE, from {DOWNLOADS}"
         )
-    return {"version": version, "mpy": mpy}
+    return {"version": version, "mpy": mpy, "chip": chip}
 
 
 def _slots(meter: Meter, there: dict[str, str]) -> tuple[str | None, str]:
@@ -190,19 +217,36 @@ def _replace(meter: Meter, files: dict[str, bytes]) -> None:
 
 def command(
     port: Annotated[
-        str, typer.Option(help="device, auto, id:SERIAL, or a URL such as socket://host:port")
-    ] = "auto",
+        str, typer.Option(help="device, id:SERIAL, socket://host:port, rfc2217://host:port, auto")
+    ] = ports.AUTO,
+    micropython: Annotated[
+        Path | None, typer.Option(help="First write this MicroPython (.bin), by esptool.")
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="print the result as JSON")] = False,
 ) -> None:
     """Put the firmware on a meter, through its serial port.
 
+    A meter's configuration, key, readings and permit stay. Without --port it takes the only board
+    there is, or asks which.
+
     Example: parwana flash --port /dev/ttyUSB0
     """
     console = Console(stderr=True)
+    ask = typer.prompt if sys.stdin.isatty() and not as_json else None
+
+    def tell(text: str) -> None:
+        console.print(text, highlight=False, markup=False)
+
     try:
-        with connect(port) as meter, Progress(console=console, transient=True) as progress:
+        device = ports.resolve(port, ask)
+        if micropython:
+            esp.write(micropython, device)
+        with (
+            connect(device, _RESET_S, tell) as meter,
+            Progress(console=console, transient=True) as progress,
+        ):
             result = flash(meter, progress)
-    except (FlashError, MeterError) as error:
+    except (FlashError, MeterError, esp.EspError, ports.PortError) as error:
         if as_json:
             print(json.dumps({"error": str(error)}))
         raise

@@ -4,19 +4,28 @@ import base64
 import contextlib
 import io
 import os
+import re
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import serial
-import serial.tools.list_ports
 from mpremote.transport import TransportError, TransportExecError
 from mpremote.transport_serial import SerialTransport
 
+import wire
+from parwana import ports
+
 _ANSWER_S = 5.0
 _TRIES = 4
+_WINDOW_S = 0.2  # boot.py listens for half a second
+_RESET_S = 0.1
 _CHUNK = 2048
+_PASTE = 64  # an ESP32 keeps 260 bytes of what comes, and looks every 20 ms
+_PASTE_S = 0.02
+_REPLY_S = 5.0
+_HANDOVER_S = 20.0
 
 _HASHES = """
 import os, hashlib, binascii
@@ -52,20 +61,45 @@ class Meter:
         self.port = port
         self._transport = transport
 
-    def stop(self) -> None:
-        """Interrupt what runs and enter the raw REPL. Raises MeterError."""
-        self._transport.in_raw_repl = False
-        for _ in range(_TRIES):  # a board that is just starting may miss the first
-            with self._reached(), contextlib.redirect_stdout(io.StringIO()):
-                try:
-                    self._transport.enter_raw_repl(timeout_overall=_ANSWER_S / _TRIES)
-                    return
-                except TransportError:
-                    pass
+    def stop(self, wait_s: float = 0, tell: Callable[[str], None] | None = None) -> None:
+        """Interrupt what runs and enter the raw REPL.
+
+        A program that takes no Ctrl-C is met at its next start, when a board listens for a moment
+        before it runs anything: `wait_s` is how long to wait for a reset, by its lines or by a
+        hand, which `tell` is asked for. Raises MeterError.
+        """
+        if self._stopped(_ANSWER_S, _ANSWER_S / _TRIES):  # one just starting may miss the first
+            return
+        if wait_s:
+            if tell:
+                tell(f"{self.port} does not answer: press the board's reset button now")
+            self._pull_reset()
+            if self._stopped(wait_s, _WINDOW_S):
+                return
         raise MeterError(
             f"{self.port}: no MicroPython answers; check the cable and the port, press the "
             "board's reset button, and try again"
         )
+
+    def _stopped(self, timeout_s: float, try_s: float) -> bool:
+        self._transport.in_raw_repl = False
+        deadline_s = time.monotonic() + timeout_s
+        with self._reached(), contextlib.redirect_stdout(io.StringIO()):
+            self._transport.serial.timeout = try_s  # from a pty, mpremote reads without a look
+            while time.monotonic() < deadline_s:
+                with contextlib.suppress(TransportError):
+                    self._transport.enter_raw_repl(timeout_overall=try_s)
+                    self._transport.serial.timeout = _ANSWER_S
+                    return True
+        return False
+
+    def _pull_reset(self) -> None:
+        """Reset the board by RTS, where the adapter's is wired to EN, as on a devkit."""
+        with contextlib.suppress(OSError, serial.SerialException):
+            port = self._transport.serial
+            port.dtr, port.rts = False, True
+            time.sleep(_RESET_S)
+            port.rts = False
 
     def run(self, code: str) -> str:
         """Run code on the meter; return what it printed. Raises MeterError."""
@@ -129,23 +163,48 @@ class Meter:
 
     def wait_for(self, text: str, timeout_s: float) -> str:
         """Return what the meter prints until `text` has come. Raises MeterError."""
-        wanted = text.encode()
+        found, printed = self._hear(re.escape(text.encode()), timeout_s)
+        if found is None:
+            raise MeterError(
+                f"{self.port}: the meter did not print {text!r} within {timeout_s:.0f} s; "
+                f"it printed {printed[-300:]!r}"
+            )
+        return printed
+
+    def hand_over(self, bundle: bytes, timeout_s: float = _HANDOVER_S) -> str:
+        """Paste a bundle as text into the console of a meter that runs; return its answer.
+
+        The answer is one of docs/protocol.md section 8. A meter that is not there yet, or misses
+        some of it, is given it again. Raises MeterError.
+        """
+        line = wire.pack_text(bundle).encode() + b"\r"
+        deadline_s = time.monotonic() + timeout_s
+        printed = ""
+        while time.monotonic() < deadline_s:
+            with self._reached():
+                for start in range(0, len(line), _PASTE):
+                    self._transport.serial.write(line[start : start + _PASTE])
+                    time.sleep(_PASTE_S)
+            found, printed = self._hear(rb"permit: ([^\r\n]+)\r", _REPLY_S)
+            if found and not found[1].startswith(b"damaged"):
+                return found[1].decode("ascii", "replace")
+        raise MeterError(
+            f"{self.port}: no firmware that takes permits answers; is the meter paired, and does "
+            f"it run? It printed {printed[-300:]!r}"
+        )
+
+    def _hear(self, pattern: bytes, timeout_s: float) -> tuple[re.Match[bytes] | None, str]:
+        """Wait for a pattern; return its match, None if it does not come, and all that came."""
         heard = b""
         deadline_s = time.monotonic() + timeout_s
-        while wanted not in heard and time.monotonic() < deadline_s:
+        while not (found := re.search(pattern, heard)) and time.monotonic() < deadline_s:
             with self._reached():
                 waiting = self._transport.serial.inWaiting()
                 if waiting:
                     heard += self._transport.serial.read(waiting)
                 else:
                     time.sleep(0.02)
-        printed = heard.decode("utf8", "replace")
-        if wanted not in heard:
-            raise MeterError(
-                f"{self.port}: the meter did not print {text!r} within {timeout_s:.0f} s; "
-                f"it printed {printed[-300:]!r}"
-            )
-        return printed
+        return found, heard.decode("utf8", "replace")
 
     @contextlib.contextmanager
     def _reached(self) -> Iterator[None]:
@@ -167,16 +226,25 @@ class Meter:
 
 
 @contextlib.contextmanager
-def connect(port: str) -> Iterator[Meter]:
+def connect(
+    port: str, wait_s: float = 0, tell: Callable[[str], None] | None = None
+) -> Iterator[Meter]:
     """Stop what a meter runs and yield it; when done, the port is free again.
 
-    `port` is a device, "auto", "id:SERIAL", or a URL of pyserial. Raises MeterError.
+    `port` is a device, "auto", "id:SERIAL", or a URL of pyserial; for the others see
+    `Meter.stop`. Raises MeterError.
     """
+    with attach(port) as meter:
+        meter.stop(wait_s, tell)
+        yield meter
+
+
+@contextlib.contextmanager
+def attach(port: str) -> Iterator[Meter]:
+    """Yield a meter that runs on, until it is stopped. Raises MeterError."""
     transport, device = open_port(port)
     try:
-        meter = Meter(transport, device)
-        meter.stop()
-        yield meter
+        yield Meter(transport, device)
     finally:
         with contextlib.suppress(OSError, serial.SerialException):
             transport.close()
@@ -187,7 +255,10 @@ def open_port(port: str) -> tuple[SerialTransport, str]:
 
     What runs on the meter runs on. Raises MeterError.
     """
-    device = _resolve(port)
+    try:
+        device = ports.resolve(port)
+    except ports.PortError as error:
+        raise MeterError(str(error)) from None
     # mpremote waits for a pty without polling if the name shows that it is one.
     real = device if "://" in device else os.path.realpath(device)
     try:
@@ -198,25 +269,11 @@ def open_port(port: str) -> tuple[SerialTransport, str]:
     return transport, device
 
 
-def _resolve(port: str) -> str:
-    found = [p for p in serial.tools.list_ports.comports() if p.vid is not None]
-    if port == "auto":
-        if not found:
-            raise MeterError("no USB serial port is here; plug the board in, or give --port")
-        return str(sorted(found)[0].device)
-    if port.startswith("id:"):
-        for candidate in found:
-            if candidate.serial_number == port[3:]:
-                return str(candidate.device)
-        raise MeterError(f"no USB serial port has the serial number {port[3:]}")
-    return port.removeprefix("port:")
-
-
 def _why_closed(device: str, error: Exception) -> str:
     if "://" in device:
         return f"{device} does not open ({error}); check the address"
     if not Path(device).exists():
-        here = ", ".join(sorted(str(p.device) for p in serial.tools.list_ports.comports()))
+        here = ", ".join(name for name, _ in ports.candidates())
         return f"there is no port {device}; plug the board in (ports here: {here or 'none'})"
     if not os.access(device, os.R_OK | os.W_OK):
         return f"you may not open {device}; join its group (often dialout) and log in again"

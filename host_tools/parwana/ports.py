@@ -1,0 +1,63 @@
+"""Find the serial port that a board is on."""
+
+from collections.abc import Callable
+
+import serial.tools.list_ports
+
+AUTO = "auto"
+
+
+class PortError(Exception):
+    """There is no port, or nobody said which; the message lists those that there are."""
+
+
+def candidates() -> list[tuple[str, str]]:
+    """Return (device, description) of the USB serial ports here, as a board's would be."""
+    found = [port for port in serial.tools.list_ports.comports() if port.vid is not None]
+    return sorted((str(port.device), _described(port)) for port in found)
+
+
+def _described(port: object) -> str:
+    words = [getattr(port, name, None) for name in ("manufacturer", "description")]
+    number = getattr(port, "serial_number", None)
+    text = " ".join(dict.fromkeys(str(word) for word in words if word and word != "n/a"))
+    return text + (f", id:{number}" if number else "")
+
+
+def resolve(port: str, ask: Callable[[str], str] | None = None) -> str:
+    """Return the device that `port` names: one, a URL of pyserial, id:SERIAL, or "auto".
+
+    "auto" is the only port; among several, `ask` is given the list and returns a number of it or
+    a port. Raises PortError.
+    """
+    if port.startswith("id:"):
+        return _by_serial_number(port[3:])
+    if port != AUTO:
+        return port.removeprefix("port:")
+    found = candidates()
+    if not found:
+        raise PortError(
+            "no USB serial port is here; plug the board in, or give --port: a device, "
+            "socket://host:port or rfc2217://host:port"
+        )
+    if len(found) == 1:
+        return found[0][0]
+    listed = "\n".join(f"  {n}  {device}  {text}" for n, (device, text) in enumerate(found, 1))
+    if ask is None:
+        raise PortError(f"several boards may be meant; give one as --port:\n{listed}")
+    answer = ask(f"Several boards may be meant:\n{listed}\nWhich (number or port)").strip()
+    if answer.isdecimal() and 1 <= int(answer) <= len(found):
+        return found[int(answer) - 1][0]
+    if answer.isdecimal() or not answer:
+        raise PortError(f"there is no port {answer or 'without a name'} in the list")
+    return resolve(answer)
+
+
+def _by_serial_number(number: str) -> str:
+    for port in serial.tools.list_ports.comports():
+        if port.serial_number == number:
+            return str(port.device)
+    raise PortError(
+        f"no USB serial port has the serial number {number}; here are: "
+        + ("; ".join(" ".join(pair) for pair in candidates()) or "none")
+    )
