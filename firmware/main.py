@@ -3,9 +3,9 @@
 
 import gc
 
-import ecdsa  # noqa: F401  (first: on an ESP32 its code needs one contiguous buffer)
+gc.threshold(4096)  # else what stays is scattered among what imports leave behind
 
-gc.collect()  # what imports leave behind would scatter what stays all over the heap
+import ecdsa  # noqa: F401  (first: on an ESP32 its code needs one contiguous buffer)
 
 import asyncio
 import os
@@ -18,8 +18,6 @@ import umqtt.simple
 import version
 import wire  # noqa: F401
 
-gc.collect()
-
 from clock import Clock
 from identity import load_or_create
 from journal import Journal
@@ -29,8 +27,6 @@ from pzem004t import Pzem004T
 from recorder import Recorder
 from register import Register
 from supply import Supply
-
-gc.collect()
 
 from app import App
 from control import Control, keeper, restore
@@ -120,7 +116,7 @@ def start():
         identity = load_or_create("/identity.key", board.random)
         app = build(settings, hardware, identity, Console(settings.log_level))
         gc.collect()
-        gc.threshold(8192)  # little and often: a full heap scatters what stays
+        gc.threshold(8192)  # from here on no import leaves anything behind
         asyncio.run(app.run())
     except KeyboardInterrupt:
         hardware.watchdog.relax()

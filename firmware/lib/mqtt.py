@@ -65,7 +65,7 @@ class Stream:
             return data
         if not 0 <= size <= len(self._in):
             raise BrokerError("the broker's packet contradicts its own length")
-        data = bytes(self._in[:size])
+        data = bytes(memoryview(self._in)[:size])
         self._in = self._in[size:]
         return data
 

