@@ -28,6 +28,7 @@ COMMANDS = {
     "key": ("parwana.keyfile", "Make an encrypted key file, or show whose a key is."),
     "devchain": ("parwana.devchain_command", "Run an Ethereum chain for development."),
 }
+ALIASES = {"permit": "permits"}
 _OURS = ("parwana", "boards", "wire")
 
 
@@ -67,7 +68,8 @@ def _nothing() -> None:
 
 def main(arguments: list[str] | None = None) -> int:
     """Run the command line; return 0, or 1 after one line on stderr that says what to do next."""
-    given = sys.argv[1:] if arguments is None else arguments
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    given[:1] = [ALIASES.get(word, word) for word in given[:1]]
     signal.signal(signal.SIGTERM, _interrupt)
     try:
         build(given[0] if given else None)(given, prog_name="parwana")

@@ -24,8 +24,7 @@ _RESET_S = 0.1
 _CHUNK = 2048
 _PASTE = 64  # an ESP32 keeps 260 bytes of what comes, and looks every 20 ms
 _PASTE_S = 0.02
-_REPLY_S = 5.0
-_HANDOVER_S = 20.0
+_REPLY_S = 3.0
 
 _HASHES = """
 import os, hashlib, binascii
@@ -171,27 +170,25 @@ class Meter:
             )
         return printed
 
-    def hand_over(self, bundle: bytes, timeout_s: float = _HANDOVER_S) -> str:
+    def hand_over(self, bundle: bytes, timeout_s: float) -> str | None:
         """Paste a bundle as text into the console of a meter that runs; return its answer.
 
-        The answer is one of docs/protocol.md section 8. A meter that is not there yet, or misses
-        some of it, is given it again. Raises MeterError.
+        The answer is one of docs/protocol.md section 8, None if none comes. A meter that is not
+        there yet, or misses some of it, is given it again; a prompt is not. Raises MeterError.
         """
         line = wire.pack_text(bundle).encode() + b"\r"
         deadline_s = time.monotonic() + timeout_s
-        printed = ""
         while time.monotonic() < deadline_s:
             with self._reached():
                 for start in range(0, len(line), _PASTE):
                     self._transport.serial.write(line[start : start + _PASTE])
                     time.sleep(_PASTE_S)
-            found, printed = self._hear(rb"permit: ([^\r\n]+)\r", _REPLY_S)
+            found, _ = self._hear(rb"permit: ([^\r\n]+)\r|>>> ", _REPLY_S)
+            if found and found[1] is None:
+                return None
             if found and not found[1].startswith(b"damaged"):
                 return found[1].decode("ascii", "replace")
-        raise MeterError(
-            f"{self.port}: no firmware that takes permits answers; is the meter paired, and does "
-            f"it run? It printed {printed[-300:]!r}"
-        )
+        return None
 
     def _hear(self, pattern: bytes, timeout_s: float) -> tuple[re.Match[bytes] | None, str]:
         """Wait for a pattern; return its match, None if it does not come, and all that came."""

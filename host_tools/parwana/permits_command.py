@@ -9,7 +9,6 @@ from typing import Annotated, Any
 
 import typer
 from eth_utils import to_checksum_address
-from rich.console import Console
 
 import wire
 from parwana.chain import Chain
@@ -25,6 +24,7 @@ from parwana.permits import (
     parse_flags,
     sign_frame,
 )
+from parwana.permits_offline import load, read_bundle, read_meter, show
 from parwana.signer_service import serve
 
 app = typer.Typer(
@@ -154,53 +154,12 @@ def sign(
     print(f"wrote {file}: {len(good)} of {made.permit_threshold} signatures")
 
 
-@app.command()
-def show(
-    file: Annotated[Path, typer.Argument(help="Bundle file.")],
-    deployment: File,
-    meter: MeterOption,
-    as_json: Json = False,
-) -> None:
-    """Show what a bundle grants and whether its meter will believe it.
-
-    Example: parwana permits show permit.bundle --deployment F --meter 0x…
-    """
-    made = Deployment.load(deployment)
-    domain = made.permit_domain(read_meter(meter))
-    bundle = _read(file)
-    fields: dict[str, Any] = dict(wire.parse(bundle.frame)._asdict())
-    good = believed(wire.digest(domain, bundle.frame), bundle.signatures, made.signers)
-    fields["signed_by"] = list(good)
-    try:
-        check_bundle(domain, file.read_bytes(), made.signers, made.permit_threshold)
-        fields["believed"] = True
-    except PermitError as error:
-        fields["believed"] = False
-        fields["why_not"] = str(error)
-    if as_json:
-        print(json.dumps(fields, default=bytes.hex))
-        return
-    for name, value in fields.items():
-        if name.endswith("_at_s") or name.endswith("_until_s"):
-            value = f"{value} = {datetime.fromtimestamp(value, UTC):%Y-%m-%d %H:%M:%S} UTC"
-        Console().print(f"{name:16} {value}", highlight=False)
-
-
-def read_meter(text: str) -> str:
-    """Return a meter's address as 40 hex digits. Raises PermitError."""
-    digits = text.lower().removeprefix("0x")
-    if len(digits) != 40 or any(digit not in "0123456789abcdef" for digit in digits):
-        raise PermitError(f"--meter {text}: write the 40 hex digits of its address")
-    return digits
+app.command()(show)
+app.command()(load)
 
 
 def _read(file: Path) -> Any:
-    try:
-        return wire.parse_bundle(file.read_bytes())
-    except FileNotFoundError:
-        raise PermitError(f"{file} does not exist; make it: parwana permits issue") from None
-    except wire.FrameError as error:
-        raise PermitError(f"{file} is no bundle: {error}") from None
+    return wire.parse_bundle(read_bundle(file))
 
 
 def _last_serial(chain: Chain, made: Deployment, meter: str) -> int:
