@@ -169,9 +169,7 @@ def test_silence_without_mains(master: ModbusSerialClient, emulator: PzemEmulato
     assert registers(master, 7)[0] == 2300
 
 
-def test_noise_and_other_addresses_get_no_answer(
-    bus: Bus, emulator: PzemEmulator
-) -> None:
+def test_noise_and_other_addresses_get_no_answer(bus: Bus, emulator: PzemEmulator) -> None:
     with serial.Serial(bus.master, 9600, timeout=0.3) as line:
         for request in (b"\x55" * 40, b"\x01\x04\x00\x00\x00\x0a\x00\x00", b"\x05\x42\xc3\x70"):
             line.write(request)

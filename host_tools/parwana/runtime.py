@@ -179,9 +179,9 @@ def _debian_program(package: str, architecture: str, program: str) -> Path:
         return wrapper
     if architecture not in _ARCHITECTURES:
         raise RuntimeMissing(f"no Debian packages are known for {architecture}")
-    say(f"fetching {package} ({architecture}) from Debian {SUITE}")
     shutil.rmtree(home, ignore_errors=True)
     options = apt_state(home / "apt", architecture)
+    say(f"fetching {package} ({architecture}) from Debian {SUITE}")
     kinds = ["recommends", "suggests", "conflicts", "breaks", "replaces", "enhances"]
     closure = apt(
         ["apt-cache", *options, "depends", "--recurse", *(f"--no-{kind}" for kind in kinds)]
