@@ -53,7 +53,6 @@ class Subject:
     """One implementation, and what was measured of it."""
 
     name: str
-    script: str
     library: Path
     operations: tuple[str, ...]
     cost: dict[str, float] = field(default_factory=dict)
@@ -66,7 +65,13 @@ class Subject:
 class Machine:
     """A MicroPython, with or without callgrind around it."""
 
-    def __init__(self) -> None:
+    def __init__(self, folder: Path) -> None:
+        self.scripts = folder / "scripts"
+        for source in SCRIPTS.glob("*.py"):
+            # compiled, so that compiling them takes no heap
+            target = self.scripts / f"{source.stem}.mpy"
+            ecdsa_build.compile_source(source.read_text(), source.name, "x86", target)
+            target.with_suffix(".py").unlink()
         self.micropython = runtime.micropython()
         self.arch = ecdsakit.architecture(self.micropython)
         self.valgrind: Path | None = None
@@ -77,23 +82,29 @@ class Machine:
             self.unit = "M instructions"
         except peers.PeerMissing as error:
             print(f"no callgrind ({error}): times instead", file=sys.stderr)
+        self.environment["MICROPYPATH"] = str(self.scripts)
 
-    def command(self) -> list[str]:
+    def command(
+        self, subject: Subject, operation: str, times: "int | str", heap_kb: int
+    ) -> list[str]:
         """Return the command without a shell around it, which callgrind would count."""
+        program = [str(self.micropython)]
         root = self.micropython.parent / "root"
-        if not root.is_dir():
-            return [str(self.micropython)]
-        library = next(root.glob("usr/lib/*-linux-gnu*"))
-        loader = next(library.glob("ld-linux*.so.*"))
-        program = root / "usr" / "bin" / "micropython"
-        return [str(loader), "--library-path", str(library), str(program)]
+        if root.is_dir():
+            library = next(root.glob("usr/lib/*-linux-gnu*"))
+            loader = next(library.glob("ld-linux*.so.*"))
+            program = [str(loader), "--library-path", str(library)]
+            program.append(str(root / "usr" / "bin" / "micropython"))
+        script = "own" if subject.name in ("fast", "portable") else subject.name
+        arguments = ["-m", script, str(subject.library), operation, str(times)]
+        return [*program, "-X", f"heapsize={heap_kb}k", *arguments]
 
     def run(
         self, subject: Subject, operation: str, times: "int | str", heap_kb: int = HEAP_KB
     ) -> "subprocess.CompletedProcess[str]":
-        script = [str(SCRIPTS / subject.script), str(subject.library), operation, str(times)]
         return subprocess.run(
-            [*self.command(), "-X", f"heapsize={heap_kb}k", *script],
+            self.command(subject, operation, times, heap_kb),
+            env=self.environment,
             capture_output=True,
             text=True,
             timeout=TIMEOUT_S,
@@ -108,10 +119,9 @@ class Machine:
             with tempfile.NamedTemporaryFile("r") as log:
                 options = ["--callgrind-out-file=/dev/null", f"--log-file={log.name}"]
                 options += ["--tool=callgrind", "--smc-check=all-non-file"]
-                script = [str(SCRIPTS / subject.script), str(subject.library), operation]
+                command = self.command(subject, operation, times, HEAP_KB)
                 subprocess.run(
-                    ["nice", "-n", "15", str(self.valgrind), *options, *self.command()]
-                    + ["-X", f"heapsize={HEAP_KB}k", *script, str(times)],
+                    ["nice", "-n", "15", str(self.valgrind), *options, *command],
                     env=self.environment,
                     capture_output=True,
                     timeout=TIMEOUT_S,
@@ -145,8 +155,8 @@ def subjects(folder: Path, arch: "str | None") -> Iterator[Subject]:
     """Yield ours and the peers that can be had."""
     fast = ecdsakit.place(folder / "fast", arch, compiled=True)
     portable = ecdsakit.place(folder / "portable", None, compiled=True)
-    yield Subject("fast", "own.py", fast, OPERATIONS + MORE, code=_code_of(fast, arch))
-    yield Subject("portable", "own.py", portable, OPERATIONS + MORE, code=_code_of(portable, None))
+    yield Subject("fast", fast, OPERATIONS + MORE, code=_code_of(fast, arch))
+    yield Subject("portable", portable, OPERATIONS + MORE, code=_code_of(portable, None))
     for name, fetch in (
         ("embit", peers.embit),
         ("starkbank", peers.starkbank),
@@ -166,7 +176,7 @@ def subjects(folder: Path, arch: "str | None") -> Iterator[Subject]:
                 ecdsa_build.compile_source(source.read_text(), source.name, "x86", target)
                 size += target.stat().st_size
             code = f"{size / 1024:.1f} KB"
-        yield Subject(name, f"{name}.py", library, ("sign", "verify"), code=code)
+        yield Subject(name, library, ("sign", "verify"), code=code)
 
 
 def _code_of(library: Path, arch: "str | None") -> str:
@@ -304,10 +314,10 @@ def main() -> int:
     parser.add_argument("--json", type=Path, help="write the figures to a file")
     parser.add_argument("--rounds", type=int, default=3, help="turns of timing (default 3)")
     options = parser.parse_args()
-    machine = Machine()
     console = Console(width=150)
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
+        machine = Machine(folder)
         everything = list(subjects(folder, machine.arch))
         measure(machine, everything, options.rounds)
         xtensa = xtensa_instructions(folder)

@@ -3,8 +3,6 @@
 import sys
 
 import ffi
-
-sys.path.insert(0, sys.argv[0].rsplit("/", 1)[0] + "/shims")
 from measure import repeat  # noqa: E402
 
 library = ffi.open(sys.argv[1])
@@ -15,10 +13,9 @@ key = bytes(range(1, 33))
 digest = bytes(range(32))
 public_key = bytearray(64)
 signature = bytearray(64)
-assert library.func("i", "secp256k1_ec_pubkey_create", "ppp")(context, public_key, key) == 1
-assert sign(context, signature, digest, key, None, None) == 1
-assert verify(context, signature, digest, public_key) == 1
+library.func("i", "secp256k1_ec_pubkey_create", "ppp")(context, public_key, key)
+sign(context, signature, digest, key, None, None)
 if sys.argv[2] == "sign":
-    repeat(lambda: sign(context, signature, digest, key, None, None), sys.argv[3])
+    repeat(sign, (context, signature, digest, key, None, None), sys.argv[3])
 else:
-    repeat(lambda: verify(context, signature, digest, public_key), sys.argv[3])
+    repeat(verify, (context, signature, digest, public_key), sys.argv[3])

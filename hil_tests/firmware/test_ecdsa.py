@@ -295,7 +295,7 @@ def test_the_walk_is_blinded():
     for _ in range(5):
         assert ecdsa.sign(DIGEST, KEY) == first
         b, start = ecdsa._start
-        starts.append(bytes(start) if isinstance(start, bytearray) else start)
+        starts.append(start if isinstance(start, tuple) else bytes(start))
         p = ecdsa._engine.affine(start)
         ecdsa_point = ecdsa.public_key(number(b))
         assert number(p[0]) + number(p[1]) == ecdsa_point

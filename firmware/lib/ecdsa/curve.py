@@ -25,9 +25,8 @@ _G2 = 0xE4437ED6010E88286F547FA90ABFE4C4221208AC9DF506C61571B4AE8AC47F71
 # A comb of 7 teeth, 19 bits apart, reads both halves of a split scalar: 64 points of 64 bytes.
 TEETH = 7
 SPACING = 19
-COMB_BITS = TEETH * SPACING
 COMB_SIZE = 64 << (TEETH - 1)
-_COMB_OFFSET = (1 << COMB_BITS) - 1
+_COMB_OFFSET = (1 << TEETH * SPACING) - 1
 
 
 class EcdsaError(ValueError):
@@ -56,8 +55,10 @@ def split_odd(k):
 
 
 def comb_digits(k):
-    """Return odd k, |k| < 2**COMB_BITS, as 18 bytes whose bit i is 1 for +2**i and 0 for -2**i."""
-    return ((k + _COMB_OFFSET) >> 1).to_bytes(18, "little")
+    """Return the halves of `split_odd`, 18 bytes each: bit i is 1 for +2**i and 0 for -2**i."""
+    a, b = split_odd(k)
+    a = ((a + _COMB_OFFSET) >> 1).to_bytes(18, "little")
+    return a + ((b + _COMB_OFFSET) >> 1).to_bytes(18, "little")
 
 
 def nonces(digest, key, pad):

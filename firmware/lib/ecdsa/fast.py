@@ -5,10 +5,12 @@ Does what `portable` does. A Jacobian point is the bytes of three registers of t
 
 from micropython import const  # type: ignore[import-not-found]
 
-_registers = bytearray(38 * 80)  # first, while the heap has room for it in one piece
+# First, while the heap has room for them in one piece: 38 registers of 80 bytes, a point that is
+# kept, a schedule of up to 129 doublings and 92 additions, the bytes of a number.
+_registers = bytearray(38 * 80 + 240 + 448 + 36)
 
 from . import native  # noqa: E402
-from .curve import BETA, GX, GY, N, P, SPACING, comb_digits, split, split_odd  # noqa: E402
+from .curve import BETA, GX, GY, N, P, comb_digits, split  # noqa: E402
 from .native import from_limbs, pad, plan, run, signed_digits, to_limbs  # noqa: E402, F401
 
 _X = const(0)
@@ -21,16 +23,16 @@ _ONE = const(10)
 _BETA = const(12)
 _FACTOR = const(13)
 _LIMBS = const(20)
-_POINT = const(240)  # bytes
 _DIGITS = const(130)
+_SPACING = const(19)
 _STRIDE = const(19)  # words between the numbers of an inversion, of 18 limbs
 
-_program = native.PROGRAM
-_accumulator = memoryview(_registers)[:_POINT]
+
+_accumulator = memoryview(_registers)[:240]
 _scratch = memoryview(_registers)[400:800]  # five temporary registers, between two runs
-_doubled = bytearray(_POINT)
-_schedule = bytearray(448)  # 129 doublings, 38 and at most 54 additions
-_bytes = bytearray(36)
+_kept = memoryview(_registers)[3040:3280]
+_schedule = memoryview(_registers)[3280:3728]
+_bytes = memoryview(_registers)[3728:]
 # modulus: the modulus in bytes and 1 / the modulus mod 2**15
 _moduli = {m: (m.to_bytes(36, "little"), pow(m & 0x7FFF, (1 << 13) - 1, 1 << 15)) for m in (P, N)}
 
@@ -50,7 +52,7 @@ def _number(words, first, count, bits):
 
 
 def _walk(schedule, g=b"", q=b""):
-    run(0, 0, schedule, _program, _registers, g, q)
+    run(0, 0, schedule, native.PROGRAM, _registers, g, q)
 
 
 def inverse(a, m):
@@ -73,7 +75,7 @@ def point(x, y):
 
 def affine(p):
     """Return a Jacobian point as (x, y), or None where Z is 0."""
-    _registers[:_POINT] = p
+    _accumulator[:] = p
     z = inverse(_get(_Z), P)
     if not z:
         return None
@@ -84,11 +86,11 @@ def affine(p):
 
 def double(p, z):
     """Return twice a Jacobian point, its coordinates scaled by z. The next call overwrites it."""
-    _registers[:_POINT] = p
+    _accumulator[:] = p
     _put(_FACTOR, z)
     _walk(native.DOUBLE)
-    _doubled[:] = _accumulator
-    return _doubled
+    _kept[:] = _accumulator
+    return _kept
 
 
 def multiply_base(table, k, start):
@@ -96,9 +98,8 @@ def multiply_base(table, k, start):
 
     table: the comb of G; start: Jacobian. The point returned is gone with the next call.
     """
-    a, b = split_odd(k)
-    plan(_schedule, comb_digits(a) + comb_digits(b), 2, b"", SPACING)
-    _registers[:_POINT] = start
+    plan(_schedule, comb_digits(k), 2, b"", _SPACING)
+    _accumulator[:] = start
     _walk(_schedule, table)
     return _accumulator
 
@@ -116,11 +117,10 @@ def multiply_add(table, u, v, key):
         bits = _DIGITS
         combs = key = b""
     else:
-        a, b = split_odd(v)
-        combs = comb_digits(a) + comb_digits(b)
-        bits = SPACING
-    a, b = split_odd((u - (1 << (bits - 1))) % N)  # for the walk starts at G and doubles it
-    combs = comb_digits(a) + comb_digits(b) + combs
+        combs = comb_digits(v)
+        bits = _SPACING
+    # less what the walk makes of G, where it starts
+    combs = comb_digits((u - (1 << (bits - 1))) % N) + combs
     plan(_schedule, combs, len(combs) // 18, _scratch, bits)
     point(GX, GY)
     _walk(_schedule, table, key)
@@ -138,7 +138,7 @@ def _multiples(x, y):
 
 def x_is(p, x):
     """Return whether x is the x of a Jacobian point whose Z is not 0."""
-    _registers[:_POINT] = p
+    _accumulator[:] = p
     _put(_FACTOR, x)
     _walk(native.COMPARE_X)
     return _get(_T0) % P == 0

@@ -15,9 +15,9 @@ from .curve import (
     TEETH,
     comb_digits,
     split,
-    split_odd,
 )
 
+_DIGITS = 130
 _LOW = (1 << 256) - 1
 _FOLD = (1 << 32) + 977  # 2**256 mod P
 
@@ -25,24 +25,27 @@ _FOLD = (1 << 32) + 977  # 2**256 mod P
 # any product here; once where what follows is a product with a factor that was folded twice.
 
 
-def _double(X, Y, Z):
+def _double(X, Y, Z, times):
     low = _LOW
     fold = _FOLD
-    B = Y * Y
-    B = (B & low) + (B >> 256) * fold
-    Z = Y * Z
-    Z = (Z & low) + (Z >> 256) * fold
-    Z = ((Z & low) + (Z >> 256) * fold) << 1
-    S = X * B
-    S = ((S & low) + (S >> 256) * fold) << 2
-    E = X * X
-    E = ((E & low) + (E >> 256) * fold) * 3
-    X = E * E - (S << 1)
-    X = (X & low) + (X >> 256) * fold
-    X = (X & low) + (X >> 256) * fold
-    Y = E * (S - X) - ((B * B) << 3)
-    Y = (Y & low) + (Y >> 256) * fold
-    return X, (Y & low) + (Y >> 256) * fold, Z
+    while times:
+        times -= 1
+        B = Y * Y
+        B = (B & low) + (B >> 256) * fold
+        Z = Y * Z
+        Z = (Z & low) + (Z >> 256) * fold
+        Z = ((Z & low) + (Z >> 256) * fold) << 1
+        S = X * B
+        S = ((S & low) + (S >> 256) * fold) << 2
+        E = X * X
+        E = ((E & low) + (E >> 256) * fold) * 3
+        X = E * E - (S << 1)
+        X = (X & low) + (X >> 256) * fold
+        X = (X & low) + (X >> 256) * fold
+        Y = E * (S - X) - ((B * B) << 3)
+        Y = (Y & low) + (Y >> 256) * fold
+        Y = (Y & low) + (Y >> 256) * fold
+    return X, Y, Z
 
 
 def _add(X, Y, Z, x, y):
@@ -105,7 +108,7 @@ def affine(p):
 
 def double(p, z):
     """Return twice a Jacobian point, its coordinates scaled by z."""
-    return scale(_double(*p), z)
+    return scale(_double(p[0], p[1], p[2], 1), z)
 
 
 def x_is(p, x):
@@ -141,11 +144,9 @@ def comb(table, x, y):
     chain = [(x, y, 1)]
     steps = []
     for _ in range(TEETH - 1):
-        p = _double(*chain[-1])
-        steps.append(p)
-        for _ in range(SPACING - 1):
-            p = _double(*p)
-        chain.append(p)
+        X, Y, Z = chain[-1]
+        steps.append(_double(X, Y, Z, 1))
+        chain.append(_double(X, Y, Z, SPACING))
     steps = normalise(steps)
     X, Y, Z = chain.pop()
     for x, y in normalise(chain):
@@ -178,9 +179,9 @@ def load(table, i):
     )
 
 
-def tooth(table, digits, column):
-    """Return the affine point that a comb adds at a column."""
-    bit = column + SPACING * (TEETH - 1)
+def tooth(table, digits, bit):
+    """Return the affine point that a comb adds at the column whose lowest bit is given."""
+    bit += SPACING * (TEETH - 1)
     negative = not digits[bit >> 3] >> (bit & 7) & 1
     i = 0
     for _ in range(TEETH - 1):
@@ -192,23 +193,10 @@ def tooth(table, digits, column):
     return load(table, i)
 
 
-def comb_term(table, k):
-    """Return the term for k times the point of a comb table: the two points of a column."""
-    a, b = split_odd(k)
-    a = comb_digits(a)
-    b = comb_digits(b)
-
-    def at(column):
-        x, y = tooth(table, b, column)
-        return tooth(table, a, column), (x * BETA % P, y)
-
-    return SPACING, at
-
-
 def multiples(x, y):
     """Return 1, 3, ... 15 times an affine point, affine."""
     # On the curve scaled by the Z of twice the point, twice the point is affine.
-    X, Y, Z = _double(x, y, 1)
+    X, Y, Z = _double(x, y, 1, 1)
     zz = Z * Z % P
     p = (x * zz % P, y * zz % P * Z % P, 1)
     points = []
@@ -218,9 +206,9 @@ def multiples(x, y):
     return normalise(points)
 
 
-def wnaf(k, bits=130):
+def wnaf(k):
     """Write |k| < 2**129 as odd digits of magnitude below 16, or 0, one a bit; -1 is 255."""
-    digits = bytearray(bits)
+    digits = bytearray(_DIGITS)
     sign = 1
     if k < 0:
         k = -k
@@ -228,7 +216,7 @@ def wnaf(k, bits=130):
     i = 0
     data = k.to_bytes(18, "little")
     carry = 0
-    while i < bits:
+    while i < _DIGITS:
         window = ((data[i >> 3] | data[(i >> 3) + 1] << 8) >> (i & 7)) & 31
         if window & 1 == carry:
             i += 1
@@ -240,44 +228,52 @@ def wnaf(k, bits=130):
     return digits
 
 
-def digit_term(k, x, y):
-    """Return the term for k times an affine point: none, one or two points a bit."""
-    table = multiples(x, y)
+def spread(k, x, y):
+    """Return what `walk` takes to add k times (x, y): points and digits, and more of both."""
     a, b = split(k)
-    a = wnaf(a)
-    b = wnaf(b)
-
-    def at(bit):
-        points = []
-        for digits, factor in ((a, 1), (b, BETA)):
-            d = digits[bit]
-            if d > 127:
-                x, y = table[(256 - d) >> 1]
-                points.append((x * factor % P, P - y))
-            elif d:
-                x, y = table[d >> 1]
-                points.append((x * factor % P, y))
-        return points
-
-    return len(a), at
+    points = multiples(x, y)
+    return points, wnaf(a), [(x * BETA % P, y) for x, y in points], wnaf(b)
 
 
-def walk(start, terms):
-    """Return 2**(n - 1) * start + the sum of terms, n the greatest length of a term; Jacobian.
+def digit_point(points, d):
+    """Return the point for a digit of `wnaf` that is not 0."""
+    if d < 128:
+        return points[d >> 1]
+    x, y = points[(256 - d) >> 1]
+    return x, P - y
 
-    start: Jacobian; a term: (length, function that gives the affine points to add at a bit).
+
+def walk(start, bits, spread, combs):
+    """Return 2**(bits - 1) * start + a sum, Jacobian.
+
+    start: Jacobian; spread: None or points to add by digits; combs: (table, digits) of what to add
+    at the lowest bits.
     """
     X, Y, Z = start
-    bit = max(t[0] for t in terms)
-    while True:
-        bit -= 1
-        for length, at in terms:
-            if bit < length:
-                for x, y in at(bit):
-                    X, Y, Z = _add(X, Y, Z, x, y)
-        if not bit:
-            return X, Y, Z
-        X, Y, Z = _double(X, Y, Z)
+    times = 0
+    for bit in range(bits - 1, -1, -1):
+        if spread:
+            points, a, more, b = spread
+            if a[bit]:
+                x, y = digit_point(points, a[bit])
+                X, Y, Z = _double(X, Y, Z, times)
+                X, Y, Z = _add(X, Y, Z, x, y)
+                times = 0
+            if b[bit]:
+                x, y = digit_point(more, b[bit])
+                X, Y, Z = _double(X, Y, Z, times)
+                X, Y, Z = _add(X, Y, Z, x, y)
+                times = 0
+        if bit < SPACING:
+            X, Y, Z = _double(X, Y, Z, times)
+            times = 0
+            for table, digits in combs:
+                x, y = tooth(table, digits, bit)
+                X, Y, Z = _add(X, Y, Z, x, y)
+                x, y = tooth(table, digits, 144 + bit)
+                X, Y, Z = _add(X, Y, Z, x * BETA % P, y)
+        times += 1
+    return X, Y, Z
 
 
 def multiply_base(table, k, start):
@@ -285,7 +281,7 @@ def multiply_base(table, k, start):
 
     table: the comb of G; start: Jacobian.
     """
-    return walk(start, (comb_term(table, k),))
+    return walk(start, SPACING, None, ((table, comb_digits(k)),))
 
 
 def multiply_add(table, u, v, key):
@@ -293,9 +289,16 @@ def multiply_add(table, u, v, key):
 
     table: the comb of G; key: the point Q as (x, y), or its comb.
     """
-    term = digit_term(v, *key) if isinstance(key, tuple) else comb_term(key, v)
-    u -= 1 << (term[0] - 1)  # for the walk starts at G and doubles it with the rest
-    p = walk((GX, GY, 1), (comb_term(table, u % N), term))
+    if isinstance(key, tuple):
+        bits = _DIGITS
+        digits = spread(v, key[0], key[1])
+        combs = ()
+    else:
+        bits = SPACING
+        digits = None
+        combs = ((key, comb_digits(v)),)
+    u -= 1 << (bits - 1)  # what the walk makes of G, where it starts
+    p = walk((GX, GY, 1), bits, digits, ((table, comb_digits(u % N)),) + combs)
     return p if p[2] % P else None
 
 
@@ -303,7 +306,7 @@ def multiply_add_complete(u, v, x, y):
     """Return u * G + v * (x, y), affine, for every u, v and point; None for infinity."""
     X, Y, Z = 0, 1, 0
     for bit in range(255, -1, -1):
-        X, Y, Z = _double(X, Y, Z)
+        X, Y, Z = _double(X, Y, Z, 1)
         if u >> bit & 1:
             X, Y, Z = add_complete(X, Y, Z, GX, GY)
         if v >> bit & 1:
@@ -319,7 +322,7 @@ def add_complete(X, Y, Z, x, y):
         return _add(X, Y, Z, x, y)
     if (y * zz % P * Z - Y) % P:
         return 0, 1, 0
-    return _double(X, Y, Z)
+    return _double(X, Y, Z, 1)
 
 
 def square_root(a):
