@@ -20,8 +20,8 @@ from parwana.programs import ProgramError, parwana, run
 from parwana.rehearsal import Meter, Rehearsal
 from parwana.store import Store
 
-# A latching contactor without an auxiliary contact is driven to its last position at every boot.
-RESTORED = "restored"
+ALARMS = {0: None, 1: "theft", 2: "over-billing", 3: None}
+INCOMPARABLE = 3
 RECORD = 43  # a frame without its format byte, and its CRC-32: firmware/journal.py
 _AUDIT_S = 120
 _DRAIN_TRIES = 8
@@ -169,10 +169,12 @@ def collect(
             "feeders": [
                 {
                     "feeder": log["feeder"],
+                    "period": log["period"],
                     "month": log["period"] - first + 1,
                     "supplied_wh": log["supplied_wh"],
                     "sold_wh": log["sold_wh"],
-                    "alarm": log["alarm"],
+                    "alarm": ALARMS[log["alarm"]],
+                    "comparable": log["alarm"] != INCOMPARABLE,
                 }
                 for log in evidence.logs("energy", "Reconciled")
             ],
@@ -200,20 +202,23 @@ def _permits(world: Rehearsal, evidence: Evidence) -> dict[str, int]:
 
 
 def _supply(world: Rehearsal, evidence: Evidence) -> list[dict[str, Any]]:
+    """Return each cut and reconnection that a meter signed, by time.
+
+    A latching contactor without an auxiliary contact is driven to its last position at every boot,
+    which is signed too; where the position stays what it was, nothing was cut or reconnected.
+    """
     names = {wire.EVENT_DISCONNECTED: "disconnected", wire.EVENT_RECONNECTED: "reconnected"}
-    return sorted(
-        (
-            {
-                "meter": meter.number,
-                "event": names[event.code],
-                "reason": REASONS[event.a],
-                "time_s": event.time_s,
-            }
-            for meter in world.meters
-            for event in evidence.events(meter, *names)
-        ),
-        key=lambda row: row["time_s"],
-    )
+    rows = []
+    for meter in world.meters:
+        connected = False
+        for event in evidence.events(meter, *names):
+            if connected != (event.code == wire.EVENT_RECONNECTED):
+                connected = not connected
+                what, why = names[event.code], REASONS[event.a]
+                rows.append(
+                    {"meter": meter.number, "event": what, "reason": why, "time": event.time_s}
+                )
+    return sorted(rows, key=lambda row: row["time"])
 
 
 def _offline(
@@ -268,11 +273,11 @@ def unfulfilled(report: dict[str, Any], *, late: int, tapped_month: int, feeder:
     others = [
         row["meter"]
         for row in report["supply"]
-        if row["event"] == "disconnected" and row["reason"] != RESTORED and row["meter"] != late
+        if row["event"] == "disconnected" and row["meter"] != late
     ]
     last = [row["event"] for row in report["supply"] if row["meter"] == late][-1:]
     balances = report["feeders"]
-    alarms = [(row["feeder"], row["month"]) for row in balances if row["alarm"] in (1, 2)]
+    alarms = [(row["feeder"], row["month"]) for row in balances if row["alarm"]]
     checks = [
         (
             readings["captured"] == readings["stored"] == readings["verified"] > 0,
@@ -326,7 +331,7 @@ def show(report: dict[str, Any], console: Console, path: Path) -> None:
         *(
             ("supply", f"house {row['meter']} {row['event']}: {row['reason']}")
             for row in report["supply"]
-            if row["reason"] != RESTORED and row["time_s"] >= report["first_month_s"]
+            if row["time"] >= report["first_month_s"]
         ),
         *(("feeder", _feeder_line(row)) for row in report["feeders"] if row["month"] > 0),
         ("audit", f"{len(report['audit']['findings'])} findings"),
@@ -339,8 +344,8 @@ def show(report: dict[str, Any], console: Console, path: Path) -> None:
 
 
 def _feeder_line(row: dict[str, Any]) -> str:
-    alarm = {0: "", 1: "  ALARM: theft", 2: "  ALARM: over-billing", 3: "  not comparable"}
+    alarm = f"  ALARM: {row['alarm']}" if row["alarm"] else ""
     return (
         f"{row['feeder']}, month {row['month']}: {row['supplied_wh'] / 1000:.2f} kWh supplied, "
-        f"{row['sold_wh'] / 1000:.2f} kWh sold{alarm[row['alarm']]}"
+        f"{row['sold_wh'] / 1000:.2f} kWh sold{alarm}"
     )
