@@ -289,16 +289,17 @@ def multiply_add(table, u, v, key):
 
     table: the comb of G; key: the point Q as (x, y), or its comb.
     """
+    bits = SPACING
+    digits = None
+    combs = []
     if isinstance(key, tuple):
         bits = _DIGITS
         digits = spread(v, key[0], key[1])
-        combs = ()
     else:
-        bits = SPACING
-        digits = None
-        combs = ((key, comb_digits(v)),)
-    u -= 1 << (bits - 1)  # what the walk makes of G, where it starts
-    p = walk((GX, GY, 1), bits, digits, ((table, comb_digits(u % N)),) + combs)
+        combs.append((key, comb_digits(v)))
+    # less what the walk makes of G, where it starts
+    combs.append((table, comb_digits((u - (1 << (bits - 1))) % N)))
+    p = walk((GX, GY, 1), bits, digits, combs)
     return p if p[2] % P else None
 
 
