@@ -5,7 +5,7 @@ import gc
 
 gc.threshold(4096)  # else what stays is scattered among what imports leave behind
 
-import ecdsa  # noqa: F401  (first: on an ESP32 its code needs one contiguous buffer)
+import ecdsa  # first: on an ESP32 its code needs one contiguous buffer
 
 import asyncio
 import os
@@ -105,6 +105,7 @@ def configure():
 def start():
     """Run the meter until Ctrl-C. Returns the App for the service console, None without one."""
     print("parwana", version.VERSION)
+    print("parwana: ecdsa is the %s one. %s" % (ecdsa.backend, ecdsa.reason))
     settings = configure()
     if settings is None:
         slot.confirm(SLOT)  # an unpaired meter cannot show more health than this
