@@ -1,0 +1,61 @@
+"""Hold the documentation against the repository: its links, and the commands that it shows."""
+
+import re
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import pytest
+import typer
+
+from parwana import cli
+
+REPO = Path(__file__).resolve().parents[1]
+PAGES = sorted(str(page.relative_to(REPO)) for page in (REPO / "docs").rglob("*.md"))
+NAMES = ["README.md", "CONTRIBUTING.md", *PAGES]
+COMMAND = re.compile(r"\bparwana ([a-z](?:(?!\bparwana )[^#|;)&])*)")
+BLOCK = re.compile(r"^ *```\w*\n(.*?)^ *```", re.S | re.M)
+
+
+@cache
+def command(name: str) -> Any:
+    """Return the click command of `parwana NAME`."""
+    app: Any = typer.main.get_command(cli.build(name))
+    return app.commands.get(name)
+
+
+def shown(text: str) -> list[list[str]]:
+    """Return the words after each `parwana` in a page's code blocks and code spans."""
+    blocks = [line for b in BLOCK.findall(text) for line in b.replace("\\\n", " ").splitlines()]
+    spans = re.findall(r"`([^`\n]+)`", BLOCK.sub("", text))
+    return [found.split() for code in blocks + spans for found in COMMAND.findall(code)]
+
+
+def wrong(words: list[str]) -> list[str]:
+    """Return what `parwana` does not know of a command line."""
+    name = cli.ALIASES.get(words[0], words[0])
+    found: Any = command(name) if name in cli.COMMANDS else None
+    rest = words[1:]
+    if hasattr(found, "commands") and rest and not rest[0].startswith("-"):
+        found, rest = found.commands.get(rest[0]), rest[1:]
+    if found is None:
+        return words[:2]
+    known = {"--help", "-h"}.union(*(p.opts + p.secondary_opts for p in found.params))
+    return [word for word in rest if word.startswith("-") and word.split("=")[0] not in known]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_relative_link_leads_to_a_file(name):
+    page = REPO / name
+    targets = re.findall(r"\]\(([^)#\s]+)", BLOCK.sub("", page.read_text()))
+    assert [t for t in targets if "://" not in t and not (page.parent / t).exists()] == []
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_command_shown_exists_with_its_options(name):
+    assert [words for words in shown((REPO / name).read_text()) if wrong(words)] == []
+
+
+def test_a_wrong_command_would_be_noticed():
+    text = "```\nparwana key show \\\n  a.json --secret   # --x\n```\n`parwana nothing --x`"
+    assert [wrong(words) for words in shown(text)] == [["--secret"], ["nothing", "--x"]]
