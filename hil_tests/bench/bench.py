@@ -85,6 +85,11 @@ class Bench:
 
     # --- the meter's state ---
 
+    @property
+    def blind(self) -> bool:
+        """Whether the meter cannot tell where its contactor is: each start drives it there."""
+        return self.contactor == "latching" and "contactor_sense" not in self.pins
+
     def configuration(self, address: bytes, **changes: Any) -> dict[str, Any]:
         """Return the configuration of a meter on this bench."""
         wifi = self.network
@@ -139,6 +144,10 @@ class Bench:
                 repl.write("/permit.new", self.permit())
         if isinstance(self.load, EmulatedLoad):
             self.load.restore()
+        if self.blind:  # it drives the contactor once at its first start, and then holds it
+            self.meter.wait_for_event(wire.EVENT_DISCONNECTED)
+            held_s = time.monotonic() + HOLD_S
+            self.wait(lambda: time.monotonic() > held_s, "the contactor's hold", HOLD_S + 10)
         if permit:
             self.meter.wait_for_event(wire.EVENT_RECONNECTED, HOLD_S + 20)
             if self.line:

@@ -117,6 +117,9 @@ def test_signing_a_backlog_never_delays_a_poll_by_more_than_a_period(
     assert first > BACKLOG
     assert len(gaps_s) >= (ended_s - began_s) / (2 * POLL_S)
     assert max(gaps_s) < 2 * POLL_S
+    late_ms = meter.status()["late_ms"]
+    assert late_ms is not None
+    assert late_ms < 1000 * POLL_S
 
 
 def next_of(meter: SerialMeter) -> int:
