@@ -23,15 +23,27 @@ _GCC = "usr/lib/gcc/i686-linux-gnu/14"
 _TIMEOUT_S = 900
 
 
-def build() -> Path:
-    """Return the look-alike, building it if need be. Raises RuntimeMissing."""
+def built() -> Path:
+    """Return the look-alike if it was built. Raises RuntimeMissing."""
+    if not _wrapper().exists():
+        raise RuntimeMissing("it was not built; python -m bench.memory does it")
+    return _wrapper()
+
+
+def _wrapper() -> Path:
+    """Return where it is or will be: what it is built from tells."""
     sources = [*sorted(_HERE.glob("*.[ch]")), _HERE / "mpconfigvariant.mk", _HERE / "manifest.py"]
     sources += sorted((REPO / "boards" / "virtual" / "inside").glob("*.py"))
-    version = hashlib.sha256(b"".join(path.read_bytes() for path in sources)).hexdigest()[:8]
-    home = BUILD / "runtime" / f"micropython-{runtime.SUITE}-esp32-like"
-    wrapper = home / version / "micropython"
+    seal = hashlib.sha256(b"".join(path.read_bytes() for path in sources)).hexdigest()[:8]
+    return BUILD / "runtime" / f"micropython-{runtime.SUITE}-esp32-like" / seal / "micropython"
+
+
+def build() -> Path:
+    """Return the look-alike, building it if need be. Raises RuntimeMissing."""
+    wrapper = _wrapper()
     if wrapper.exists():
         return wrapper
+    home, seal = wrapper.parent.parent, wrapper.parent.name
     for tool in ("gcc", "make", "dpkg-source"):
         if not shutil.which(tool):
             raise RuntimeMissing(f"{tool} is missing")
@@ -53,10 +65,10 @@ def build() -> Path:
     if done.returncode:
         (home / "build.log").write_text(done.stdout + done.stderr)
         raise RuntimeMissing(f"gcc cannot build a 32-bit MicroPython; see {home / 'build.log'}")
-    shutil.copy(home / "build" / "micropython", root / "usr" / "bin" / f"micropython-{version}")
+    shutil.copy(home / "build" / "micropython", root / "usr" / "bin" / f"micropython-{seal}")
     wrapper.parent.mkdir(exist_ok=True)
     (wrapper.parent / "root").symlink_to("../root")
-    runtime.write_wrapper(wrapper, "i386", f"usr/bin/micropython-{version}")
+    runtime.write_wrapper(wrapper, "i386", f"usr/bin/micropython-{seal}")
     return wrapper
 
 
