@@ -11,7 +11,7 @@ Source: MQTT 3.1.1; micropython-umqtt.simple 1.3.4.
 _CONNACK = 0x20
 _PUBACK = 0x40
 _SUBACK = 0x90
-_PACKET_MOST = 2048
+_PACKET_MOST = 1024  # a permit with eight signatures takes some 720
 _UNSENT_MOST = 4096
 _CHUNK = 256
 
