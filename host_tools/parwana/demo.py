@@ -105,7 +105,9 @@ def command(
         float, typer.Option(min=60, max=3600, help="How much faster time runs.")
     ] = 1440,
     houses: Annotated[int, typer.Option(min=6, max=10)] = 6,
-    folder: Annotated[Path, typer.Option(help="Where it leaves its files.")] = BUILD / "demo",
+    folder: Annotated[
+        Path, typer.Option(help="Where it leaves its files.", show_default="build/demo")
+    ] = BUILD / "demo",
 ) -> None:
     """Show a whole feeder living through three short months, from sensor to chain to contactor.
 
