@@ -262,7 +262,8 @@ def open_port(port: str) -> tuple[SerialTransport, str]:
         transport = SerialTransport(real, timeout=_ANSWER_S)
     except (TransportError, OSError, ValueError) as error:
         raise MeterError(_why_closed(device, error)) from None
-    transport.serial.write_timeout = _ANSWER_S
+    if not device.startswith("rfc2217:"):  # pyserial has none there
+        transport.serial.write_timeout = _ANSWER_S
     return transport, device
 
 
