@@ -15,7 +15,7 @@ from hil_tests.bench import bench as benches
 from hil_tests.bench import config
 from hil_tests.bench.bridge import Bridge
 from hil_tests.bench.line import ConsoleLine, ModemLine
-from hil_tests.bench.load import EmulatedLoad
+from hil_tests.bench.load import EmulatedLoad, RealLoad
 from hil_tests.bench.meter import SerialMeter
 from hil_tests.bench.network import Network
 from hil_tests.bench.power import CommandPower, RelayPower
@@ -168,6 +168,20 @@ def test_a_wait_says_what_came_instead_and_where_the_log_is(tmp_path: Path) -> N
     assert "apple" in log.read_text()
 
 
+@pytest.mark.parametrize("lines", [None, modem()], ids=["socket", "rfc2217"])
+def test_the_repl_is_there_over_tcp(tmp_path: Path, lines: SimpleNamespace | None) -> None:
+    with (
+        powered_board(tmp_path / "board") as board,
+        Bridge(board.serial_port, lines) as bridge,
+    ):
+        meter = SerialMeter(bridge.url, tmp_path / "console.log")
+        with meter.repl() as repl:
+            assert repl.ask("6 * 7") == 42
+            repl.write("/bytes", bytes(range(256)) * 9)
+            assert repl.read("/bytes") == bytes(range(256)) * 9
+        meter.close()
+
+
 def test_secrets_of_the_configuration_are_not_logged(tmp_path: Path) -> None:
     log = tmp_path / "console.log"
     with powered_board(tmp_path / "board") as board:
@@ -214,6 +228,30 @@ def test_the_network_carries_to_the_store_and_back(tmp_path: Path) -> None:
 
 
 # --- bench.toml ---
+
+
+def test_a_bench_is_put_together_from_its_file(tmp_path: Path, pty: tuple[int, str]) -> None:
+    file = tmp_path / "bench.toml"
+    with powered_board(tmp_path / "board") as board:
+        file.write_text(
+            f'[meter]\nport = "{board.serial_port}"\ncontactor = "plain"\n'
+            f'[power]\ndriver = "lcus"\nport = "{pty[1]}"\n'
+            '[load]\ndriver = "real"\nwatts = 60\n[line]\ndriver = "console"\n'
+        )
+        bench = benches.from_file(file, tmp_path)
+        assert isinstance(bench.power, RelayPower)
+        assert isinstance(bench.line, ConsoleLine)
+        assert isinstance(bench.load, RealLoad)
+        assert (bench.load.watts, bench.load.tolerance, bench.blind) == (60, 0.05, False)
+        assert bench.configuration(bytes(20))["contactor"] == "plain"
+        assert bench.why == {"network": "none in bench.toml; see docs/bench.md"}
+        bench.close()
+        file.write_text(
+            f'[meter]\nport = "{board.serial_port}"\n'
+            f'[line]\ndriver = "modem"\nport = "{pty[1]}"\ncontact = "cts"\n'
+        )
+        with pytest.raises(BenchError, match="tells no cts"):
+            benches.from_file(file, tmp_path)
 
 
 def test_the_example_is_a_bench() -> None:

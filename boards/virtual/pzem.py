@@ -4,6 +4,7 @@ Source: PZEM-004T-100A v3.0 user manual, sections 2.3-2.8 (Modbus-RTU, 9600 8N1)
 """
 
 import argparse
+import contextlib
 import sys
 import threading
 import time
@@ -193,7 +194,8 @@ class PzemEmulator:
             reply = reply[: len(reply) // 2]
         if fault != "silence":
             self._stop.wait(self._reply_s)
-            self.line.write(reply)
+            with contextlib.suppress(OSError):  # unplugged: nobody hears it
+                self.line.write(reply)
 
 
 def _reply(sensor: Pzem, request: bytes) -> bytes:

@@ -21,6 +21,7 @@ from journal import Journal
 j = Journal('/journal', {capacity})
 e = wire.parse(j.read(j.next - 1))
 while j.next <= {last}:
+ print('.', end='')
  j.append(wire.pack_event({tamper}, j.next, e.time_s, e.energy_wh, j.next & 1, 0, 0, 0))
 j.close()
 """
