@@ -3,12 +3,18 @@
 import json
 import shutil
 import threading
+import time
 from collections.abc import Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
+import zxingcpp
+from eth_account import Account
+from eth_utils import to_checksum_address
+from PIL import Image
 from rich.progress import Progress
 
 import wire
@@ -16,17 +22,24 @@ from boards.virtual.board import VirtualBoard
 from boards.virtual.load import House, Profile
 from boards.virtual.pzem import Pzem, PzemEmulator
 from hil_tests.chainkit import terms
-from hil_tests.services import Broker, wait_until
+from hil_tests.services import Broker, free_port, wait_until
 from parwana import cli, deploy, flash, relay
 from parwana.chain import Chain
 from parwana.clock import WorldClock
 from parwana.deployment import DAY_S, Deployment
 from parwana.devchain import DevChain
-from parwana.keys import dev_key
+from parwana.keys import Key, dev_key
 from parwana.meter import connect
 from parwana.store import Store
 
 FEEDER = 100
+FACTOR = 20  # an interval of a minute takes three seconds
+PASSWORD = "parwana-bench"
+GAS_PRICE = 2 * 10**9
+STEPS = [
+    "chain", "identity", "configuration", "wifi", "broker", "clock", "sensor", "state",
+    "contactor", "enrolment", "relay", "permit", "reading", "label",
+]  # fmt: skip
 pytestmark = pytest.mark.slow
 
 
@@ -35,7 +48,7 @@ class Bench:
 
     def __init__(self, folder: Path, image: Path, stack: ExitStack) -> None:
         self.folder = folder
-        self.clock = WorldClock()
+        self.clock = WorldClock.from_environment()
         self._image = image
         self._stack = stack
         self.broker = Broker(folder)
@@ -57,14 +70,17 @@ class Bench:
         feeder = (dev_key(30).address, FEEDER, 2, 0, 0, 0)
         chain.send(self.ledgers.registry.functions.enrol(feeder))
 
-    def new_board(self, name: str) -> tuple[VirtualBoard, PzemEmulator, House]:
+    def new_board(self, name: str, **options: Any) -> tuple[VirtualBoard, PzemEmulator, House]:
         """Power a flashed, unpaired board whose contactor feeds a house of 500 W."""
         home = self.folder / name
         home.mkdir()
         shutil.copy(self._image, home / "flash.img")
         house = House(Profile([500.0], 0), self.clock, closed=False)
         board = VirtualBoard(
-            home, self.clock, on_contactor=lambda closed: setattr(house, "closed", closed)
+            home,
+            self.clock,
+            on_contactor=lambda closed: setattr(house, "closed", closed),
+            **options,
         )
         self._stack.callback(board.close)
         sensor = PzemEmulator(board.uart_port, [Pzem(house, refresh_s=0.1)])
@@ -112,14 +128,33 @@ class Bench:
             "--wifi-ssid": "parwana",
             "--timeout": "40",
             "--interval": "60",
+            "--label": str(self.folder / "labels"),
         }
         options.update(zip(more[::2], more[1::2], strict=True))
-        arguments = [part for pair in options.items() for part in pair]
+        arguments = [part for pair in options.items() if pair[1] for part in pair]
         signers = ["--signer-key", "dev:1", "--signer-key", "dev:2"]
         capsys.readouterr()
         code = cli.main(["pair", *arguments, *signers, "--yes", "--json"])
-        out = capsys.readouterr().out.strip().splitlines()
+        said = capsys.readouterr()
+        assert PASSWORD not in said.out + said.err
+        print(said.err)
+        out = said.out.strip().splitlines()
         return code, json.loads(out[-1]) if out else {}
+
+    def run(self, *words: str, capsys: pytest.CaptureFixture[str]) -> tuple[int, str]:
+        """Run another command of the utility; return its exit code and what it said."""
+        capsys.readouterr()
+        code = cli.main([words[0], "--deployment", str(self.path), "--key", "dev:0", *words[1:]])
+        return code, "".join(capsys.readouterr())
+
+    def energy_wh(self, meter: str) -> int:
+        """Return the register in the last reading of a meter that the store holds."""
+        held = self.store.last_reading(bytes.fromhex(meter[2:]), 2**32 - 1)
+        return int.from_bytes(held.frame[12:20], "big") if held else 0
+
+    def entry(self, meter: str) -> Any:
+        """Return a meter's entry in the registry."""
+        return self.chain.call(self.ledgers.registry.functions.meter(meter))
 
     def events(self, meter: str, code: int) -> list[wire.Event]:
         """Return the meter's events of one code that the store holds."""
@@ -141,7 +176,8 @@ def image(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def bench(image: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Bench]:
-    monkeypatch.setenv("PARWANA_WIFI_PASSWORD", "parwana-bench")
+    monkeypatch.setenv("PARWANA_WIFI_PASSWORD", PASSWORD)
+    monkeypatch.setenv("PARWANA_CLOCK", str(WorldClock.starting(time.time(), FACTOR)))
     with ExitStack() as stack:
         yield Bench(tmp_path, image, stack)
 
@@ -150,22 +186,28 @@ def failed(record: dict[str, Any]) -> tuple[str, str]:
     """Return (step, advice) of the step that stopped a pairing."""
     assert record["ok"] is False
     assert all(step["ok"] for step in record["steps"][:-1])
+    assert record["label"] == []
     return record["steps"][-1]["step"], record["steps"][-1]["detail"]
 
 
-def test_a_blank_board_becomes_a_connected_meter(
+def details(record: dict[str, Any]) -> dict[str, str]:
+    """Return what the steps of a pairing that ended well told."""
+    assert record["ok"], record
+    return {step["step"]: step["detail"] for step in record["steps"]}
+
+
+def test_a_fresh_board_becomes_a_connected_meter_with_a_label(
     bench: Bench, capsys: pytest.CaptureFixture[str]
 ) -> None:
     code, record = bench.pair(capsys=capsys)
-    assert (code, record["ok"]) == (0, True), record
+    assert code == 0, record
     meter = record["meter"]
-    entry = bench.chain.call(bench.ledgers.registry.functions.meter(meter))
-    assert (entry.number, entry.kind, entry.feeder, entry.sanctioned_load_dw) == (
-        17,
-        1,
-        FEEDER,
-        50_000,
-    )
+    entry = bench.entry(meter)
+    assert (entry.number, entry.kind, entry.feeder) == (17, 1, FEEDER)
+    assert entry.sanctioned_load_dw == 50_000
+    told = details(record)
+    assert list(told) == STEPS
+    assert told["contactor"] == "closed: 2.288 A flowed; opened: none"
     wait_until(lambda: bench.board.contactor, "the contactor to close", 20)
     (accepted,) = bench.events(meter, wire.EVENT_PERMIT_ACCEPTED)
     periods = bench.deployment.periods
@@ -173,18 +215,26 @@ def test_a_blank_board_becomes_a_connected_meter(
     assert (accepted.b, accepted.c) == (due_s, 50_000)
     published = bench.chain.logs(bench.ledgers.payment.events.PermitPublished, 0)
     assert [log["args"]["serial"] for log in published] == [accepted.a]
+    picture, document = map(Path, record["label"])
+    assert document.read_bytes().startswith(b"%PDF")
+    with Image.open(picture) as image:
+        (code_read,) = zxingcpp.read_barcodes(image.convert("L"))
+    assert code_read.text == (
+        f"parwana:{meter}?utility=test&number=17&serial={record['serial']}&feeder={FEEDER}"
+    )
 
     code, again = bench.pair(capsys=capsys)
-    assert (code, again["ok"], again["meter"]) == (0, True, meter), again
-    details = {step["step"]: step["detail"] for step in again["steps"]}
-    assert details["configuration"] == "as it should be already"
-    assert details["enrolment"] == "enrolled already"
-    assert details["contactor"] == "not touched: the meter is in service"
-    assert "accepted already" in details["permit"]
+    assert (code, again["meter"]) == (0, meter), again
+    told = details(again)
+    assert told["configuration"] == "as it should be already"
+    assert told["enrolment"] == "enrolled already"
+    assert told["contactor"] == "not touched: the meter is in service"
+    assert "accepted already" in told["permit"]
     assert bench.board.contactor
     assert bench.events(meter, wire.EVENT_PERMIT_REFUSED) == []
     cuts = bench.events(meter, wire.EVENT_DISCONNECTED)
     assert [cut for cut in cuts if cut.sequence > accepted.sequence] == []
+    assert PASSWORD not in bench.board.log_path.read_text(errors="replace")
 
 
 def test_each_thing_that_is_wrong_stops_its_step_and_is_mended(
@@ -196,45 +246,154 @@ def test_each_thing_that_is_wrong_stops_its_step_and_is_mended(
         assert not bench.board.contactor
         return failed(record)
 
+    down = bench.folder / "down.json"
+    replace(bench.deployment, rpc=f"http://127.0.0.1:{free_port()}").save(down)
+    step, advice = stopped("--deployment", str(down))
+    assert (step, "is the node running" in advice) == ("chain", True)
     step, advice = stopped("--key", "dev:7")
     assert (step, "only the utility" in advice) == ("chain", True)
-    step, advice = stopped("--wifi-ssid", "elsewhere")
-    assert (step, "'elsewhere'" in advice) == ("wifi", True)
     monkeypatch.setenv("PARWANA_WIFI_PASSWORD", "short")
     step, advice = stopped()
     assert (step, "wifi.password" in advice) == ("configuration", True)
     assert "short" not in advice
-    monkeypatch.setenv("PARWANA_WIFI_PASSWORD", "parwana-bench")
+    monkeypatch.setenv("PARWANA_WIFI_PASSWORD", "another secret")
+    step, advice = stopped()
+    assert (step, "the password is wrong" in advice) == ("wifi", True)
+    monkeypatch.setenv("PARWANA_WIFI_PASSWORD", PASSWORD)
+    step, advice = stopped("--wifi-ssid", "elsewhere")
+    assert (step, "no network of that name" in advice) == ("wifi", True)
     bench.broker.stop()
-    assert stopped()[0] == "broker"
+    step, advice = stopped()
+    assert (step, "does it run" in advice) == ("broker", True)
     bench.broker.start()
-    bench.sensor.stop()
+    bench.sensor.silent = True
     step, advice = stopped()
     assert (step, "mains" in advice) == ("sensor", True)
-    bench.sensor = PzemEmulator(bench.board.uart_port, [Pzem(bench.house, refresh_s=0.1)])
-    bench.sensor.start()
-    bench._stack.callback(bench.sensor.stop)
-    assert stopped("--feeder", "55")[0] == "enrolment"
+    bench.sensor.silent = False
+    with cut_off(bench.chain):
+        step, advice = stopped()
+        assert (step, "cannot pay; send it some" in advice) == ("enrolment", True)
+    step, advice = stopped("--feeder", "55")
+    assert (step, "55 was never enrolled" in advice) == ("enrolment", True)
     bench.stop_relay()
-    step, advice = failed(bench.pair("--timeout", "10", capsys=capsys)[1])
+    step, advice = stopped("--timeout", "8")
     assert (step, "parwana relay" in advice) == ("relay", True), advice
     bench.start_relay()
     code, record = bench.pair(capsys=capsys)
-    assert (code, record["ok"]) == (0, True), record
+    assert code == 0, record
     wait_until(lambda: bench.board.contactor, "the contactor to close", 20)
     step, advice = failed(bench.pair("--number", "18", capsys=capsys)[1])
-    assert (step, "number 17" in advice) == ("enrolment", True)
+    assert (step, "enrolled as number 17" in advice) == ("enrolment", True)
+    # It was in service, so it goes on.
+    bench.board.wait_console("\nparwana ", 20)
+    assert bench.board.contactor
 
 
-def test_a_feeder_needs_no_permit_and_no_contactor(
+@contextmanager
+def cut_off(chain: Chain) -> Iterator[None]:
+    """Take nearly all coin from the utility's account, and give it back."""
+    key, friend = dev_key(0), dev_key(8)
+    send(chain, key, friend.address, chain.balance(key.address) - 21_000 * GAS_PRICE - 1000)
+    assert chain.balance(key.address) == 1000
+    yield
+    send(chain, friend, key.address, 10**21)
+
+
+def send(chain: Chain, key: Key, to: str, value: int) -> None:
+    nonce = chain.w3.eth.get_transaction_count(to_checksum_address(key.address))
+    fields = {
+        "to": to, "value": value, "nonce": nonce, "gas": 21_000, "gasPrice": GAS_PRICE,
+        "chainId": chain.chain_id,
+    }  # fmt: skip
+    signed = Account.sign_transaction(fields, key.secret)
+    key_of_it = chain.w3.eth.send_raw_transaction(signed.raw_transaction)
+    chain.w3.eth.wait_for_transaction_receipt(key_of_it, timeout=20)
+
+
+def test_power_lost_while_the_contactor_is_tried_leaves_nobody_connected(
     bench: Bench, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    code, record = bench.pair(
-        *("--kind", "transformer", "--number", "200", "--feeder", ""), capsys=capsys
-    )
-    assert (code, record["ok"]) == (0, True), record
-    assert not {"contactor", "permit"} & {step["step"] for step in record["steps"]}
+    bench.house.follow(Profile([0.0], 0))  # so that it stays closed for a while, looking
+
+    def cut() -> None:
+        wait_until(lambda: bench.board.contactor, "the contactor to be tried", 60)
+        bench.board.power_off()
+
+    cutting = threading.Thread(target=cut)
+    cutting.start()
+    code, record = bench.pair(capsys=capsys)
+    cutting.join()
+    step, advice = failed(record)
+    assert (code, step, "connection broke" in advice) == (1, "contactor", True)
+    assert bench.board.contactor, "it is a latching one"
+    bench.board.power_on()
+    wait_until(lambda: not bench.board.contactor, "the contactor to open", 40)
+    assert bench.entry(record["meter"]).kind == 0
+
+
+def test_a_feeder_on_an_open_network_needs_no_permit_and_no_contactor(
+    bench: Bench, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PARWANA_WIFI_PASSWORD", "")
+    bench.board, bench.sensor, bench.house = bench.new_board("feeder", password="")
+    more = bench.folder / "more.json"
+    options = ("--kind", "transformer", "--number", "200", "--feeder", "", "--config", str(more))
+    for text, words in (
+        ('{"no_such_key": 1}', "no_such_key: no such key"),
+        ('{"log_level": "loud"}', "log_level: not accepted"),
+        ('{"wifi": {}}', "wifi is written by pairing"),
+    ):
+        more.write_text(text)
+        step, advice = failed(bench.pair(*options, capsys=capsys)[1])
+        assert (step, words in advice) == ("configuration", True), advice
+    more.write_text('{"log_level": "warn", "pins": {"led": 23}}')
+    code, record = bench.pair(*options, capsys=capsys)
+    assert code == 0, record
+    told = details(record)
+    assert not {"contactor", "permit"} & set(told)
+    assert told["wifi"] == "joined parwana, open"
     assert bench.board.contactor_changes == []
+
+
+def test_a_meter_is_replaced_and_its_point_retired(
+    bench: Bench, capsys: pytest.CaptureFixture[str]
+) -> None:
+    old = bench.pair(capsys=capsys)[1]["meter"]
+    wait_until(lambda: bench.board.contactor, "the contactor to close", 20)
+    wait_until(lambda: bench.energy_wh(old) > 0, "a reading with energy at the relay", 30)
+    bench.board.power_off()
+    metered_wh = bench.energy_wh(old)
+    bench.board, bench.sensor, bench.house = bench.new_board("next")
+    place = ("--number", "", "--feeder", "", "--replace")
+    stranger = dev_key(29).address
+    step, advice = failed(bench.pair(*place, stranger, capsys=capsys)[1])
+    assert (step, "was never enrolled" in advice) == ("enrolment", True)
+    code, record = bench.pair(*place, old, capsys=capsys)
+    assert code == 0, record
+    new = record["meter"]
+    assert new != old
+    entry = bench.entry(new)
+    assert (entry.number, entry.feeder, entry.previous) == (17, FEEDER, old)
+    assert entry.sanctioned_load_dw == 50_000
+    assert entry.initial_wh == 0
+    wait_until(lambda: bench.board.contactor, "the contactor to close", 20)
+    code, again = bench.pair(*place, old, capsys=capsys)
+    assert details(again)["enrolment"] == f"has replaced {old} already"
+    # The relay lands what the old meter metered last.
+    finished = bench.ledgers.energy.events.Finished
+    wait_until(lambda: bench.chain.logs(finished, 0, meter=old), "the old meter's rest", 40)
+    (log,) = bench.chain.logs(finished, 0, meter=old)
+    assert log["args"]["energy_wh"] == metered_wh
+
+    code, said = bench.run("retire", "--number", str(FEEDER), "--yes", capsys=capsys)
+    assert (code, "1 meters hang on number 100" in said) == (1, True), said
+    code, said = bench.run("retire", "--meter", old, "--yes", capsys=capsys)
+    assert (code, "has left service already" in said) == (1, True), said
+    code, said = bench.run("retire", "--number", "17", "--yes", "--json", capsys=capsys)
+    assert (code, json.loads(said)) == (0, {"meter": new, "number": 17})
+    assert bench.entry(new).retired_at_s > 0
+    step, advice = failed(bench.pair("--number", "17", capsys=capsys)[1])
+    assert (step, "retired, for ever" in advice) == ("enrolment", True)
 
 
 def test_an_unflashed_board_and_wrong_options_are_named(
@@ -269,3 +428,6 @@ def test_an_unflashed_board_and_wrong_options_are_named(
     assert "--kind shed" in said("--kind", "shed")
     assert "--feeder up" in said("--feeder", "up")
     assert "--sensors a" in said("--sensors", "a")
+    assert "give --number, or --replace" in said("--replace", dev_key(3).address)
+    assert "--replace 17" in said("--replace", "17")
+    assert "--config" in said("--signer-key", "dev:1", "--config", str(path.parent / "none"))

@@ -18,6 +18,7 @@ COMMANDS = {
     "demo": ("parwana.demo", "Show a whole feeder living through three short months."),
     "flash": ("parwana.flash", "Put the firmware on a meter, through its serial port."),
     "pair": ("parwana.pair", "Enrol a meter and hand it its configuration and first permit."),
+    "retire": ("parwana.retire", "Take a meter and its point out of service, for ever."),
     "relay": ("parwana.relay", "Carry readings from the broker to the store and the chain."),
     "permits": ("parwana.permits_command", "Sign permits for paid bills, and signed time."),
     "pay": ("parwana.pay", "Show a meter's bill and pay exactly what is due."),

@@ -73,6 +73,18 @@ class Listener:
 
         self._wait(stored, timeout_s, advice)
 
+    def wait_for_reading(self, known: int, timeout_s: float) -> None:
+        """Wait until a relay wants what follows a reading that came, or that of sequence `known`.
+
+        `known` 0: none.
+        """
+
+        def stored() -> bool:
+            readings = [s for s, f in self._frames.items() if isinstance(f, wire.Reading)]
+            return any(s < self._want for s in [*readings, *filter(None, [known])])
+
+        self._wait(stored, timeout_s, "no relay holds a reading; look at the meter's console")
+
     def wait_for_permit(self, serial: int, timeout_s: float) -> None:
         """Wait until the meter signed that it accepted a permit of `serial` or above."""
 

@@ -4,25 +4,34 @@ import json
 import os
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
+from parwana import REPO, ports
 from parwana.clock import WorldClock
 from parwana.deployment import Deployment
+from parwana.enrolment import KINDS, Place
 from parwana.keys import resolve
 from parwana.meter import connect
-from parwana.pairing import KINDS, WIFI_PASSWORD, PairError, Pairing, Wish, run
+from parwana.pairing import WIFI_PASSWORD, PairError, Pairing, Wish, run
+
+_RESET_S = 20.0
 
 
 def command(
-    port: Annotated[str, typer.Option(help="Serial port: a device, auto, or a URL of pyserial.")],
     deployment: Annotated[Path, typer.Option(help="The file that `parwana deploy` wrote.")],
-    number: Annotated[int, typer.Option(min=1, help="Number of the metering point.")],
     key: Annotated[str, typer.Option(help="Key file (or dev:N) of the utility.")],
     wifi_ssid: Annotated[str, typer.Option(help="Name of the Wi-Fi network.")],
+    port: Annotated[
+        str, typer.Option(help="device, id:SERIAL, socket://host:port, rfc2217://host:port, auto")
+    ] = ports.AUTO,
+    number: Annotated[int, typer.Option(min=0, help="Number of the metering point.")] = 0,
     kind: Annotated[str, typer.Option(help="house, transformer or plant.")] = "house",
     feeder: Annotated[str, typer.Option(help="Number or address of the feeder it is on.")] = "",
+    replace: Annotated[
+        str, typer.Option(help="Address of the meter whose place this one takes; no --number.")
+    ] = "",
     signer_key: Annotated[
         list[str] | None, typer.Option(help="Key of a permit signer; give m of them.")
     ] = None,
@@ -38,6 +47,15 @@ def command(
     interval: Annotated[int, typer.Option(help="Seconds between readings.")] = 900,
     poll_ms: Annotated[int, typer.Option(help="Milliseconds between polls.")] = 1000,
     contactor: Annotated[str, typer.Option(help="latching or plain.")] = "latching",
+    config: Annotated[
+        Path | None, typer.Option(help="JSON with more keys of docs/configuration.md, as pins.")
+    ] = None,
+    label: Annotated[Path, typer.Option(help="Folder for the label, PNG and PDF.")] = (
+        REPO / "build" / "labels"
+    ),
+    reading: Annotated[
+        bool, typer.Option("--reading/--no-reading", help="Wait for the first reading.")
+    ] = True,
     timeout: Annotated[float, typer.Option(help="Seconds to wait for the relay.")] = 120,
     yes: Annotated[bool, typer.Option("--yes", help="Ask nothing.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="End with a line of JSON.")] = False,
@@ -45,7 +63,7 @@ def command(
     """Make a flashed board a meter: key, configuration, enrolment, first permit, first reading.
 
     The Wi-Fi password comes from PARWANA_WIFI_PASSWORD, else it is asked for; empty for an open
-    network. Run it again after a failure: what is done is not done twice.
+    network. Run it again after a failure: what is done is not done twice. It ends with a label.
 
     Example: parwana pair --port /dev/ttyUSB0 --deployment build/town/deployment.json --number 17
     --feeder 100 --key utility.json --signer-key a.json --signer-key b.json --wifi-ssid Home
@@ -55,27 +73,38 @@ def command(
         raise PairError(f"--kind {kind}: write house, transformer or plant")
     if not (feeder == "" or feeder.isdecimal() or _is_address(feeder)):
         raise PairError(f"--feeder {feeder}: write its number, or its meter's 0x address")
+    if replace and not _is_address(replace):
+        raise PairError(f"--replace {replace}: write the old meter's 0x address")
+    if bool(replace) == bool(number) or (replace and feeder):
+        raise PairError(
+            "give --number, or --replace: the new meter then takes the old one's place"
+        )
+    if not all(part.strip().isdecimal() for part in sensors.split(",")):
+        raise PairError(f"--sensors {sensors}: write unit ids, as 1,2,3")
+    signer_keys = [resolve(text) for text in signer_key or []]
+    if kind == "house" and len(signer_keys) < found.permit_threshold:
+        raise PairError(f"a house needs a permit: give {found.permit_threshold} --signer-key")
+    options = {"interval_s": interval, "poll_ms": poll_ms, "contactor": contactor}
+    payer, more = resolve(key), _more(config) if config else {}
+    ask = typer.prompt if sys.stdin.isatty() and not yes else None
+    device = ports.resolve(port, ask)
     password = os.environ.get(WIFI_PASSWORD)
     if password is None:
         password = "" if yes else typer.prompt("Wi-Fi password", "", hide_input=True)
-    if not all(part.strip().isdecimal() for part in sensors.split(",")):
-        raise PairError(f"--sensors {sensors}: write unit ids, as 1,2,3")
     wish = Wish(
-        number=number,
-        kind=kind,
-        feeder=feeder,
-        sanctioned_load_w=sanctioned_load,
+        place=Place(number, kind, feeder, sanctioned_load),
         wifi_ssid=wifi_ssid,
         wifi_password=password,
         sensors=[int(part) for part in sensors.split(",")],
         ct_ratio=ct_ratio,
         broker=broker or found.broker,
         broker_ca=broker_ca.read_bytes() if broker_ca else b"",
-        options={"interval_s": interval, "poll_ms": poll_ms, "contactor": contactor},
+        options=options | more,
+        replace=replace,
+        timeout_s=timeout,
+        wait_reading=reading,
+        labels=label,
     )
-    signer_keys = [resolve(text) for text in signer_key or []]
-    if kind == "house" and len(signer_keys) < found.permit_threshold:
-        raise PairError(f"a house needs a permit: give {found.permit_threshold} --signer-key")
 
     def tell(name: str, text: str) -> None:
         print(f"{name:14} {text}", file=sys.stderr if as_json else sys.stdout, flush=True)
@@ -83,15 +112,24 @@ def command(
     def confirm(question: str) -> bool:
         return yes or typer.confirm(question)
 
-    with connect(port) as meter:
+    with connect(device, _RESET_S, lambda text: tell("port", text)) as meter:
         clock = WorldClock.from_environment()
-        payer = resolve(key)
-        pairing = Pairing(wish, found, meter, payer, signer_keys, clock, confirm, timeout)
-        record = run(pairing, tell)
+        record = run(Pairing(wish, found, meter, payer, signer_keys, clock, confirm), tell)
     if as_json:
         print(json.dumps(record))
     if not record["ok"]:
         raise typer.Exit(1)
+
+
+def _more(path: Path) -> dict[str, Any]:
+    """Read more of the meter's configuration; the meter itself checks the keys."""
+    try:
+        values = json.loads(path.read_text())
+    except (OSError, ValueError) as error:
+        raise PairError(f"--config {path}: {error}") from None
+    if not isinstance(values, dict):
+        raise PairError(f"--config {path}: write a JSON object")
+    return values
 
 
 def _is_address(text: str) -> bool:

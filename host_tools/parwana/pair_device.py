@@ -3,10 +3,12 @@
 Snippets import the meter's own modules, so what they find is what the firmware will find.
 """
 
+import hashlib
 import json
 from dataclasses import dataclass
 from typing import Any
 
+import wire
 from parwana.meter import Meter, MeterError
 from parwana.signatures import address
 
@@ -20,10 +22,11 @@ _s = _slot()
 sys.path[:] = ['/' + _s, '/' + _s + '/lib', '', '.frozen', '/lib']
 """
 _IDENTITY = """
-import ecdsa, board, identity, version
+import ecdsa, board, identity, machine, version
 from binascii import hexlify
 i = identity.load_or_create('/identity.key', board.random)
-print(repr((version.VERSION, hexlify(i.public_key).decode())))
+h = lambda b: hexlify(b).decode()
+print(repr((version.VERSION, h(i.public_key), h(machine.unique_id()))))
 """
 _CHECK = """
 import config
@@ -35,34 +38,49 @@ except config.ConfigError as e:
 """
 _LOADED = "import config, board, time\nc = config.load('/config.json')\n"
 _WIFI = """
+import network
 link = board.Link(c.wifi_ssid, c.wifi_password)
+w = network.WLAN(network.STA_IF)
+bad = 0
 for n in range(200):
  link.keep()
- if link.up: break
+ if link.up or bad > 40: break
+ bad = bad + 1 if 200 <= w.status() < 1000 else 0
  if n % 20 == 0: print('.', end='')
  time.sleep_ms(100)
 print()
-print(repr(link.up))
+print(repr(0 if link.up else w.status()))
 """
 _BROKER = """
 import socket
+def text(t): return bytes((len(t) >> 8, len(t) & 255)) + t
+u, p = c.broker_user.encode(), c.broker_password.encode()
+m = text(b'MQTT') + bytes((4, 0xC2 if u else 2, 0, 60)) + text(b'parwana-pair')
+if u: m += text(u) + text(p)
+n = len(m)
+m = bytes((16, n)) + m if n < 128 else bytes((16, n & 127 | 128, n >> 7)) + m
 s = socket.socket()
 try:
  s.settimeout(8)
  s.connect(socket.getaddrinfo(c.broker_host, c.broker_port)[0][-1])
- print(repr(''))
+ if c.broker_tls: a = bytes(4)
+ else:
+  s.write(m)
+  a = s.read(4) or b''
+ if len(a) < 4: print(repr('it hangs up'))
+ elif a[3]: print(repr('it refuses the login, code %d' % a[3]))
+ else: print(repr(''))
 except OSError as e:
  print(repr(str(e) or 'no answer'))
 finally:
  s.close()
 """
-_SENSORS = """
+_ASK = """
 from pzem004t import Pzem004T, SensorError
 hw = board.build(c)
-found = []
-for unit_id, ratio in c.sensors:
- p = Pzem004T(hw.uart, unit_id, ratio, time.ticks_ms)
- found.append((unit_id, 'no answer'))
+ps = [(u, Pzem004T(hw.uart, u, r, time.ticks_ms)) for u, r in c.sensors]
+def ask(p):
+ f = 'no answer'
  for n in range(5):
   p.request()
   try:
@@ -70,57 +88,100 @@ for unit_id, ratio in c.sensors:
    while s is None:
     s = p.receive()
     time.sleep_ms(5)
-   found[-1] = (unit_id, (s.voltage_dv, s.current_ma, s.power_dw, s.energy_wh))
-   break
-  except SensorError as e:
-   found[-1] = (unit_id, str(e))
+   return (s.voltage_dv, s.current_ma, s.power_dw, s.energy_wh)
+  except SensorError as e: f = str(e)
   time.sleep_ms(100)
-print(repr(found))
+ return f
+"""
+_SENSORS = """
+print(repr([(u, ask(p)) for u, p in ps]))
 """
 _CONTACTOR = """
-k = board.build(c).contactor
+def current():
+ a = [ask(p) for u, p in ps]
+ return sum([x[1] for x in a if isinstance(x, tuple)])
+def until(flows):
+ for n in range(15):
+  i = current()
+  if (i > 0) == flows: break
+  time.sleep_ms(200)
+ return i
+k = hw.contactor
 try:
  k.set(True)
  time.sleep_ms(200)
  a = k.closed
+ i = until(True)
 finally:
  k.set(False)
 time.sleep_ms(200)
-print(repr((a, k.closed)))
+print(repr((a, k.closed, i, until(False) if i else 0)))
 """
-_STATE = """
+_CLOCK = """
+board.set_wall(%d)
+print(repr(board.wall()))
+"""
+# The names of constants are not on the meter: its firmware is compiled without them.
+_STATE = f"""
 import wire
 from journal import Journal
 from permits import Permits
 from control import keeper, restore
 j = Journal('/journal', c.journal_frames)
-e = wire.parse(j.read(j.next - 1)).energy_wh if j.next > j.oldest else 0
-r = '/state/permits.rec'
+e = r = 0
+for n in range(j.next - 1, max(j.oldest, j.next - 500) - 1, -1):
+ try: f = j.read(n)
+ except Exception: continue
+ if not e: e = wire.parse(f).energy_wh
+ if f[1] == {wire.KIND_READING}:
+  r = n
+  break
+q = '/state/permits.rec'
 p = Permits(c.permit_threshold, c.permit_signers, c.chain_id, c.payment_ledger, c.meter,
- c.utc_offset_s, keeper(r), restore(r))
-print(repr((e, p.serial)))
+ c.utc_offset_s, keeper(q), restore(q))
+print(repr((e, p.serial, r)))
 """
 
 
 @dataclass(frozen=True)
 class Identity:
-    """Who the meter is: firmware version, public key (64 bytes), address (20 bytes)."""
+    """Who the meter is: public key of 64 bytes, address of 20; `serial` is the board's number."""
 
     version: str
     public_key: bytes
     address: bytes
+    serial: str
+
+
+@dataclass(frozen=True)
+class Click:
+    """What the contactor said it was, closed and open; what current flowed then, in mA."""
+
+    closed: bool | None
+    opened: bool | None
+    closed_ma: int
+    open_ma: int
+
+
+@dataclass(frozen=True)
+class State:
+    """The register in Wh, serial of the last permit, sequence of the last reading; 0 for none."""
+
+    energy_wh: int
+    permit_serial: int
+    reading: int
 
 
 def identify(meter: Meter) -> Identity:
     """Read the public key; the meter makes its key now if it has none. Raises MeterError."""
     try:
-        version, public_key = _last(meter, _SLOT + _IDENTITY)
+        version, public_key, serial = _last(meter, _SLOT + _IDENTITY)
     except MeterError as error:
         if "ImportError" in str(error):
             raise MeterError(f"{meter.port}: no firmware is here; run ./flash.sh first") from None
         raise
     key = bytes.fromhex(public_key)
-    return Identity(version, key, address(key))
+    return Identity(version, key, address(key), serial)
 
 
 def write_config(meter: Meter, values: dict[str, Any]) -> bool:
@@ -129,7 +190,8 @@ def write_config(meter: Meter, values: dict[str, Any]) -> bool:
     Raises MeterError, which names the key and shows no value.
     """
     data = (json.dumps(values, indent=1) + "\n").encode()
-    if meter.read("/config.json") == data:
+    there = meter.hashes("/config.json")  # to read it would show what is secret in it
+    if there.get("/config.json") == hashlib.sha256(data).hexdigest():
         return False
     meter.write("/config.json.new", data)
     refusal = _last(meter, _SLOT + _CHECK)
@@ -140,13 +202,16 @@ def write_config(meter: Meter, values: dict[str, Any]) -> bool:
     return True
 
 
-def joins_wifi(meter: Meter) -> bool:
-    """Join the configured network; return whether it worked within 20 s."""
-    return bool(_last(meter, _SLOT + _LOADED + _WIFI))
+def join_wifi(meter: Meter) -> int:
+    """Join the configured network within 20 s; return 0, or the station's status if it cannot."""
+    return int(_last(meter, _SLOT + _LOADED + _WIFI))
 
 
-def reaches_broker(meter: Meter) -> str:
-    """Open a connection to the configured broker; return what went wrong, "" if nothing did."""
+def reach_broker(meter: Meter) -> str:
+    """Log in to the configured broker; return what went wrong, "" if nothing did.
+
+    Through TLS it only connects: no certificate is valid before the meter knows the time.
+    """
     return str(_last(meter, _SLOT + _LOADED + _BROKER))
 
 
@@ -155,24 +220,22 @@ def sensors(meter: Meter) -> list[tuple[int, Any]]:
 
     Instead of the values, a text tells why there are none.
     """
-    return list(_last(meter, _SLOT + _LOADED + _SENSORS))
+    return list(_last(meter, _SLOT + _LOADED + _ASK + _SENSORS))
 
 
-def click_contactor(meter: Meter) -> tuple[bool | None, bool | None]:
-    """Close the contactor for a moment and open it; return what it said it was: closed, open."""
-    closed, opened = _last(meter, _SLOT + _LOADED + _CONTACTOR)
-    return closed, opened
+def click_contactor(meter: Meter) -> Click:
+    """Close the contactor for at most some seconds, and open it, whatever happens to the host."""
+    return Click(*_last(meter, _SLOT + _LOADED + _ASK + _CONTACTOR))
 
 
-def register_and_serial(meter: Meter) -> tuple[int, int]:
-    """Return the meter's register in Wh and the serial of the last permit it accepted."""
-    energy_wh, serial = _last(meter, _SLOT + _LOADED + _STATE)
-    return energy_wh, serial
+def state(meter: Meter) -> State:
+    """Read what the meter has done so far."""
+    return State(*_last(meter, _SLOT + _LOADED + _STATE))
 
 
-def set_clock(meter: Meter, time_s: int) -> None:
-    """Set the meter's RTC, so that it starts with an idea of the time."""
-    meter.run(_SLOT + f"import board\nboard.set_wall({time_s})")
+def set_clock(meter: Meter, time_s: int) -> int:
+    """Set the meter's RTC, so that it starts with an idea of the time; return what it shows."""
+    return int(_last(meter, _SLOT + _LOADED + _CLOCK % time_s))
 
 
 def _last(meter: Meter, code: str) -> Any:

@@ -1,31 +1,43 @@
 """The steps that make a flashed board a meter of a utility.
 
-Each step looks whether it is done already, so a run that stopped is simply run again. The
-contactor is left open until the meter itself has accepted a permit.
+Each step looks whether it is done already, so a run that stopped is simply run again. The meter
+gets its first permit, and with it may close its contactor, when all else works: it is enrolled,
+and a relay holds what it signs.
 """
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from contextlib import ExitStack, suppress
+from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from eth_utils import to_checksum_address
 
-import wire
 from parwana import pair_device as device
 from parwana.broker import BrokerError, parse_url
-from parwana.chain import Chain, ChainError, Ledgers
+from parwana.chain import ChainError
 from parwana.clock import WorldClock
 from parwana.deployment import Deployment
+from parwana.enrolment import EnrolError, Enrolment, Place
 from parwana.keys import Key
+from parwana.label import Label
 from parwana.listener import Listener
 from parwana.meter import Meter, MeterError
-from parwana.permits import PermitError, check_bundle, indexed, make_permit, sign_frame
+from parwana.permits import PermitError
+from parwana.permits_offline import explain, hand_over
 
-KINDS = {"house": 1, "transformer": 2, "plant": 3}
 WIFI_PASSWORD = "PARWANA_WIFI_PASSWORD"
 CA_PATH = "/ca.der"
-NOBODY = "0x" + "00" * 20
+_CLOCK_OFF_S = 5
+_START_S = 30
+_READING_SLACK_S = 60
+# Source: MicroPython, network.WLAN, ESP32 (station status).
+_WIFI = {
+    201: "no network of that name is in reach: check the name, the antenna, the distance; 2.4 GHz",
+    202: f"the password is wrong: check {WIFI_PASSWORD}",
+    204: f"the password is wrong, or the signal weak: check {WIFI_PASSWORD} and the antenna",
+}
 
 
 class PairError(Exception):
@@ -34,12 +46,9 @@ class PairError(Exception):
 
 @dataclass(frozen=True)
 class Wish:
-    """What the meter shall be."""
+    """What the meter shall be; `replace`: the address of the meter whose place it takes, or ""."""
 
-    number: int
-    kind: str
-    feeder: str
-    sanctioned_load_w: int
+    place: Place
     wifi_ssid: str
     wifi_password: str
     sensors: list[int]
@@ -47,50 +56,50 @@ class Wish:
     broker: str
     broker_ca: bytes
     options: dict[str, Any]
+    replace: str = ""
+    timeout_s: float = 120
+    wait_reading: bool = True
+    labels: Path = Path("labels")
 
 
+@dataclass
 class Pairing:
     """The steps of one pairing, in order; each returns what to tell, or raises."""
 
-    def __init__(
-        self,
-        wish: Wish,
-        deployment: Deployment,
-        meter: Meter,
-        key: Key,
-        signer_keys: list[Key],
-        clock: WorldClock,
-        confirm: Callable[[str], bool],
-        timeout_s: float,
-    ) -> None:
-        self.wish = wish
-        self.deployment = deployment
-        self.meter = meter
-        self.clock = clock
-        self.timeout_s = timeout_s
-        self._key = key
-        self._signers = indexed(signer_keys, deployment.signers)
-        self._confirm = confirm
-        self.identity: device.Identity | None = None
-        self._energy_wh = self._accepted = self._serial = 0
-        self._chain: tuple[Chain, Ledgers] | None = None
+    wish: Wish
+    deployment: Deployment
+    meter: Meter
+    key: Key
+    signers: list[Key]
+    clock: WorldClock
+    confirm: Callable[[str], bool]
+    identity: device.Identity | None = None
+    state: device.State = device.State(0, 0, 0)
+    labels: list[Path] = field(default_factory=list)
+    _runs: bool = False
+    _utility: Enrolment | None = None
+    _heard: Listener | None = None
+    _stack: ExitStack = field(default_factory=ExitStack)
 
     @property
     def steps(self) -> list[tuple[str, Callable[[], str]]]:
         """Return (name, step) in order; a feeder's meter cuts nobody and needs no permit."""
-        house = self.wish.kind == "house"
+        house = self.wish.place.kind == "house"
         return [
             ("chain", self.reach_chain),
             ("identity", self.identify),
             ("configuration", self.configure),
             ("wifi", self.join_wifi),
             ("broker", self.reach_broker),
+            ("clock", self.set_clock),
             ("sensor", self.ask_sensors),
             ("state", self.read_state),
             *([("contactor", self.click)] if house else []),
             ("enrolment", self.enrol),
-            *([("permit", self.give_permit)] if house else []),
             ("relay", self.be_heard),
+            *([("permit", self.give_permit)] if house else []),
+            *([("reading", self.wait_reading)] if self.wish.wait_reading else []),
+            ("label", self.print_label),
         ]
 
     @property
@@ -100,22 +109,22 @@ class Pairing:
         return to_checksum_address(self.identity.address)
 
     @property
-    def chain(self) -> tuple[Chain, Ledgers]:
-        """Return the chain and its contracts. Raises ChainError."""
-        if self._chain is None:
-            connected = Chain.of(self.deployment, self._key)
-            self._chain = connected, connected.ledgers(self.deployment)
-        return self._chain
+    def utility(self) -> Enrolment:
+        """Return the utility at its chain. Raises ChainError."""
+        if self._utility is None:
+            self._utility = Enrolment(self.deployment, self.key, self.clock)
+        return self._utility
+
+    def close(self) -> None:
+        """Stop listening; let a meter that is in service run, wherever this stopped."""
+        self._stack.close()
+        if self.state.permit_serial and not self._runs:
+            with suppress(MeterError):
+                self.meter.reset()
 
     def reach_chain(self) -> str:
         """Connect; the key must be the utility's and able to pay."""
-        chain, ledgers = self.chain
-        utility = chain.call(ledgers.registry.functions.utility())
-        if utility != self._key.address:
-            raise PairError(f"only the utility {utility} enrols; --key is {self._key.address}")
-        if not chain.balance(self._key.address):
-            raise PairError(f"{self._key.address} has no coin for gas; send it some")
-        return f"chain {chain.chain_id}, utility {utility}"
+        return self.utility.check()
 
     def identify(self) -> str:
         """Have the key made on the device, and read its public half."""
@@ -123,7 +132,7 @@ class Pairing:
         return f"firmware {self.identity.version}, meter {self.address}"
 
     def configure(self) -> str:
-        """Write the configuration."""
+        """Write the configuration: network, signers, what permits are bound to."""
         if self.wish.broker_ca:
             self.meter.replace(CA_PATH, self.wish.broker_ca)
         changed = device.write_config(self.meter, self._configuration())
@@ -146,28 +155,40 @@ class Pairing:
             "payment_ledger": self.deployment.payment_ledger[2:].lower(),
             "permit_threshold": self.deployment.permit_threshold,
             "permit_signers": self.deployment.permit_signers,
-            **self.wish.options,
         }
+        for name in self.wish.options:
+            if name in values:
+                raise PairError(f"--config: {name} is written by pairing; remove it there")
         if scheme == "mqtts":
             values["broker"] |= {"tls": True, "ca": CA_PATH if self.wish.broker_ca else ""}
-        return values
+        return values | self.wish.options
 
     def join_wifi(self) -> str:
         """Have the meter join its network."""
-        if not device.joins_wifi(self.meter):
-            raise PairError(
-                f"the meter does not join {self.wish.wifi_ssid!r}; check the name, the password "
-                f"({WIFI_PASSWORD}), the antenna and the distance"
-            )
-        return f"joined {self.wish.wifi_ssid}"
+        status = device.join_wifi(self.meter)
+        if status:
+            why = _WIFI.get(status, f"status {status}: check name, password and antenna")
+            raise PairError(f"the meter does not join {self.wish.wifi_ssid!r}: {why}")
+        return f"joined {self.wish.wifi_ssid}" + ("" if self.wish.wifi_password else ", open")
 
     def reach_broker(self) -> str:
-        """Have the meter open a connection to its broker."""
-        wrong = device.reaches_broker(self.meter)
+        """Have the meter log in to its broker."""
+        wrong = device.reach_broker(self.meter)
         if wrong:
-            host = parse_url(self.wish.broker)[1]
-            raise PairError(f"the meter does not reach the broker at {host} ({wrong}); is it up?")
+            _, host, port, _, _ = parse_url(self.wish.broker)
+            raise PairError(
+                f"the meter does not reach the broker at {host}:{port} ({wrong}): does it run, "
+                "and does the Wi-Fi lead to it?"
+            )
         return "reached from the meter"
+
+    def set_clock(self) -> str:
+        """Set the meter's clock by this computer's, until it hears a better one."""
+        now_s = int(self.clock.now())
+        shown_s = device.set_clock(self.meter, now_s)
+        if not 0 <= shown_s - now_s <= _CLOCK_OFF_S * max(1, self.clock.factor):
+            raise PairError(f"the meter's clock does not take the time: it shows {shown_s}")
+        return f"set to {_utc(now_s)}"
 
     def ask_sensors(self) -> str:
         """Ask each sensor."""
@@ -187,135 +208,110 @@ class Pairing:
 
     def read_state(self) -> str:
         """Read the register that it will be enrolled with, and what permit it has."""
-        self._energy_wh, self._accepted = device.register_and_serial(self.meter)
-        return f"register {self._energy_wh} Wh, permit {self._accepted or 'none'}"
+        self.state = device.state(self.meter)
+        permit = self.state.permit_serial or "none"
+        return f"register {self.state.energy_wh} Wh, permit {permit}"
 
     def click(self) -> str:
         """Close and open the contactor, unless the meter has been in service."""
-        if self._accepted:
+        if self.state.permit_serial:
             return "not touched: the meter is in service"
-        closed, opened = device.click_contactor(self.meter)
-        if closed is False or opened is True:
-            stuck = "does not close" if closed is False else "does not open"
+        seen = device.click_contactor(self.meter)
+        if seen.closed is False or seen.opened is True:
+            stuck = "does not close" if seen.closed is False else "does not open"
             raise PairError(f"the contactor {stuck}; check its coil, its supply and its contact")
-        if not self._confirm("Did the contactor click twice?"):
+        if seen.open_ma:
+            raise PairError(
+                f"{seen.open_ma / 1000:.3f} A flow though the contactor is open: check its "
+                "opening coil, and that nothing is connected before it"
+            )
+        if seen.closed_ma:
+            return f"closed: {seen.closed_ma / 1000:.3f} A flowed; opened: none"
+        if not self.confirm("Did the contactor click twice? (No load is there to see it by.)"):
             raise PairError("the contactor did not click; check its coil, its supply and its pin")
-        return "closed and opened"
+        return "closed and opened; no load was there to see it by"
 
     def enrol(self) -> str:
         """Put the meter into the registry, under its feeder, with its present register."""
-        chain, ledgers = self.chain
-        functions = ledgers.registry.functions
-        feeder = self._feeder(chain, ledgers)
-        entry = chain.call(functions.meter(self.address))
-        kind, number = KINDS[self.wish.kind], self.wish.number
-        if entry.kind:
-            if (entry.number, entry.kind, entry.feeder) != (number, kind, feeder):
-                raise PairError(
-                    f"the meter is enrolled as number {entry.number}, kind {entry.kind}, feeder "
-                    f"{entry.feeder}; give these, or use another board"
-                )
-            if entry.retired_at_s:
-                raise PairError("the meter was retired, for ever; use another board")
-            return "enrolled already"
-        serving = chain.call(functions.meter_of(number))
-        if serving != NOBODY:
-            raise PairError(f"number {number} is served by {serving}; choose another --number")
-        load_dw = self.wish.sanctioned_load_w * 10 if self.wish.kind == "house" else 0
-        place = (self.address, number, kind, feeder, self._energy_wh, load_dw)
-        chain.send(functions.enrol(place))
-        return f"number {number}, feeder {feeder or 'none'}, from {self._energy_wh} Wh"
+        place, energy_wh = self.wish.place, self.state.energy_wh
+        if self.wish.replace:
+            return self.utility.replace(self.wish.replace, self.address, place.kind, energy_wh)
+        return self.utility.enrol(self.address, place, energy_wh)
 
-    def _feeder(self, chain: Chain, ledgers: Ledgers) -> int:
-        text = self.wish.feeder
-        if not text.startswith("0x"):
-            return int(text or 0)
-        place = chain.call(ledgers.registry.functions.meter(to_checksum_address(text)))
-        if place.kind < 2:
-            raise PairError(f"{text} is no feeder's meter; pair the feeder first")
-        return int(place.number)
+    def be_heard(self) -> str:
+        """Start the firmware; wait until a relay holds something that the meter signed."""
+        assert self.identity is not None
+        heard = Listener(self.wish.broker, self.deployment.utility_id, self.identity.address)
+        self._heard = self._stack.enter_context(heard)
+        device.set_clock(self.meter, int(self.clock.now()))
+        self.meter.reset()
+        self._runs = True
+        self.meter.wait_for(f"parwana {self.identity.version}", _START_S)
+        self._heard.wait_for_relay(self.wish.timeout_s)
+        return "a relay holds what the meter signed"
 
     def give_permit(self) -> str:
         """Publish a commissioning permit and hand it over, if the meter has none as good."""
-        bundle = self._published() or self._publish()
-        frame = self._check(bundle)
-        self._serial = frame.serial
-        if self._accepted >= frame.serial:
+        assert self._heard is not None
+        bundle = self.utility.permit(self.address, self.signers)
+        frame = self.utility.believed(self.address, bundle)
+        if self.state.permit_serial >= frame.serial:
             return f"permit {frame.serial} is accepted already"
-        self.meter.replace("/permit.new", bundle)
-        until = time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime(frame.valid_until_s))
-        return f"permit {frame.serial}, valid until {until}"
+        answer = hand_over(self.meter, bundle)
+        if answer not in ("accepted", "bundle known already"):
+            raise PairError(f"the meter refuses its permit: {explain(answer)}")
+        self._heard.wait_for_permit(frame.serial, self.wish.timeout_s)
+        return f"permit {frame.serial} accepted, valid until {_utc(frame.valid_until_s)}"
 
-    def _check(self, bundle: bytes) -> Any:
-        deployment = self.deployment
-        domain = deployment.permit_domain(self.address)
-        return check_bundle(domain, bundle, deployment.signers, deployment.permit_threshold)
+    def wait_reading(self) -> str:
+        """Wait until a relay holds a reading; the first may be an interval away."""
+        assert self._heard is not None
+        interval_s = int(self.wish.options.get("interval_s", 900))
+        longest_s = self.clock.real_seconds(interval_s + _READING_SLACK_S) + self.wish.timeout_s
+        self._heard.wait_for_reading(self.state.reading, longest_s)
+        return "a relay holds the meter's first reading"
 
-    def _published(self) -> bytes | None:
-        """Return the newest published permit of this meter that is not over, if any."""
-        chain, ledgers = self.chain
-        event = ledgers.payment.events.PermitPublished
-        logs = chain.logs(event, self.deployment.from_block, meter=self.address)
-        if not logs:
-            return None
-        values = logs[-1]["args"]
-        bundle = bytes(values["frame"]) + bytes(values["signatures"])
-        return bundle if self._check(bundle).valid_until_s > self.clock.now() + 3600 else None
-
-    def _publish(self) -> bytes:
-        """Sign a permit until the first bill falls due, and publish it for all to see."""
-        chain, ledgers = self.chain
-        account = chain.call(ledgers.payment.functions.account(self.address))
-        entry = chain.call(ledgers.registry.functions.meter(self.address))
-        issued_at_s = min(int(self.clock.now()), chain.block_time_s())
-        period = self.deployment.periods.of(issued_at_s)
-        window_s = self.deployment.payment_window_s
-        frame = make_permit(
-            issued_at_s=issued_at_s,
-            valid_until_s=self.deployment.periods.start(period + 1) + window_s,
-            period=period,
-            last_serial=account.serial,
-            flags=wire.PERMIT_COMMISSIONING,
-            power_limit_dw=entry.sanctioned_load_dw,
-        )
-        domain = self.deployment.permit_domain(self.address)
-        bundle = sign_frame(domain, frame, self._signers)
-        self._check(bundle)
-        signatures = bundle[wire.FRAME_SIZE :]
-        chain.send(ledgers.payment.functions.publish(self.address, frame, signatures))
-        return bundle
-
-    def be_heard(self) -> str:
-        """Start the firmware; wait until a relay holds what the meter signed, and its permit."""
+    def print_label(self) -> str:
+        """Print the label."""
         assert self.identity is not None
-        with Listener(
-            self.wish.broker, self.deployment.utility_id, self.identity.address
-        ) as heard:
-            device.set_clock(self.meter, int(self.clock.now()))
-            self.meter.reset()
-            self.meter.wait_for(f"parwana {self.identity.version}", 30)
-            heard.wait_for_relay(self.timeout_s)
-            if self._serial > self._accepted:
-                heard.wait_for_permit(self._serial, self.timeout_s)
-                return "the meter accepted its permit; a relay holds what it signed"
-            return "a relay holds what the meter signed"
+        entry = self.utility.entry(self.address)
+        utility_id, serial = self.deployment.utility_id, self.identity.serial
+        label = Label(utility_id, entry.number, self.address, serial, entry.feeder)
+        try:
+            self.labels = label.save(self.wish.labels)
+        except OSError as error:
+            raise PairError(
+                f"the label cannot be written ({error}); give another --label"
+            ) from None
+        return ", ".join(map(str, self.labels))
 
 
 def run(pairing: Pairing, tell: Callable[[str, str], None]) -> dict[str, Any]:
     """Run all steps, `tell` each; return the record of it. `ok` is False where it stopped."""
     steps: list[dict[str, Any]] = []
-    record: dict[str, Any] = {"ok": True, "number": pairing.wish.number, "steps": steps}
-    for name, step in pairing.steps:
-        try:
-            detail = step()
-        except (PairError, MeterError, ChainError, PermitError, BrokerError) as error:
-            steps.append({"step": name, "ok": False, "detail": str(error)})
-            record["ok"] = False
-            tell(name, f"FAILED: {error}")
-            break
-        steps.append({"step": name, "ok": True, "detail": detail})
-        tell(name, detail)
+    record: dict[str, Any] = {"ok": True, "number": pairing.wish.place.number, "steps": steps}
+    try:
+        for name, step in pairing.steps:
+            try:
+                detail = step()
+            except (
+                PairError, EnrolError, MeterError, ChainError, PermitError, BrokerError
+            ) as error:  # fmt: skip
+                steps.append({"step": name, "ok": False, "detail": str(error)})
+                record["ok"] = False
+                tell(name, f"FAILED: {error}")
+                break
+            steps.append({"step": name, "ok": True, "detail": detail})
+            tell(name, detail)
+    finally:
+        pairing.close()
     if pairing.identity is not None:
         record["meter"] = pairing.address
         record["public_key"] = pairing.identity.public_key.hex()
+        record["serial"] = pairing.identity.serial
+    record["label"] = [str(path) for path in pairing.labels]
     return record
+
+
+def _utc(time_s: int) -> str:
+    return time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime(time_s))

@@ -1,0 +1,47 @@
+"""`parwana retire`: take a meter out of service."""
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from parwana.clock import WorldClock
+from parwana.deployment import Deployment
+from parwana.enrolment import Enrolment
+from parwana.keys import resolve
+from parwana.permits_offline import read_meter
+
+
+def command(
+    deployment: Annotated[Path, typer.Option(help="The file that `parwana deploy` wrote.")],
+    key: Annotated[str, typer.Option(help="Key file (or dev:N) of the utility.")],
+    meter: Annotated[str, typer.Option(help="The meter's address, 40 hex digits.")] = "",
+    number: Annotated[int, typer.Option(min=0, help="Or the number of its point.")] = 0,
+    rpc: Annotated[
+        str | None, typer.Option(help="Another JSON-RPC URL than the deployment's.")
+    ] = None,
+    yes: Annotated[bool, typer.Option("--yes", help="Ask nothing.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="End with a line of JSON.")] = False,
+) -> None:
+    """Take a meter and its point out of service, for ever. A broken meter is replaced instead.
+
+    Relays land its last readings. Its contactor stays as its permit says: disconnect the house
+    before. To put another meter in its place: parwana pair --replace.
+
+    Example: parwana retire --deployment build/town/deployment.json --key utility.json --number 17
+    """
+    if bool(meter) == bool(number):
+        raise typer.BadParameter("give --meter or --number")
+    utility = Enrolment(
+        Deployment.load(deployment), resolve(key), WorldClock.from_environment(), rpc
+    )
+    utility.check()
+    address = utility.serving(number) if number else "0x" + read_meter(meter)
+    if not yes:
+        typer.confirm(f"Retire {address} for ever?", abort=True)
+    retired = utility.retire(address)
+    if as_json:
+        print(json.dumps({"meter": address, "number": retired}))
+    else:
+        print(f"number {retired} and its meter {address} have left service")
