@@ -12,12 +12,18 @@ import time
 import machine
 
 _WINDOW_MS = 500
-_BUTTON = 33
+_BUTTONS = {"ESP32S3": 7, "ESP32C3": 4}  # as pins.py, which may be what is broken
+_BUTTON = 33  # of an ESP32
 
 
 def _asked():
     """Return whether someone asks for service: Ctrl-C, or the button held through the window."""
-    button = machine.Pin(_BUTTON, machine.Pin.IN, machine.Pin.PULL_UP)
+    name = getattr(sys.implementation, "_machine", "").replace("-", "").upper()
+    pin = _BUTTON
+    for chip in _BUTTONS:
+        if chip in name:
+            pin = _BUTTONS[chip]
+    button = machine.Pin(pin, machine.Pin.IN, machine.Pin.PULL_UP)
     print("parwana: Ctrl-C or the button now for service")
     held = not button.value()
     time.sleep_ms(_WINDOW_MS)

@@ -99,7 +99,7 @@ def configure():
         print("parwana:", error)
         return None
     finally:
-        del sys.modules["config"]  # 5 KB, and nobody needs it again
+        del sys.modules["config"], sys.modules["pins"]  # 9 KB, and nobody needs them again
 
 
 def start():

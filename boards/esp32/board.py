@@ -83,9 +83,9 @@ class Contactor:
     Source: ESP-IDF, gpio_hold_en; MicroPython, machine.Pin, hold.
     """
 
-    def __init__(self, pins):
-        self._sense = _Input.fitted(pins["contactor_sense"], active=0)
-        self._pin = machine.Pin(pins["contactor"])
+    def __init__(self, pin, sense):
+        self._sense = sense
+        self._pin = machine.Pin(pin)
         self.set(self._pin.value())
 
     @property
@@ -104,10 +104,10 @@ class LatchingContactor:
     Without an auxiliary contact nobody can ask it where it is: `closed` is None until it is set.
     """
 
-    def __init__(self, pins):
-        self._sense = _Input.fitted(pins["contactor_sense"], active=0)
-        self._close = machine.Pin(pins["contactor"], machine.Pin.OUT, value=0)
-        self._open = machine.Pin(pins["contactor_open"], machine.Pin.OUT, value=0)
+    def __init__(self, close, open, sense):
+        self._sense = sense
+        self._close = machine.Pin(close, machine.Pin.OUT, value=0)
+        self._open = machine.Pin(open, machine.Pin.OUT, value=0)
         self._closed = None
 
     @property
@@ -127,14 +127,14 @@ class LatchingContactor:
 class _Input:
     """A line that means yes at one level; `value` returns 1 for yes, as machine.Signal's."""
 
-    def __init__(self, pin, active):
-        pull = machine.Pin.PULL_UP if pin < 34 else None  # 34-39 have no pull-up of their own
+    def __init__(self, pin, active, no_pull_up):
+        pull = None if pin in no_pull_up else machine.Pin.PULL_UP
         self._pin = machine.Pin(pin, machine.Pin.IN, pull)
         self._level = active
 
     @classmethod
-    def fitted(cls, pin, active):
-        return None if pin is None else cls(pin, active)
+    def fitted(cls, pin, active, no_pull_up):
+        return None if pin is None else cls(pin, active, no_pull_up)
 
     def value(self):
         return 1 if self._pin.value() == self._level else 0
@@ -278,16 +278,20 @@ class Board:
     """The devkit, put together as the configuration says."""
 
     def __init__(self, config):
-        pins = config.pins
-        latching = config.contactor == "latching"
-        self.contactor = LatchingContactor(pins) if latching else Contactor(pins)
+        pins, bare = config.pins, config.no_pull_up
+        sense = _Input.fitted(pins["contactor_sense"], 0, bare)
+        if config.contactor == "latching":
+            self.contactor = LatchingContactor(pins["contactor"], pins["contactor_open"], sense)
+        else:
+            self.contactor = Contactor(pins["contactor"], sense)
         self.uart = machine.UART(
-            2, baudrate=9600, tx=pins["uart_tx"], rx=pins["uart_rx"], timeout=0, rxbuf=256
-        )
-        self.button = _Input(pins["button"], active=0)
+            config.uart, baudrate=9600, tx=pins["uart_tx"], rx=pins["uart_rx"], timeout=0,
+            rxbuf=256,
+        )  # fmt: skip
+        self.button = _Input(pins["button"], 0, bare)
         self.led = machine.Pin(pins["led"], machine.Pin.OUT, value=0)
-        self.mains = _Input.fitted(pins["mains"], active=1)
-        self.tamper = _Input.fitted(pins["tamper"], active=1)
+        self.mains = _Input.fitted(pins["mains"], 1, bare)
+        self.tamper = _Input.fitted(pins["tamper"], 1, bare)
         self.keyboard = Keyboard()
         self.watchdog = Watchdog()
         self.link = Link(config.wifi_ssid, config.wifi_password)

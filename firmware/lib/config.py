@@ -7,11 +7,12 @@ secrets, and the console may be someone else's.
 import json
 from binascii import crc32, unhexlify
 
+import pins
+
 _REQUIRED = object()
 _LEVELS = ("info", "warn", "error")
-# Neither strapping pins (0, 2, 5, 12, 15), nor the console's (1, 3), nor the flash's (6 to 11).
-_OUTPUTS = (4, 13, 14, 16, 17, 18, 19, 21, 22, 23, 25, 26, 27, 32, 33)
-_INPUTS = _OUTPUTS + (34, 35, 36, 39)
+_OUTPUTS = ("uart_tx", "contactor", "contactor_open", "led")
+_INPUTS = ("uart_rx", "button", "contactor_sense", "mains", "tamper")
 
 
 class ConfigError(ValueError):
@@ -39,11 +40,19 @@ def load(path):
     return check(data, crc32(text) & 0xFFFFFFFF)
 
 
-def check(data, crc=0):
-    """Return the Config that `data`, the parsed JSON, describes. Raises ConfigError."""
-    values = {"pins": {}}
-    _section("", data, _KEYS, values)
-    values["pins"] = {name: values.pop("pins_" + name) for name in _KEYS["pins"]}
+def check(data, crc=0, chip=None):
+    """Return the Config that `data`, the parsed JSON, describes. Raises ConfigError.
+
+    `chip` is a name of pins.CHIPS, this board's unless given.
+    """
+    chip = chip or pins.chip()
+    if chip not in pins.CHIPS:
+        raise ConfigError("this chip, %s, has no map of pins; use an ESP32, -S3 or -C3" % chip)
+    keys = dict(_KEYS)
+    keys["pins"] = _pins(chip)
+    values = {"uart": pins.CHIPS[chip][0], "no_pull_up": pins.CHIPS[chip][2]}
+    _section("", data, keys, values)
+    values["pins"] = {name: values.pop("pins_" + name) for name in keys["pins"]}
     if values["permit_threshold"] > len(values["permit_signers"]):
         raise ConfigError("permit_threshold: more than the permit_signers; write fewer")
     if values["broker_port"] is None:
@@ -173,15 +182,24 @@ def _sensors(value):
     return sensors
 
 
-def _pin(default, pins):
+def _pins(chip):
+    """Return the rules of the section `pins` on a chip."""
+    _, outputs, inputs, defaults = pins.CHIPS[chip]
+    rules = {name: _pin(defaults.get(name), outputs) for name in _OUTPUTS}
+    for name in _INPUTS:
+        rules[name] = _pin(defaults.get(name), outputs + inputs)
+    return rules
+
+
+def _pin(default, free):
     def convert(value):
-        if value is not None and (type(value) is not int or value not in pins):
+        if value is not None and (type(value) is not int or value not in free):
             raise ValueError
         if value is None and default is not None:
             raise ValueError
         return value
 
-    return convert, "the number of a GPIO that is free for it", default
+    return convert, "the number of a GPIO that is free for it: docs/wiring.md", default
 
 
 _ADDRESS = "40 hex digits"
@@ -211,17 +229,6 @@ _KEYS = {
     "permit_threshold": (_number(1, 8), "1 to 8", _REQUIRED),
     "permit_signers": (_signers, "a list of 1 to 8 keys of 128 hex digits", _REQUIRED),
     "contactor": (_choice("plain", "latching"), '"plain" or "latching"', "latching"),
-    "pins": {
-        "uart_tx": _pin(17, _OUTPUTS),
-        "uart_rx": _pin(16, _INPUTS),
-        "contactor": _pin(25, _OUTPUTS),
-        "contactor_open": _pin(26, _OUTPUTS),
-        "contactor_sense": _pin(None, _INPUTS),
-        "button": _pin(33, _INPUTS),
-        "led": _pin(32, _OUTPUTS),
-        "mains": _pin(None, _INPUTS),
-        "tamper": _pin(None, _INPUTS),
-    },
     "journal_frames": (_number(1000, 35136), "1000 to 35136", 35136),
     "log_level": (_choice(*_LEVELS), '"info", "warn" or "error"', "info"),
     "status_s": (_number(1, 3600), "1 to 3600", 60),
