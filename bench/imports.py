@@ -3,7 +3,7 @@
 import re
 
 PROGRAM = """
-import builtins, gc, sys
+import builtins, gc, micropython, sys
 
 load = builtins.__import__
 costs = []
@@ -36,12 +36,21 @@ import main
 builtins.__import__ = load
 for name, cost in costs:
     print("import", name, cost)
+micropython.qstr_info()
 print("imports end")
 """
 END = "imports end"
+NAMES = 20 + 40 + 80 + 160 + 320
+"""Names that fit MicroPython's tables, each twice the one before; the next takes 4.5 KB."""
 
 
 def costs(said: str) -> list[tuple[str, int]]:
     """Return (module, bytes that it keeps without what it imports), the largest first."""
     found = [(name, int(cost)) for name, cost in re.findall(r"^import (\S+) (-?\d+)", said, re.M)]
     return sorted(found, key=lambda item: -item[1])
+
+
+def names(said: str) -> int:
+    """Return how many names MicroPython keeps on the heap."""
+    found = re.search(r"n_qstr=(\d+)", said)
+    return int(found[1]) if found else 0

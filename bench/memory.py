@@ -97,11 +97,12 @@ class Bench:
             board.power_on()
             yield board
 
-    def import_costs(self) -> list[tuple[str, int]]:
-        """Return (module, bytes of heap that it keeps), the largest first."""
+    def import_costs(self) -> tuple[list[tuple[str, int]], int]:
+        """Return (module, bytes of heap that it keeps), the largest first, and the names kept."""
         files = {**meterkit.firmware_files("x86"), "/main.py": imports.PROGRAM.encode()}
         with self._board("imports", files, 3 * HEAP) as board:
-            return imports.costs(board.wait_console(imports.END, 60).replace("\r", ""))
+            said = board.wait_console(imports.END, 60).replace("\r", "")
+            return imports.costs(said), imports.names(said)
 
     def live(
         self, name: str, days: float, heap: int = HEAP, calls: int = CALLS, brief: bool = False
@@ -154,11 +155,13 @@ def check(phases: list[Phase]) -> None:
 def _report(bench: Bench, days: float, say: Callable[[str], None]) -> dict[str, object]:
     """Measure; return everything. Raises TimeoutError, OutOfMemory, OverBudget."""
     say(f"stand-ins for what an ESP32 has built in: {bench.shims.heap} B of heap, taken off below")
-    costs = bench.import_costs()
+    costs, names = bench.import_costs()
     say(f"\n{'module':<20}bytes of heap that it keeps; all: {sum(cost for _, cost in costs)}")
     for name, cost in costs:
         say(f"{name:<20}{cost:>6}")
+    say(f"{names} names; the table of names doubles past {imports.NAMES}")
     report: dict[str, object] = {"shims": asdict(bench.shims), "imports": dict(costs)}
+    report["names"] = names
     if bench.exact:
         say(f"\n{days:g} days with {HEAP} B of heap and {CALLS} nested calls")
         say(f"{'':<21}{'in use':>8}{'at most':>9}{'free':>8}{'block':>8}{'garbage/s':>11}  calls")

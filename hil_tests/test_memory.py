@@ -42,8 +42,12 @@ def test_the_budget_can_be_exceeded() -> None:
 
 
 def test_what_the_board_says_of_imports_is_understood() -> None:
-    said = "import wire 500\r\nimport wire.frames 3856\r\nimports end".replace("\r", "")
+    said = (
+        "import wire 500\nimport wire.frames 3856\n"
+        "qstr pool: n_pool=5, n_qstr=579, n_str_data_bytes=5258, n_total_bytes=9754\nimports end"
+    )
     assert imports.costs(said) == [("wire.frames", 3856), ("wire", 500)]
+    assert imports.names(said) == 579
 
 
 def test_the_look_alike_is_one() -> None:

@@ -5,6 +5,7 @@ libraries that are unpacked under build/runtime: nothing is installed, and gcc-m
 needed. It takes about a minute, once.
 """
 
+import ast
 import hashlib
 import shutil
 import subprocess
@@ -17,6 +18,7 @@ from parwana.runtime import RuntimeMissing
 
 STACK = 15360
 _HERE = Path(__file__).parent
+_SHIMS = REPO / "boards" / "virtual" / "inside"
 _LIBRARIES = ["libc6", "libc6-dev", "linux-libc-dev", "libgcc-s1", "libgcc-14-dev"]
 _LIBRARIES += ["libffi8", "libffi-dev"]
 _GCC = "usr/lib/gcc/i686-linux-gnu/14"
@@ -33,7 +35,7 @@ def built() -> Path:
 def _wrapper() -> Path:
     """Return where it is or will be: what it is built from tells."""
     sources = [*sorted(_HERE.glob("*.[ch]")), _HERE / "mpconfigvariant.mk", _HERE / "manifest.py"]
-    sources += sorted((REPO / "boards" / "virtual" / "inside").glob("*.py"))
+    sources += sorted(_SHIMS.glob("*.py"))
     seal = hashlib.sha256(b"".join(path.read_bytes() for path in sources)).hexdigest()[:8]
     return BUILD / "runtime" / f"micropython-{runtime.SUITE}-esp32-like" / seal / "micropython"
 
@@ -51,6 +53,8 @@ def build() -> Path:
         _fetch(home)
     root = home / "root"
     shutil.rmtree(home / "build", ignore_errors=True)
+    (home / "build").mkdir()
+    (home / "build" / "shims.h").write_text(_names())
     command = [
         *("nice", "make", "-s", "-C", str(home / "src" / "ports" / "unix"), "V="),
         *(f"BUILD={home / 'build'}", f"VARIANT_DIR={_HERE}", "VARIANT=lookalike"),
@@ -70,6 +74,19 @@ def build() -> Path:
     (wrapper.parent / "root").symlink_to("../root")
     runtime.write_wrapper(wrapper, "i386", f"usr/bin/micropython-{seal}")
     return wrapper
+
+
+def _names() -> str:
+    """Return the names in the stand-ins for built-in modules, as MicroPython's build takes them.
+
+    Frozen code brings most of them along; of its locals, the board's compiler keeps the names.
+    """
+    names = {str(path) for path in _SHIMS.glob("*.py")}
+    for path in _SHIMS.glob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text())):
+            name = getattr(node, "id", None) or getattr(node, "arg", None)
+            names |= {name} if name else set()
+    return "".join(f"Q({name})\n" for name in sorted(names))
 
 
 def _umqtt(home: Path) -> Path:
