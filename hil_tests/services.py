@@ -3,7 +3,6 @@
 import importlib.util
 import os
 import shutil
-import socket
 import subprocess
 import time
 from collections.abc import Callable, Iterator
@@ -11,8 +10,8 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import wire
-from parwana import runtime
 from parwana.keys import Key
+from parwana.programs import free_port, mosquitto
 from parwana.store import SignedFrame, signed_frame
 
 UTILITY = "test-board"
@@ -75,20 +74,19 @@ class SignedMeter:
         return wire.topic(UTILITY, self.address, leaf)
 
 
-def wait_until(holds: Callable[[], object], what: str, timeout_s: float = 15) -> None:
-    """Wait until `holds()`; fail with `what` after the time-out."""
-    deadline = time.monotonic() + timeout_s
+def wait_until(
+    holds: Callable[[], object],
+    what: str,
+    timeout_s: float = 15,
+    last: Callable[[], str] | None = None,
+) -> None:
+    """Wait until `holds()`. Raises TimeoutError with `what` and the `last()` that was seen."""
+    deadline_s = time.monotonic() + timeout_s
     while not holds():
-        if time.monotonic() > deadline:
-            raise TimeoutError(f"waited {timeout_s} s for {what}")
+        if time.monotonic() > deadline_s:
+            seen = f"; {last()}" if last else ""
+            raise TimeoutError(f"waited {timeout_s:g} s for {what}{seen}")
         time.sleep(0.02)
-
-
-def free_port() -> int:
-    """Return a TCP port of the loopback that nobody uses now."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 class Broker:
@@ -97,35 +95,16 @@ class Broker:
     def __init__(self, folder: Path, host: str = "127.0.0.1", port: int = 0) -> None:
         self.host, self.port = host, port or free_port()
         self.url = f"mqtt://{self.host}:{self.port}"
-        self._log = folder / "mosquitto.log"
-        self._config = folder / "mosquitto.conf"
-        self._config.write_text(
-            f"listener {self.port} {host}\nallow_anonymous true\nmax_packet_size 1000000\n"
-        )
-        self._process: subprocess.Popen[bytes] | None = None
+        self._folder = folder
         self.start()
 
     def start(self) -> None:
         """Start the broker and wait until it listens."""
-        with self._log.open("ab") as log:
-            self._process = subprocess.Popen(
-                [str(runtime.mosquitto()), "-c", str(self._config)], stdout=log, stderr=log
-            )
-        wait_until(self._listens, f"mosquitto to listen; its log is {self._log}")
-
-    def _listens(self) -> bool:
-        try:
-            socket.create_connection((self.host, self.port), 1).close()
-        except OSError:
-            return False
-        return True
+        self._program = mosquitto(self._folder, self.port, self.host)
 
     def stop(self) -> None:
         """End the broker; what it had retained is gone."""
-        if self._process:
-            self._process.terminate()
-            self._process.wait(10)
-            self._process = None
+        self._program.stop()
 
 
 def postgresql_missing() -> str:

@@ -19,12 +19,13 @@ from hil_tests.bench.load import EmulatedLoad, RealLoad
 from hil_tests.bench.meter import SerialMeter
 from hil_tests.bench.network import Network
 from hil_tests.bench.power import CommandPower, RelayPower
-from hil_tests.bench.protocols import BenchError, wait_until
+from hil_tests.bench.protocols import BenchError
 from hil_tests.boardkit import powered_board, store
-from hil_tests.services import free_port
+from hil_tests.services import wait_until
 from parwana import REPO
 from parwana.clock import WorldClock
 from parwana.meter import MeterError
+from parwana.programs import free_port
 
 EXAMPLE = REPO / "hil_tests" / "bench.toml.example"
 
@@ -91,15 +92,15 @@ def test_modem_lines_show_the_contact_and_press_the_button(pty: tuple[int, str])
         line = ModemLine(port, "cts", "rts", followed.append)
         assert (line.watched, line.has_button, line.closed) == (True, True, False)
         lines.cts = True
-        wait_until(lambda: line.closed, "the contact to close", 5, str)
+        wait_until(lambda: line.closed, "the contact to close", 5)
         lines.cts = False
-        wait_until(lambda: not line.closed, "the contact to open", 5, str)
+        wait_until(lambda: not line.closed, "the contact to open", 5)
         assert followed == [False, True, False]
         assert [closed for _, closed in line.changes] == [True, False]
         line.press()
-        wait_until(lambda: lines.rts, "the button", 5, str)
+        wait_until(lambda: lines.rts, "the button", 5)
         line.release()
-        wait_until(lambda: not lines.rts, "the button to come up", 5, str)
+        wait_until(lambda: not lines.rts, "the button to come up", 5)
         line.close()
         turned = ModemLine(port, "!cts", "", followed.append)
         assert turned.closed
@@ -136,7 +137,7 @@ def test_the_pzem_answers_over_tcp(pty: tuple[int, str], lines: SimpleNamespace 
         load = EmulatedLoad(bridge.url, WorldClock())
         load.follow(True)
         load.draw(460)
-        wait_until(lambda: bridge.clients, "the emulator", 5, str)
+        wait_until(lambda: bridge.clients, "the emulator", 5)
         time.sleep(0.3)  # for RFC 2217 to be agreed upon
         request = b"\x01\x04\x00\x00\x00\x0a"
         os.write(near, request + crc16(request))
@@ -210,9 +211,9 @@ def test_a_port_that_comes_back_is_opened_again(tmp_path: Path, pty: tuple[int, 
     log = tmp_path / "console.log"
     with Bridge(far) as first:
         meter = SerialMeter(first.url, log)
-    wait_until(lambda: "the port is gone" in log.read_text(), "the port to go", 10, str)
+    wait_until(lambda: "the port is gone" in log.read_text(), "the port to go", 10)
     with Bridge(far, tcp_port=first.tcp_port):
-        wait_until(lambda: "the port is back" in log.read_text(), "the port to return", 10, str)
+        wait_until(lambda: "the port is back" in log.read_text(), "the port to return", 10)
         os.write(near, b"hello again\r\n")
         meter.wait_for("hello again", 10)
         meter.close()

@@ -22,10 +22,10 @@ from boards.virtual.board import VirtualBoard
 from boards.virtual.lines import Wiring
 from hil_tests.bench.bridge import Bridge
 from hil_tests.bench.virtual import FACTOR, PASSWORD, SENSE, START_S
-from hil_tests.services import free_port
 from parwana import REPO
 from parwana.clock import WorldClock
 from parwana.pairing import WIFI_PASSWORD
+from parwana.programs import free_port
 
 pytestmark = pytest.mark.slow
 RUN_S = 400

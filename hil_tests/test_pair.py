@@ -22,7 +22,7 @@ from boards.virtual.board import VirtualBoard
 from boards.virtual.load import House, Profile
 from boards.virtual.pzem import Pzem, PzemEmulator
 from hil_tests.chainkit import terms
-from hil_tests.services import Broker, free_port, wait_until
+from hil_tests.services import Broker, wait_until
 from parwana import cli, deploy, flash, relay
 from parwana.chain import Chain
 from parwana.clock import WorldClock
@@ -30,6 +30,7 @@ from parwana.deployment import DAY_S, Deployment
 from parwana.devchain import DevChain
 from parwana.keys import Key, dev_key
 from parwana.meter import connect
+from parwana.programs import free_port
 from parwana.store import Store
 
 FEEDER = 100

@@ -13,7 +13,8 @@ from hil_tests.bench.line import ConsoleLine, ModemLine, Watched
 from hil_tests.bench.load import EmulatedLoad, RealLoad
 from hil_tests.bench.meter import SerialMeter
 from hil_tests.bench.power import CommandPower, RelayPower
-from hil_tests.bench.protocols import BenchError, Power, wait_until
+from hil_tests.bench.protocols import BenchError, Power
+from hil_tests.services import wait_until
 from parwana import pair_device
 from parwana.clock import WorldClock
 from parwana.keys import dev_key

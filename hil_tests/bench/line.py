@@ -7,10 +7,11 @@ from collections.abc import Callable
 from typing import Any
 
 from hil_tests.bench.meter import SerialMeter
-from hil_tests.bench.protocols import POLL_S, BenchError, Line
+from hil_tests.bench.protocols import BenchError, Line
 
 INPUTS = ("cts", "dsr", "cd", "ri")
 OUTPUTS = ("rts", "dtr")
+_POLL_S = 0.02
 
 
 class Watched(Line):
@@ -90,7 +91,7 @@ class ModemLine(Watched):
             ) from None
 
     def _watch(self) -> None:
-        while not self._closing.wait(POLL_S):
+        while not self._closing.wait(_POLL_S):
             try:
                 self.moved(self._look())
             except BenchError:  # the adapter was pulled; whoever waits will say so

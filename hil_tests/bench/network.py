@@ -3,13 +3,12 @@
 import time
 from contextlib import ExitStack
 from pathlib import Path
-from types import TracebackType
 
 from paho.mqtt.client import Client, MQTTMessageInfo
 
 import wire
-from hil_tests.bench.protocols import BenchError, wait_until
-from hil_tests.services import Broker
+from hil_tests.bench.protocols import BenchError
+from hil_tests.services import Broker, wait_until
 from parwana import broker
 from parwana.carrier import Carrier
 from parwana.clock import WorldClock
@@ -35,12 +34,7 @@ class Network:
     def __enter__(self) -> "Network":
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self._stack.close()
 
     def start(self, meter: bytes) -> None:

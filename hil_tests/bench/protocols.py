@@ -2,10 +2,7 @@
 
 import time
 from collections import deque
-from collections.abc import Callable
 from typing import Protocol
-
-POLL_S = 0.02
 
 
 class BenchError(Exception):
@@ -94,14 +91,3 @@ class Line(Protocol):
 
     def close(self) -> None:
         """Stop watching."""
-
-
-def wait_until(
-    holds: Callable[[], object], what: str, timeout_s: float, last: Callable[[], str]
-) -> None:
-    """Wait until `holds()`. Raises TimeoutError with `what` and what `last()` returns."""
-    deadline_s = time.monotonic() + timeout_s
-    while not holds():
-        if time.monotonic() > deadline_s:
-            raise TimeoutError(f"waited {timeout_s:g} s for {what}; {last()}")
-        time.sleep(POLL_S)

@@ -3,12 +3,14 @@
 import os
 import re
 import signal
+import socket
 import subprocess
 import sys
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from types import TracebackType
+
+from parwana import runtime
 
 _STOP_S = 10
 
@@ -77,12 +79,7 @@ class Program:
     def __enter__(self) -> "Program":
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.stop()
 
 
@@ -112,6 +109,31 @@ def run(
         said = (done.stderr.strip() or done.stdout.strip()).splitlines()
         raise ProgramError(f"{name} failed ({done.returncode}): {' / '.join(said[-5:])}")
     return done.stdout
+
+
+def free_port() -> int:
+    """Return a TCP port of the loopback that nobody uses now."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def mosquitto(folder: Path, port: int, host: str = "127.0.0.1") -> Program:
+    """Start a broker that anybody may use, and wait until it listens.
+
+    Its configuration and log are in `folder`. Raises ProgramError, RuntimeMissing.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    config = folder / "mosquitto.conf"
+    config.write_text(f"listener {port} {host}\nallow_anonymous true\nmax_packet_size 1000000\n")
+    command = (runtime.mosquitto(), "-c", config, "-v")
+    broker = Program("mosquitto", command, folder / "mosquitto.log")
+    try:
+        broker.wait_for("running", 20)
+    except ProgramError:
+        broker.stop()
+        raise
+    return broker
 
 
 def parwana(*arguments: str | Path) -> list[str | Path]:

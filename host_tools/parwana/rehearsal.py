@@ -5,7 +5,6 @@ by flash.sh and paired by `parwana pair`, both through their serial ports.
 """
 
 import json
-import socket
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
@@ -15,12 +14,12 @@ from pathlib import Path
 from boards.virtual.board import VirtualBoard
 from boards.virtual.load import Feeder, House, Profile
 from boards.virtual.pzem import Pzem, PzemEmulator
-from parwana import REPO, runtime
+from parwana import REPO
 from parwana.clock import VARIABLE, WorldClock
 from parwana.deployment import Deployment
 from parwana.keys import dev_key
 from parwana.pairing import WIFI_PASSWORD
-from parwana.programs import Program, parwana, run
+from parwana.programs import Program, free_port, mosquitto, parwana, run
 
 HOUSEHOLDS = REPO / "hil_tests" / "data" / "households.csv"
 UTILITY, RELAY = 0, 1  # development keys by use
@@ -137,10 +136,8 @@ class Rehearsal:
 
     def start_services(self, *, payment_window_s: int) -> None:
         """Start broker and chain, deploy the contracts, start the relay and two signers."""
-        broker_port, chain_port = _free_port(), _free_port()
-        config = self.folder / "mosquitto.conf"
-        config.write_text(f"listener {broker_port} 127.0.0.1\nallow_anonymous true\n")
-        self._start("mosquitto", [runtime.mosquitto(), "-c", config, "-v"]).wait_for("running", 20)
+        broker_port, chain_port = free_port(), free_port()
+        self._keep(mosquitto(self.folder / "log", broker_port))
         state = ("--state", self.folder / "chain.state")
         chain = self._start(
             "devchain",
@@ -216,13 +213,10 @@ class Rehearsal:
                 program.wait_for("(?!)", 0)
 
     def _start(self, name: str, command: list[str | Path]) -> Program:
-        program = Program(name, command, self.folder / "log" / f"{name}.log", self.environment)
+        log = self.folder / "log" / f"{name}.log"
+        return self._keep(Program(name, command, log, self.environment))
+
+    def _keep(self, program: Program) -> Program:
         self._stack.enter_context(program)
         self._programs.append(program)
         return program
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
