@@ -1,6 +1,7 @@
 """The two commands on a machine that lacks something: one clear line."""
 
 import os
+import shutil
 import subprocess
 from pathlib import Path
 
@@ -52,6 +53,25 @@ def test_a_wrong_machine_gets_one_line(
     )
     assert done.returncode == 1
     assert (done.stdout, done.stderr) == ("", f"parwana: {said}\n")
+
+
+_VENV = """
+[ "$1" = -m ] || { echo Python 3.11.2; exit; }
+mkdir -p "$3/bin"
+printf '#!/bin/bash\\necho >>"%s/runs"; sleep 0.5\\n' "$3" >"$3/bin/pip"
+chmod +x "$3/bin/pip"
+"""
+
+
+def test_two_at_once_install_once(tmp_path: Path) -> None:
+    for name in ("constraints.txt", "pyproject.toml", "host_tools/setup.sh"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        shutil.copy(REPO / name, tmp_path / name)
+    command = ["bash", "-c", f". {tmp_path}/host_tools/setup.sh"]
+    path = machine(tmp_path / "bin", _VENV)["PATH"] + os.pathsep + os.environ["PATH"]
+    running = [subprocess.Popen(command, env={"PATH": path}) for _ in range(2)]
+    assert [process.wait(30) for process in running] == [0, 0]
+    assert (tmp_path / "build" / "venv" / "runs").read_text() == "\n"
 
 
 @pytest.fixture

@@ -8,10 +8,11 @@ python3 -c 'import sys; sys.exit(sys.version_info < (3, 11))' ||
     fail "python3 is $(python3 -V 2>&1 | cut -d' ' -f2), 3.11 or newer is needed (Debian 12 or later)"
 python3 -c 'import ensurepip, venv' 2>/dev/null || fail "python3-venv is missing; on Debian: apt-get install python3-venv"
 
+mkdir -p "$repo/build"
+exec 9>"$repo/build/setup.lock" && flock -w 900 9 || fail "another set-up has not ended for 15 minutes (build/setup.lock)"
 stamp=$(cat "$repo/constraints.txt" "$repo/pyproject.toml" | sha256sum | cut -d' ' -f1)-$(python3 -V | tr -d ' ')
 if [ "$(cat "$venv/stamp" 2>/dev/null)" != "$stamp" ]; then
     echo "parwana: installing Python packages into build/venv"
-    mkdir -p "$repo/build"
     case $(cat "$venv/stamp" 2>/dev/null) in
     *-"$(python3 -V | tr -d ' ')") ;; # of this Python: bring it up to date
     *) rm -rf "$venv" && python3 -m venv "$venv" ;;
@@ -20,4 +21,5 @@ if [ "$(cat "$venv/stamp" 2>/dev/null)" != "$stamp" ]; then
         { tail -5 "$repo/build/pip.log" >&2; fail "pip could not install the packages; see build/pip.log"; }
     echo "$stamp" >"$venv/stamp"
 fi
+exec 9>&-
 PATH=$venv/bin:$PATH
