@@ -1,6 +1,8 @@
 """contracts.py: compile once, notice changes, unpack; and the page about the ABI."""
 
 import re
+import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -42,6 +44,21 @@ def test_the_cache_is_used(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Non
     monkeypatch.setattr(contracts, "VYPER", "0.4.4")
     with pytest.raises(AssertionError, match="compiled again"):
         contracts.load("Small", folder)
+
+
+def test_threads_compile_once(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    compiled: list[Path] = []
+
+    def slowly(source: Path) -> Artifact:
+        compiled.append(source)
+        time.sleep(0.2)
+        return Artifact("Small", [], "0x01", "0x02")
+
+    monkeypatch.setattr(contracts, "_compile", slowly)
+    with ThreadPoolExecutor(4) as pool:
+        loaded = list(pool.map(contracts.load, ["Small"] * 4, [folder] * 4))
+    assert loaded == [Artifact("Small", [], "0x01", "0x02")] * 4
+    assert len(compiled) == 1
 
 
 def test_a_changed_source_is_compiled_again(folder: Path) -> None:

@@ -2,6 +2,7 @@
 
 import json
 import os
+import threading
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
@@ -14,6 +15,7 @@ CACHE = BUILD / "contracts"
 
 # Part of what is deployed: another version or setting makes other bytecode.
 VYPER = "0.4.3"
+_compiling = threading.Lock()  # vyper keeps its settings in a global
 
 
 class ContractError(Exception):
@@ -59,14 +61,15 @@ def load(name: str, folder: Path = SOURCES) -> Artifact:
         known = ", ".join(sorted(p.stem for p in folder.glob("*.vy") if not p.stem.islower()))
         raise ContractError(f"no contract {name}; there are {known}")
     cached = CACHE / f"{name}-{_fingerprint(source)}.json"
-    if cached.is_file():
-        return Artifact(**json.loads(cached.read_text()))
-    artifact = _compile(source)
-    CACHE.mkdir(parents=True, exist_ok=True)
-    # aside and renamed: another process may compile the same
-    aside = cached.with_suffix(f".{os.getpid()}")
-    aside.write_text(json.dumps(artifact.__dict__))
-    aside.replace(cached)
+    with _compiling:
+        if cached.is_file():
+            return Artifact(**json.loads(cached.read_text()))
+        artifact = _compile(source)
+        CACHE.mkdir(parents=True, exist_ok=True)
+        # aside and renamed: another process may compile the same
+        aside = cached.with_suffix(f".{os.getpid()}")
+        aside.write_text(json.dumps(artifact.__dict__))
+        aside.replace(cached)
     return artifact
 
 
