@@ -101,7 +101,7 @@ def _fetch(home: Path) -> None:
     """Unpack MicroPython's source and the 32-bit libraries it is built with."""
     runtime.say(f"building MicroPython as an ESP32 has it, from Debian {runtime.SUITE}'s source")
     shutil.rmtree(home, ignore_errors=True)
-    options = runtime.apt_state(home / "apt", "i386")
+    options = runtime.apt_state(home / "apt", "i386", sources=True)
     runtime.apt(["apt-get", *options, "-qq", "source", "--download-only", "micropython"], cwd=home)
     description = next(home.glob("*.dsc"))
     runtime.apt(["dpkg-source", "--no-check", "-x", str(description), str(home / "src")])

@@ -53,7 +53,7 @@ def micropython() -> Path:
     reasons = []
     for architecture in ("i386", _native_architecture()):
         try:
-            program = _debian_program("micropython", architecture, "usr/bin/micropython")
+            program = debian_program("micropython", architecture, "usr/bin/micropython")
             if _micropython_version(program) is None:
                 raise RuntimeMissing(f"the {architecture} build does not run here")
         except RuntimeMissing as error:
@@ -70,11 +70,6 @@ def micropython() -> Path:
     )
 
 
-def debian_program(package: str, architecture: str, program: str) -> Path:
-    """Return a wrapper of a program of a Debian package, beside `root`. Raises RuntimeMissing."""
-    return _debian_program(package, architecture, program)
-
-
 def mosquitto() -> Path:
     """Return a mosquitto broker. Raises RuntimeMissing."""
     on_path = shutil.which("mosquitto", path=os.environ.get("PATH", "") + ":/usr/sbin")
@@ -83,7 +78,7 @@ def mosquitto() -> Path:
         if found and (int(found[1]), int(found[2])) >= MOSQUITTO_AT_LEAST:
             return Path(on_path)
     try:
-        return _debian_program("mosquitto", _native_architecture(), "usr/sbin/mosquitto")
+        return debian_program("mosquitto", _native_architecture(), "usr/sbin/mosquitto")
     except RuntimeMissing as error:
         raise RuntimeMissing(f"mosquitto is missing ({error}); install mosquitto >= 2.0") from None
 
@@ -171,8 +166,11 @@ def _mirror() -> str:
     raise RuntimeMissing("apt names no Debian mirror on this machine")
 
 
-def _debian_program(package: str, architecture: str, program: str) -> Path:
-    """Return a wrapper of `program`, fetching the package and its libraries if need be."""
+def debian_program(package: str, architecture: str, program: str) -> Path:
+    """Return a wrapper, beside `root`, of a program of a Debian package.
+
+    Fetches the package and its libraries if need be. Raises RuntimeMissing.
+    """
     home = BUILD / "runtime" / f"{package}-{SUITE}-{architecture}"
     wrapper = home / package
     if wrapper.exists():
@@ -213,10 +211,11 @@ def unpack(options: list[str], packages: list[str], root: Path) -> None:
     shutil.rmtree(debs)
 
 
-def apt_state(state: Path, architecture: str) -> list[str]:
+def apt_state(state: Path, architecture: str, *, sources: bool = False) -> list[str]:
     """Make an apt state of our own, so that nothing of the machine's is touched.
 
-    Returns apt's options; it knows binary and source packages. Raises RuntimeMissing.
+    Returns apt's options. It knows binary packages, and if asked `sources`, which not every
+    mirror has. Raises RuntimeMissing.
     """
     for tool in ("apt-get", "apt-cache", "dpkg"):
         if not shutil.which(tool):
@@ -226,9 +225,10 @@ def apt_state(state: Path, architecture: str) -> list[str]:
     for folder in ("lists/partial", "cache/archives/partial"):
         (state / folder).mkdir(parents=True)
     (state / "status").touch()
-    sources = state / "debian.sources"
-    sources.write_text(
-        f"Types: deb deb-src\nURIs: {_mirror()}\nSuites: {SUITE}\nComponents: main\n"
+    mirror = state / "debian.sources"
+    types = "deb deb-src" if sources else "deb"
+    mirror.write_text(
+        f"Types: {types}\nURIs: {_mirror()}\nSuites: {SUITE}\nComponents: main\n"
         f"Signed-By: {_KEYRING}\n"
     )
     settings = {
@@ -236,7 +236,7 @@ def apt_state(state: Path, architecture: str) -> list[str]:
         "Dir::State::status": state / "status",
         "Dir::Cache": state / "cache",
         "Dir::Etc::SourceParts": "/nonexistent",
-        "Dir::Etc::SourceList": sources,
+        "Dir::Etc::SourceList": mirror,
         "APT::Architecture": architecture,
         "APT::Architectures": architecture,
         "APT::Sandbox::User": _output(["id", "-un"]) or "root",
