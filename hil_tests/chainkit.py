@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import wire
+from hil_tests.services import reading
 from parwana import deploy, keys
 from parwana.chain import Chain, Ledgers
 from parwana.deploy import DEFAULT_TARIFF, Terms
@@ -21,8 +22,8 @@ HOUSE_WH = 5000
 class HandClock:
     """A clock that a test moves."""
 
-    def __init__(self, time_s: int = START_S) -> None:
-        self.time_s = time_s
+    def __init__(self) -> None:
+        self.time_s = START_S
 
     def now(self) -> float:
         """Return Unix time."""
@@ -80,20 +81,7 @@ class Utility:
     def closing(self, house: Key, time_s: int, wh: int) -> bytes:
         """Return a signed closing: `wh` more than the one before."""
         last = self.chain.call(self.ledgers.energy.functions.closing(house.address))
-        frame = wire.pack_reading(
-            flags=wire.FLAG_CLOSING | wire.FLAG_OUTPUT_CLOSED,
-            sequence=time_s & 0xFFFFFF,
-            time_s=time_s,
-            energy_wh=last[1] + wh,
-            power_dw=2000,
-            power_max_dw=3000,
-            current_ma=900,
-            voltage_dv=2300,
-            voltage_min_dv=2250,
-            frequency_dhz=500,
-            power_factor_pct=95,
-            clock_trust=wire.TRUST_SIGNED,
-        )
+        frame = reading(time_s & 0xFFFFFF, time_s, last[1] + wh, wire.FLAG_CLOSING)
         return frame + house.sign(wire.digest(self.deployment.reading_domain, frame))
 
     def owe(self, house: Key) -> int:

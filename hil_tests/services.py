@@ -18,6 +18,24 @@ UTILITY = "test-board"
 DOMAIN = wire.reading_domain(UTILITY)
 
 
+def reading(sequence: int, time_s: int, energy_wh: int, flags: int = 0) -> bytes:
+    """Pack a reading with a trusted time (40 bytes)."""
+    return wire.pack_reading(
+        flags=flags | wire.FLAG_OUTPUT_CLOSED,
+        sequence=sequence,
+        time_s=time_s,
+        energy_wh=energy_wh,
+        power_dw=4000,
+        power_max_dw=5000,
+        current_ma=1800,
+        voltage_dv=2300,
+        voltage_min_dv=2280,
+        frequency_dhz=500,
+        power_factor_pct=97,
+        clock_trust=wire.TRUST_NETWORK,
+    )
+
+
 class SignedMeter:
     """A meter as the relay sees it: a key, and frames that it signed."""
 
@@ -34,22 +52,8 @@ class SignedMeter:
         self, sequence: int, *, energy_wh: int = 0, time_s: int = 0, flags: int = 0
     ) -> tuple[bytes, bytes]:
         """Return a signed reading; time and energy follow the sequence unless given."""
-        return self.sign(
-            wire.pack_reading(
-                flags=flags | wire.FLAG_OUTPUT_CLOSED,
-                sequence=sequence,
-                time_s=time_s or 1_700_000_100 + 900 * sequence,
-                energy_wh=energy_wh or 100 * sequence,
-                power_dw=4000,
-                power_max_dw=5000,
-                current_ma=1800,
-                voltage_dv=2300,
-                voltage_min_dv=2280,
-                frequency_dhz=500,
-                power_factor_pct=97,
-                clock_trust=wire.TRUST_NETWORK,
-            )
-        )
+        time_s = time_s or 1_700_000_100 + 900 * sequence
+        return self.sign(reading(sequence, time_s, energy_wh or 100 * sequence, flags))
 
     def event(
         self,

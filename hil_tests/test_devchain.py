@@ -9,6 +9,7 @@ from urllib.parse import urlsplit
 import pytest
 from eth_account import Account
 
+from hil_tests.chainkit import HandClock
 from parwana import keys
 from parwana.clock import WorldClock
 from parwana.devchain import CHAIN_ID, MAX_BATCH, MAX_BODY, DevChain
@@ -16,19 +17,9 @@ from parwana.evm import EvmError
 from parwana.statefile import StateError
 
 
-class Clock:
-    """A clock that a test moves by hand."""
-
-    def __init__(self, time_s=1_800_000_000):
-        self.time_s = time_s
-
-    def now(self):
-        return self.time_s
-
-
 @pytest.fixture
 def clock():
-    return Clock()
+    return HandClock()
 
 
 @pytest.fixture
@@ -37,8 +28,8 @@ def node(clock):
         yield chain
 
 
-def post(node, body, method="POST"):
-    request = urllib.request.Request(node.url, data=body, method=method)
+def post(node, body):
+    request = urllib.request.Request(node.url, data=body)
     with urllib.request.urlopen(request, timeout=10) as reply:
         return json.loads(reply.read())
 
