@@ -15,7 +15,6 @@ class NtpServer:
     def __init__(self, now: Callable[[], float]) -> None:
         self.offset_s = 0.0
         self.silent = False
-        self.answered = 0
         self._now = now
         self.socket = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
         self.socket.bind(("127.0.0.1", 0))
@@ -40,7 +39,6 @@ class NtpServer:
         reply[24:32] = query[40:48]
         reply[32:40] = reply[40:48] = stamp
         self.socket.sendto(reply, peer)
-        self.answered += 1
 
     def close(self) -> None:
         """Close the socket."""

@@ -14,7 +14,6 @@ _REFRESH_S = 0.1  # a real one takes a second; the tests measure the meter, not 
 class EmulatedLoad(Sensor):
     """The emulator on any pyserial URL, in place of a PZEM; `house` is what it measures."""
 
-    emulated = True
     tolerance = 0.01
 
     def __init__(self, url: str, clock: WorldClock, unit_id: int = 1) -> None:
@@ -77,8 +76,6 @@ class EmulatedLoad(Sensor):
 
 class RealLoad(Load):
     """A PZEM and something that draws `watts`, known to a relative `tolerance`."""
-
-    emulated = False
 
     def __init__(self, watts: float, tolerance: float) -> None:
         self.watts = watts

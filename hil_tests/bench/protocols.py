@@ -26,12 +26,8 @@ class Power(Protocol):
 
 
 class Load(Protocol):
-    """What the meter's sensor sees.
+    """What the meter's sensor sees: it draws `watts` while the contactor is closed."""
 
-    `emulated`: it can be changed and spoilt; else it draws `watts` while the contactor is closed.
-    """
-
-    emulated: bool
     watts: float
     tolerance: float  # relative
 
@@ -40,7 +36,7 @@ class Load(Protocol):
 
 
 class Sensor(Load, Protocol):
-    """An emulated sensor and the load behind it."""
+    """An emulated sensor and the load behind it, which can be changed and spoilt."""
 
     silent: bool
 

@@ -86,7 +86,7 @@ class Meter(Key):
 class World:
     """A deployment with utility, signers and a clock; `enrol` makes meters."""
 
-    def __init__(self, evm: Evm, token: str = ZERO, period_days: int = 0) -> None:
+    def __init__(self, evm: Evm, period_days: int = 0) -> None:
         self.evm = evm
         self.signers = [Key(f"signer {i}") for i in range(3)]
         self.registry = self.deploy("MeterRegistry", UTILITY)
@@ -99,7 +99,7 @@ class World:
             DEADLINE_S,
             500,
         )
-        self.payment = self.deploy("PaymentLedger", *self.payment_arguments(token=token))
+        self.payment = self.deploy("PaymentLedger", *self.payment_arguments())
 
     def payment_arguments(self, **changed: Any) -> list[Any]:
         """Return the PaymentLedger's constructor arguments, some of them changed."""

@@ -22,7 +22,6 @@ class Place:
     number: int
     kind: int
     feeder: int
-    enrolled_s: int
     initial_wh: int
     load_dw: int
     previous: str
@@ -96,7 +95,7 @@ class EnergyAudit:
     ) -> None:
         before = self.terms.periods.of(time_s) - 1
         initial_wh = values.initial_wh
-        place = (values.number, kind, feeder, time_s, initial_wh, 0, previous, before, initial_wh)
+        place = (values.number, kind, feeder, initial_wh, 0, previous, before, initial_wh)
         self.places[meter] = Place(*place)
         self.serving[values.number] = meter
 

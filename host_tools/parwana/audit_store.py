@@ -49,7 +49,6 @@ class _Meter:
         self._periods = deployment.periods
         self._report = report
         self._evidence = Evidence()
-        self._sequence = 0
         self._energy_wh = 0
         self._times: dict[type, int] = {}
         self._seen: set[int] = set()

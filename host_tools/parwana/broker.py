@@ -30,12 +30,10 @@ def parse_url(url: str) -> tuple[str, str, int, str | None, str | None]:
     return parts.scheme, parts.hostname, port or _PORTS[parts.scheme], user, password
 
 
-def client(url: str, *, client_id: str = "", manual_ack: bool = False) -> Client:
+def client(url: str, *, manual_ack: bool = False) -> Client:
     """Make an MQTT 5 client for `url`; the caller connects it. Raises BrokerError."""
     scheme, _, _, user, password = parse_url(url)
-    made = Client(
-        CallbackAPIVersion.VERSION2, client_id=client_id, protocol=MQTTv5, manual_ack=manual_ack
-    )
+    made = Client(CallbackAPIVersion.VERSION2, protocol=MQTTv5, manual_ack=manual_ack)
     if user is not None:
         made.username_pw_set(user, password)
     if scheme == "mqtts":

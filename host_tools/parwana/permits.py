@@ -86,16 +86,14 @@ def indexed(keys: Iterable[Key], signers: Sequence[bytes]) -> dict[int, Key]:
     return dict(sorted(found.items()))
 
 
-def sign_frame(
-    domain: bytes, frame: bytes, keys: Mapping[int, Key], public_key: bytes = b""
-) -> bytes:
+def sign_frame(domain: bytes, frame: bytes, keys: Mapping[int, Key]) -> bytes:
     """Sign a frame (40 bytes) under a domain (32 bytes) and return the bundle.
 
-    `keys` are by signer index, as `indexed` returns them. `public_key` goes with kind 5.
+    `keys` are by signer index, as `indexed` returns them.
     """
     digest = wire.digest(domain, frame)
     signed = [(index, keys[index].sign(digest)) for index in sorted(keys)]
-    return wire.pack_bundle(frame, signed, public_key)
+    return wire.pack_bundle(frame, signed)
 
 
 def believed(
