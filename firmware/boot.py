@@ -12,6 +12,7 @@ import time
 import machine
 
 _WINDOW_MS = 500
+_GO_BACK_MS = 5000  # two broken slots take turns no faster
 _BUTTONS = {"ESP32S3": 7, "ESP32C3": 4}  # as pins.py, which may be what is broken
 _BUTTON = 33  # of an ESP32
 
@@ -72,6 +73,19 @@ def _choose(running):
         _write(other)
         return other
     return slot
+
+
+def go_back(error):
+    """Leave a slot that does not start for the other; raise `error` where there is none.
+
+    It would end at a console where nobody is, and no watchdog runs yet.
+    """
+    if not _soft and _has_firmware("b" if _slot == "a" else "a") and _write(_slot + " tried"):
+        sys.print_exception(error)
+        print("parwana: slot", _slot, "does not start; restart soon, Ctrl-C for the console")
+        time.sleep_ms(_GO_BACK_MS)
+        machine.reset()
+    raise error
 
 
 SERVICE = False

@@ -1,6 +1,9 @@
 """Start the firmware of the slot that boot.py chose. Flashed as /main.py."""
 
 if not globals().get("SERVICE"):
-    import main
+    try:
+        import main
 
-    app = main.start()
+        app = main.start()
+    except Exception as error:
+        go_back(error)  # noqa: F821  (boot.py's)

@@ -13,7 +13,7 @@ from hil_tests.meterkit import firmware_files, make_image, read_image
 from parwana import firmware
 
 WELL = "import slot\ndef start():\n    print('runs %s')\n    slot.confirm('/slot')\n"
-ILL = "def start():\n    print('runs %s')\n    raise ValueError('ill')\n"
+ILL = "def start():\n    print('runs %s')\n"
 SLOT_MODULE = (firmware.SOURCE / "lib" / "slot.py").read_bytes()
 
 
@@ -111,6 +111,26 @@ def test_firmware_that_does_not_compile_ends_at_the_prompt(tmp_path: Path) -> No
     with board_with(tmp_path, flash("a", a="def start(:%s")) as board:
         assert "SyntaxError" in start(board)
         assert "2" in execute(board, "print(1 + 1)")
+
+
+@pytest.mark.parametrize("slot", ["b try", "b"])
+def test_firmware_that_does_not_import_gives_way_to_the_other(tmp_path: Path, slot: str) -> None:
+    """No watchdog runs before it has started, so nothing else would end it."""
+    files = flash(slot, a=WELL, b="import gone  # %s")
+    with board_with(tmp_path, files) as board:
+        board.power_on()
+        assert "'gone'" in board.wait_console("does not start", TIMEOUT_S)
+        assert "runs a" in board.wait_console(">>> ", TIMEOUT_S)
+        assert slot_of(board) == "a"
+
+
+def test_two_slots_that_do_not_import_leave_a_way_to_the_console(tmp_path: Path) -> None:
+    files = flash("b", a="import gone  # %s", b="import gone  # %s")
+    with board_with(tmp_path, files) as board:
+        board.power_on()
+        for slot in "ba":
+            board.wait_console(f"slot {slot} does not start", TIMEOUT_S)
+        assert "3" in mpremote(board, "resume", "exec", "print(1 + 2)")
 
 
 @pytest.mark.parametrize("slot", ["b try", "b tried"])
