@@ -5,8 +5,7 @@ the contracts' arithmetic.
 """
 
 import json
-from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
 import typer
 
@@ -16,6 +15,7 @@ from parwana.audit_store import audit_store
 from parwana.chain import Chain, Ledgers
 from parwana.deployment import Deployment
 from parwana.findings import Report
+from parwana.options import DeploymentFile, Json, Rpc, StoreUrl
 from parwana.store import Store
 
 FOUND = 3  # exit code
@@ -108,14 +108,10 @@ def _stored_permits(store: Store, payment: PaymentAudit, head: int, report: Repo
 
 
 def command(
-    deployment: Annotated[Path, typer.Option(help="The file that `parwana deploy` wrote.")],
-    store_url: Annotated[
-        str | None, typer.Option("--store", help="SQLAlchemy URL; default: the deployment's.")
-    ] = None,
-    rpc: Annotated[
-        str | None, typer.Option(help="JSON-RPC URL; default: the deployment's.")
-    ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+    deployment: DeploymentFile,
+    store_url: StoreUrl = None,
+    rpc: Rpc = None,
+    as_json: Json = False,
 ) -> None:
     """Recompute readings, closings, bills, payments and permits; name what is wrong.
 

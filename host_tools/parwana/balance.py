@@ -1,7 +1,6 @@
 """`parwana balance`: compare what each feeder was supplied with what was sold under it."""
 
 import json
-from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -10,6 +9,7 @@ from rich.table import Table
 
 from parwana.chain import Chain, Ledgers
 from parwana.deployment import Deployment
+from parwana.options import DeploymentFile, Json, Rpc
 
 ALARMS = ("none", "theft", "over-billing", "no supply reading")
 
@@ -54,12 +54,10 @@ def balances(
 
 
 def command(
-    deployment: Annotated[Path, typer.Option(help="Deployment file.")],
+    deployment: DeploymentFile,
     feeder: Annotated[int | None, typer.Option(help="Number of one feeder; default: all.")] = None,
-    rpc: Annotated[
-        str | None, typer.Option(help="Another JSON-RPC URL than the deployment's.")
-    ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    rpc: Rpc = None,
+    as_json: Json = False,
 ) -> None:
     """Show what each feeder was supplied and what was sold under it, and the ledger's alarms.
 

@@ -3,7 +3,6 @@
 import json
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -15,6 +14,7 @@ from parwana.chain import Chain, ChainError, Ledgers
 from parwana.clock import WorldClock
 from parwana.deployment import Deployment
 from parwana.keys import resolve
+from parwana.options import DeploymentFile, Json, Rpc
 
 NATIVE = "0x" + "00" * 20
 # What an ERC-20 needs here. Source: EIP-20.
@@ -156,7 +156,7 @@ def read_address(text: str) -> Any:
 
 
 def command(
-    deployment: Annotated[Path, typer.Option(help="Deployment file.")],
+    deployment: DeploymentFile,
     meter: Annotated[str, typer.Option(help="The meter's address, 40 hex digits.")],
     key: Annotated[
         str | None, typer.Option(help="Who pays: a key file, or dev:0 to dev:31. None: only look.")
@@ -167,10 +167,8 @@ def command(
     refund: Annotated[
         bool, typer.Option("--refund", help="Take back a payment that nobody claimed in time.")
     ] = False,
-    rpc: Annotated[
-        str | None, typer.Option(help="Another JSON-RPC URL than the deployment's.")
-    ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    rpc: Rpc = None,
+    as_json: Json = False,
 ) -> None:
     """Show a house's bill; with --key pay exactly what is due. The permit follows by itself.
 

@@ -13,7 +13,6 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import asdict
-from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -27,6 +26,7 @@ from parwana.follower import Follower
 from parwana.intake import Counters
 from parwana.keys import resolve
 from parwana.landing import Landing
+from parwana.options import DeploymentFile, Rpc, StoreUrl
 from parwana.store import Store, StoreError
 
 CONTRACTS = ("MeterRegistry", "EnergyLedger", "PaymentLedger")
@@ -141,16 +141,12 @@ def run(
 
 
 def command(
-    deployment: Annotated[Path, typer.Option(help="The file that `parwana deploy` wrote.")],
+    deployment: DeploymentFile,
     broker_url: Annotated[
         str | None, typer.Option("--broker", help="mqtt://host:port; default: the deployment's.")
     ] = None,
-    store_url: Annotated[
-        str | None, typer.Option("--store", help="SQLAlchemy URL; default: the deployment's.")
-    ] = None,
-    rpc: Annotated[
-        str | None, typer.Option(help="JSON-RPC URL; default: the deployment's.")
-    ] = None,
+    store_url: StoreUrl = None,
+    rpc: Rpc = None,
     key: Annotated[
         str | None, typer.Option(help="Key file (or dev:N) that pays for landing closings.")
     ] = None,
