@@ -349,7 +349,7 @@ def test_a_broken_main_is_replaced(flashed: VirtualBoard, old: Path, text: str) 
 def test_a_main_that_takes_no_ctrl_c_is_met_at_the_next_start(
     flashed: VirtualBoard, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("parwana.meter._ANSWER_S", 1.0)
+    monkeypatch.setattr("parwana.meter._STOP_S", 1.0)
     store(
         flashed,
         "/main.py",
@@ -377,6 +377,17 @@ def test_a_main_that_takes_no_ctrl_c_is_met_at_the_next_start(
     assert version_that_starts(flashed) == NEW
 
 
+def test_a_board_that_takes_seconds_to_start_is_waited_for(board: VirtualBoard) -> None:
+    store(
+        board,
+        "/boot.py",
+        "import micropython, time\nmicropython.kbd_intr(-1)\ntime.sleep(3)\n"
+        "micropython.kbd_intr(3)\n",
+    )
+    with connect(board.serial_port) as meter:
+        assert meter.ask("2 + 3") == 5
+
+
 def test_a_full_flash_is_told_before_anything_is_written(flashed: VirtualBoard) -> None:
     execute(flashed, "f = open('/big', 'w')\nfor _ in range(440): f.write('x' * 4096)\nf.close()")
     error = str(flash_sh(flashed, fails=True)["error"])
@@ -399,7 +410,7 @@ def test_what_is_wrong_with_the_port_is_told(
     ):
         pass
     near, far = os.openpty()
-    monkeypatch.setattr("parwana.meter._ANSWER_S", 0.4)
+    monkeypatch.setattr("parwana.meter._STOP_S", 0.4)
     with pytest.raises(MeterError, match="no MicroPython answers"), connect(os.ttyname(far)):
         pass
     os.close(near)

@@ -1,5 +1,6 @@
 """Talk to a meter through its serial console: run code, copy files, restart it."""
 
+import ast
 import base64
 import contextlib
 import io
@@ -18,7 +19,10 @@ import wire
 from parwana import ports
 
 _ANSWER_S = 5.0
-_TRIES = 4
+_STOP_S = 10.0
+_TRY_S = 1.5
+_SOFT_RESET_S = 6.0
+_SILENT_S = 60.0  # so long may what runs on a slow board print nothing
 _WINDOW_S = 0.2  # boot.py listens for half a second
 _RESET_S = 0.1
 _CHUNK = 2048
@@ -54,7 +58,7 @@ class MeterError(Exception):
 
 
 class Meter:
-    """A meter in its raw REPL, where no firmware runs; it has five seconds for each answer."""
+    """A meter in its raw REPL, where no firmware runs."""
 
     def __init__(self, transport: SerialTransport, port: str) -> None:
         self.port = port
@@ -67,7 +71,7 @@ class Meter:
         before it runs anything: `wait_s` is how long to wait for a reset, by its lines or by a
         hand, which `tell` is asked for. Raises MeterError.
         """
-        if self._stopped(_ANSWER_S, _ANSWER_S / _TRIES):  # one just starting may miss the first
+        if self._stopped(_STOP_S, _TRY_S):  # one just starting may miss the first
             return
         if wait_s:
             if tell:
@@ -87,9 +91,12 @@ class Meter:
             self._transport.serial.timeout = try_s  # from a pty, mpremote reads without a look
             while time.monotonic() < deadline_s:
                 with contextlib.suppress(TransportError):
-                    self._transport.enter_raw_repl(timeout_overall=try_s)
+                    # The soft reset takes long on a slow board, and is not to be interrupted.
+                    self._transport.enter_raw_repl(soft_reset=False, timeout_overall=try_s)
                     self._transport.serial.timeout = _ANSWER_S
+                    self._transport.enter_raw_repl(timeout_overall=_SOFT_RESET_S)
                     return True
+                self._transport.serial.timeout = try_s
         return False
 
     def _pull_reset(self) -> None:
@@ -103,12 +110,16 @@ class Meter:
     def run(self, code: str) -> str:
         """Run code on the meter; return what it printed. Raises MeterError."""
         with self._reached():
-            return str(self._transport.exec(code), "utf8", "replace").replace("\r\n", "\n")
+            printed, error = self._transport.exec_raw(code, timeout=_SILENT_S)
+            if error:
+                raise TransportExecError(printed, error.decode("utf8", "replace"))
+            return str(printed, "utf8", "replace").replace("\r\n", "\n")
 
     def ask(self, expression: str) -> Any:
         """Return the value of an expression on the meter. Raises MeterError."""
+        printed = self.run(f"print(repr({expression}))")
         with self._reached():
-            return self._transport.eval(expression)
+            return ast.literal_eval(printed.strip())
 
     def hashes(self, *paths: str) -> dict[str, str]:
         """Return {file: SHA-256 in hex} of the files named, and of all in folders named."""
