@@ -1,5 +1,6 @@
 """The command line's own duties: quick help, one line for a known error, clean stops."""
 
+import importlib.util
 import json
 import subprocess
 import sys
@@ -16,14 +17,14 @@ from parwana.programs import Program, parwana
 SLOW = ("web3", "vyper", "eth", "sqlalchemy", "paho")
 
 
-def run(*arguments, **env):
+def run(*arguments):
     return subprocess.run(
         parwana(*arguments),
         capture_output=True,
         text=True,
         timeout=60,
         check=False,
-        env={"PATH": "/usr/bin:/bin", **env},
+        env={"PATH": "/usr/bin:/bin"},
     )
 
 
@@ -39,14 +40,13 @@ def test_help_lists_the_commands_without_importing_them():
     assert "LOADED []" in done.stdout
 
 
-def test_every_command_has_help_with_an_example():
-    for name in cli.COMMANDS:
-        if cli.importlib.util.find_spec(cli.COMMANDS[name][0]) is None:
-            continue
-        done = run(name, "--help", TERMINAL_WIDTH="200")
-        assert done.returncode == 0, (name, done.stderr)
-        subcommands = "COMMAND" in done.stdout.splitlines()[1]
-        assert "Example" in done.stdout or subcommands, name
+@pytest.mark.parametrize("name", cli.COMMANDS)
+def test_every_command_has_help_with_an_example(name, capsys):
+    if importlib.util.find_spec(cli.COMMANDS[name][0]) is None:
+        pytest.skip("it is yet to be written")
+    assert cli.main([name, "--help"]) == 0
+    said = capsys.readouterr().out
+    assert "Example" in said or "COMMAND" in said.splitlines()[1]
 
 
 def test_a_wrong_command_is_refused_with_a_suggestion():
