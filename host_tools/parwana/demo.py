@@ -18,6 +18,7 @@ from rich.console import Console
 
 from parwana import BUILD, demo_report
 from parwana.chain import Chain
+from parwana.demo_evidence import settled
 from parwana.keys import dev_key
 from parwana.rehearsal import HOUSEHOLD, TRANSFORMER_NUMBER, Meter, Rehearsal
 
@@ -158,7 +159,7 @@ def live(world: Rehearsal, say: Callable[[str], None]) -> int:
     payers.late_from_s = periods.start(first + 1)
     story = plan(world, first)
     patience_s = time.monotonic() + world.clock.real_seconds((MONTHS + 1) * DAY_S) + _SETTLED_S
-    while story.events or not demo_report.settled(world, first + MONTHS - 1):
+    while story.events or not settled(world, first + MONTHS - 1):
         while event := story.due(world.clock.now()):
             say(event[0])
             event[1]()
