@@ -117,12 +117,12 @@ class DevChain:
             pass
 
     def _tick(self) -> None:
-        seen = len(self._evm.headers)
+        seen = self._evm.head.block_number
         while not self._stopping.wait(self._interval_s):
             with self._lock:
-                if len(self._evm.headers) == seen:
+                if self._evm.head.block_number == seen:
                     self._evm.mine()
-                seen = len(self._evm.headers)
+                seen = self._evm.head.block_number
 
     def answer(self, body: bytes) -> Any:
         """Answer one JSON-RPC body, single or batch."""

@@ -1,6 +1,5 @@
-"""A chain of one node: py-evm executes, this module orders blocks and indexes what they logged."""
+"""A chain of one node: py-evm executes, this module puts one block on another."""
 
-from bisect import bisect_left
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, Protocol
@@ -13,10 +12,10 @@ from eth.exceptions import Revert
 from eth.vm.forks.prague import PragueVM
 from eth.vm.spoof import SpoofTransaction
 from eth_typing import Address
-from eth_utils import ValidationError, keccak, to_checksum_address
-from rlp import encode as rlp_encode  # type: ignore[import-untyped]
+from eth_utils import ValidationError
 from rlp.exceptions import RLPException  # type: ignore[import-untyped]
 
+from parwana.evmblocks import Blocks
 from parwana.statefile import FileDB
 
 GAS_LIMIT = 30_000_000
@@ -83,10 +82,7 @@ class Evm:
             )
             self._store[_HEAD] = self._chain.get_canonical_head().hash
             self._commit()
-        self.headers: list[BlockHeaderAPI] = []
-        self._numbers: dict[bytes, int] = {}
-        self._transactions: dict[bytes, tuple[int, SignedTransactionAPI, dict[str, Any]]] = {}
-        self._logs: list[dict[str, Any]] = []
+        self.blocks = Blocks()
         self._load()
 
     def _load(self) -> None:
@@ -99,7 +95,7 @@ class Evm:
         builder = PragueVM.get_receipt_builder()
         for header in reversed(line):
             block = PragueVM.get_block_class().from_header(header, chaindb)
-            self._index(block, chaindb.get_receipts(header, builder))
+            self.blocks.add(block, chaindb.get_receipts(header, builder))
 
     def _commit(self) -> None:
         if isinstance(self._store, FileDB):
@@ -113,12 +109,12 @@ class Evm:
     @property
     def head(self) -> BlockHeaderAPI:
         """Return the newest block's header."""
-        return self.headers[-1]
+        return self.blocks.headers[-1]
 
     @property
     def finalized(self) -> int:
         """Return the number of the newest block that counts as final."""
-        return max(0, len(self.headers) - 1 - self.finality_depth)
+        return max(0, self.head.block_number - self.finality_depth)
 
     def pending(self) -> BlockHeaderAPI:
         """Make the header that a block mined now would have."""
@@ -142,16 +138,14 @@ class Evm:
         self._chain.chaindb.persist_block(block)
         self._store[_HEAD] = block.hash
         self._commit()
-        self._index(block, receipts)
+        self.blocks.add(block, receipts)
 
     def rewind(self, number: int) -> None:
         """Forget every block above `number`, as a reorganisation does."""
-        if not 0 <= number < len(self.headers):
-            raise EvmError(f"cannot rewind to block {number}; the head is {len(self.headers) - 1}")
-        del self.headers[number + 1 :]
-        self._numbers = {key: n for key, n in self._numbers.items() if n <= number}
-        self._transactions = {key: t for key, t in self._transactions.items() if t[0] <= number}
-        self._logs = [log for log in self._logs if log["blockNumber"] <= number]
+        top = self.head.block_number
+        if not 0 <= number <= top:
+            raise EvmError(f"cannot rewind to block {number}; the head is {top}")
+        self.blocks.drop(number)
         self._store[_HEAD] = self.head.hash
         self._commit()
 
@@ -163,7 +157,7 @@ class Evm:
             transaction.validate()
         except (RLPException, ValidationError, ValueError, TypeError, IndexError) as error:
             raise EvmError(f"invalid transaction: {error}") from None
-        if transaction.hash in self._transactions:
+        if self.blocks.transaction(transaction.hash):
             raise EvmError("already known")
         if transaction.chain_id not in (None, self.chain_id):
             raise EvmError(f"invalid chain id: this node is {self.chain_id}")
@@ -227,76 +221,11 @@ class Evm:
         floor = 21_000 + 10 * (4 * len(message["data"]) - 3 * zeros)
         return min(most, max(used * 64**depth // 63**depth + 2300 * bool(depth), floor))
 
-    def number_of(self, block_hash: bytes) -> int | None:
-        """Return the number of a block of this chain, None when there is none."""
-        return self._numbers.get(block_hash)
-
-    def transaction(self, key: bytes) -> tuple[int, SignedTransactionAPI, dict[str, Any]] | None:
-        """Return (block number, transaction, receipt) by the transaction's hash."""
-        return self._transactions.get(key)
-
     def block_transactions(self, number: int) -> list[SignedTransactionAPI]:
         """Return the transactions of one block."""
-        block = PragueVM.get_block_class().from_header(self.headers[number], self._chain.chaindb)
+        header = self.blocks.headers[number]
+        block = PragueVM.get_block_class().from_header(header, self._chain.chaindb)
         return list(block.transactions)
-
-    def logs(self, first: int, last: int) -> list[dict[str, Any]]:
-        """Return every log of the blocks first … last."""
-        start = bisect_left(self._logs, first, key=lambda log: log["blockNumber"])
-        stop = bisect_left(self._logs, last + 1, key=lambda log: log["blockNumber"])
-        return self._logs[start:stop]
-
-    def _index(self, block: Any, receipts: Iterable[Any]) -> None:
-        number, before = block.number, 0
-        self.headers.append(block.header)
-        self._numbers[block.hash] = number
-        pairs = zip(block.transactions, receipts, strict=True)
-        for index, (transaction, receipt) in enumerate(pairs):
-            place = {
-                "transactionHash": transaction.hash,
-                "transactionIndex": index,
-                "blockHash": block.hash,
-                "blockNumber": number,
-            }
-            logs = [
-                {
-                    **place,
-                    "address": to_checksum_address(log.address),
-                    "data": log.data,
-                    "topics": [topic.to_bytes(32, "big") for topic in log.topics],
-                    "logIndex": n,
-                    "removed": False,
-                }
-                for n, log in enumerate(receipt.logs)
-            ]
-            made = None
-            if transaction.to == b"":
-                made = keccak(rlp_encode([transaction.sender, transaction.nonce]))[12:]
-            self._logs += logs
-            self._transactions[transaction.hash] = (
-                number,
-                transaction,
-                {
-                    **place,
-                    "from": to_checksum_address(transaction.sender),
-                    "to": to_checksum_address(transaction.to) if transaction.to else None,
-                    "contractAddress": to_checksum_address(made) if made else None,
-                    "cumulativeGasUsed": receipt.gas_used,
-                    "gasUsed": receipt.gas_used - before,
-                    "effectiveGasPrice": effective_price(transaction, block.header),
-                    "logs": logs,
-                    "logsBloom": receipt.bloom.to_bytes(256, "big"),
-                    "status": int.from_bytes(receipt.state_root, "big"),
-                    "type": getattr(transaction, "type_id", 0) or 0,
-                },
-            )
-            before = receipt.gas_used
-
-
-def effective_price(transaction: SignedTransactionAPI, header: BlockHeaderAPI) -> int:
-    """Return the wei per gas that a transaction paid in the block of `header`."""
-    tip = transaction.max_priority_fee_per_gas
-    return min(transaction.max_fee_per_gas, (header.base_fee_per_gas or 0) + tip)
 
 
 def _depth(computation: ComputationAPI) -> int:

@@ -4,7 +4,8 @@ from typing import Any
 
 from eth_utils import to_checksum_address
 
-from parwana.evm import GAS_LIMIT, TIP_WEI, Evm, effective_price
+from parwana.evm import GAS_LIMIT, TIP_WEI, Evm
+from parwana.evmblocks import effective_price
 
 MAX_LOGS = 10_000
 PARSE, INVALID, UNKNOWN, PARAMS, INTERNAL = -32700, -32600, -32601, -32602, -32603
@@ -75,7 +76,7 @@ class Methods:
         self._evm = evm
 
     def _number(self, tag: Any) -> int:
-        top = len(self._evm.headers) - 1
+        top = self._evm.head.block_number
         if tag in ("latest", "pending", None):
             return top
         if tag in ("finalized", "safe"):
@@ -86,9 +87,9 @@ class Methods:
         if tag == "pending":
             return self._evm.pending()
         number = self._number(tag)
-        if number >= len(self._evm.headers):
+        if number >= len(self._evm.blocks.headers):
             raise RpcError(SERVER, f"header not found: block {number}")
-        return self._evm.headers[number]
+        return self._evm.blocks.headers[number]
 
     def _message(self, fields: Any) -> dict[str, Any]:
         if not isinstance(fields, dict):
@@ -120,7 +121,7 @@ class Methods:
         return self._evm.chain_id
 
     def eth_blockNumber(self) -> int:
-        return len(self._evm.headers) - 1
+        return self._evm.head.block_number
 
     def eth_gasPrice(self) -> int:
         return (self._evm.pending().base_fee_per_gas or 0) + TIP_WEI
@@ -131,7 +132,7 @@ class Methods:
     def eth_feeHistory(self, count: Any, newest: Any = "latest", percentiles: Any = None) -> Any:
         last = self._number(newest)
         first = max(0, last + 1 - min(1024, to_int(count)))
-        headers = self._evm.headers[first : last + 1]
+        headers = self._evm.blocks.headers[first : last + 1]
         return {
             "oldestBlock": first,
             "baseFeePerGas": [h.base_fee_per_gas for h in headers]
@@ -168,26 +169,26 @@ class Methods:
         return "0x0"
 
     def eth_getTransactionReceipt(self, key: Any) -> Any:
-        found = self._evm.transaction(to_bytes(key, 32))
+        found = self._evm.blocks.transaction(to_bytes(key, 32))
         return found and found[2]
 
     def eth_getTransactionByHash(self, key: Any) -> Any:
-        found = self._evm.transaction(to_bytes(key, 32))
+        found = self._evm.blocks.transaction(to_bytes(key, 32))
         return found and self._transaction(found[1], found[2])
 
     def eth_getBlockByNumber(self, tag: Any, full: Any = False) -> Any:
         number = self._number(tag)
-        return self._block(number, full) if number < len(self._evm.headers) else None
+        return self._block(number, full) if number < len(self._evm.blocks.headers) else None
 
     def eth_getBlockByHash(self, key: Any, full: Any = False) -> Any:
-        number = self._evm.number_of(to_bytes(key, 32))
+        number = self._evm.blocks.number_of(to_bytes(key, 32))
         return None if number is None else self._block(number, full)
 
     def eth_getLogs(self, query: Any) -> list[Any]:
         if not isinstance(query, dict):
             raise RpcError(PARAMS, "the first parameter must be a filter object")
         if query.get("blockHash"):
-            number = self._evm.number_of(to_bytes(query["blockHash"], 32))
+            number = self._evm.blocks.number_of(to_bytes(query["blockHash"], 32))
             if number is None:
                 raise RpcError(SERVER, "unknown block")
             first = last = number
@@ -199,7 +200,7 @@ class Methods:
         topics = [_alternatives(topic) for topic in to_list(query.get("topics"))]
         found = [
             log
-            for log in self._evm.logs(first, last)
+            for log in self._evm.blocks.logs(first, last)
             if (not wanted or log["address"] in wanted)
             and len(log["topics"]) >= len(topics)
             and all(t is None or have in t for t, have in zip(topics, log["topics"], strict=False))
@@ -210,7 +211,7 @@ class Methods:
 
     def _transaction(self, transaction: Any, receipt: dict[str, Any]) -> dict[str, Any]:
         kind = receipt["type"]
-        header = self._evm.headers[receipt["blockNumber"]]
+        header = self._evm.blocks.headers[receipt["blockNumber"]]
         fields = {
             "hash": transaction.hash, "type": kind, "nonce": transaction.nonce,
             "blockHash": receipt["blockHash"], "blockNumber": receipt["blockNumber"],
@@ -226,7 +227,7 @@ class Methods:
         return fields
 
     def _block(self, number: int, full: Any) -> dict[str, Any]:
-        header = self._evm.headers[number]
+        header = self._evm.blocks.headers[number]
         hashes = [t.hash for t in self._evm.block_transactions(number)]
         found = [self.eth_getTransactionByHash("0x" + key.hex()) for key in hashes if full]
         return {
