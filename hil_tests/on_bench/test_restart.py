@@ -13,8 +13,8 @@ from hil_tests.bench.protocols import Power
 
 BITES_S = 6  # the configuration's least is 20 s
 HANG = (
-    b"import main, metering, board, time",
-    b"metering.Metering._look = lambda self: time.sleep(3600)",
+    b"import main, pzem004t, board, time",
+    b"pzem004t.Pzem004T.receive = lambda self: time.sleep(3600)",
     b"start = board.Watchdog.start",
     b"board.Watchdog.start = lambda self, s: start(self, %d)" % BITES_S,
     b"main.start()",

@@ -41,21 +41,28 @@ def loaders(source: Path = SOURCE) -> dict[str, bytes]:
     return {path: (source / name).read_bytes() for name, path in _LOADERS.items()}
 
 
-def build(native: str | None, source: Path = SOURCE) -> dict[str, bytes]:
-    """Return {path within the slot: content}. `native` is the architecture of native code.
+def trimmed(source: Path = SOURCE) -> dict[str, str]:
+    """Return {path within the slot: Python source} without what a meter has no use for.
 
-    Raises FirmwareError, EcdsaBuildError, RuntimeMissing.
+    Raises RuntimeMissing.
     """
     sources = {path.relative_to(source): path for path in source.rglob("*.py")}
     sources = {to: path for to, path in sources.items() if str(to) not in _LOADERS}
     sources[Path("board.py")] = REPO / "boards" / "esp32" / "board.py"
     sources[Path("lib/umqtt/simple.py")] = runtime.umqtt()
-    texts = constants.inline({str(to): path.read_text() for to, path in sorted(sources.items())})
-    texts = names.shorten(unused.drop(texts, _CALLED))
+    texts = {str(to): path.read_text() for to, path in sorted(sources.items())}
+    return unused.drop(constants.inline(texts), _CALLED)
+
+
+def build(native: str | None, source: Path = SOURCE) -> dict[str, bytes]:
+    """Return {path within the slot: content}. `native` is the architecture of native code.
+
+    Raises FirmwareError, EcdsaBuildError, RuntimeMissing.
+    """
     with tempfile.TemporaryDirectory() as temporary:
         files = {
             str(Path(to).with_suffix(".mpy")): _compile(text, to, Path(temporary))
-            for to, text in texts.items()
+            for to, text in names.shorten(trimmed(source)).items()
         }
         for path in ecdsa_build.build(native, Path(temporary)) if native else []:
             files[f"lib/ecdsa/{path.name}"] = path.read_bytes()

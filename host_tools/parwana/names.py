@@ -1,13 +1,18 @@
-"""Give short names to what nobody outside needs to call by name, before the firmware is compiled.
+"""Give short names to what no other module calls, before the firmware is compiled.
 
 On a meter every distinct name takes some 20 bytes of heap, and past 620 the table of names
-doubles. A module's private attributes and values become `_a`, `_b` ... here, the arguments of its
-functions `a`, `b` ...: the same in every module. Functions keep their names, for tracebacks.
+doubles. A module's private functions, attributes and values become `_a`, `_b` ... here, arguments
+`a`, `b` ...: the same in every module. A traceback then tells the module and a short name, and
+
+    python -m parwana.names control _c
+
+tells what that is in the sources at hand.
 """
 
 import ast
 import builtins
 import re
+import sys
 from collections.abc import Iterator
 from itertools import product
 from string import ascii_lowercase
@@ -15,22 +20,38 @@ from typing import Any
 
 from parwana.constants import Change, replaced
 
-_PRIVATE = re.compile(r"_[A-Za-z]\w+$")
-_FUNCTIONS = (ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda)
+_PRIVATE = re.compile(r"_[A-Za-z]\w+$")  # not a short name already
+_NAMED = (ast.FunctionDef, ast.AsyncFunctionDef)
+_FUNCTIONS = (*_NAMED, ast.Lambda)
 _WORDS = ("as", "if", "in", "is", "or")
 
 
 def shorten(sources: dict[str, str]) -> dict[str, str]:
     """Return {path within a slot: source} with short names; lines stay where they are."""
     trees = {path: ast.parse(text) for path, text in sources.items()}
-    kept, keywords = {"self", "cls"}, {"self", "cls"}
+    given = _given(trees)
+    keywords = {"self", "cls"}
     for tree in trees.values():
-        kept |= _known_outside(tree)
         keywords |= {node.arg for node in _all(tree, ast.keyword)}
     return {
-        path: replaced(sources[path], [*_privates(tree, kept), *_arguments(tree, keywords)])
+        path: replaced(sources[path], [*_renamed(tree, given[path]), *_arguments(tree, keywords)])
         for path, tree in trees.items()
     }
+
+
+def meaning(sources: dict[str, str], module: str, short: str) -> str | None:
+    """Return what a short name stands for in a module, None if nothing."""
+    trees = {path: ast.parse(text) for path, text in sources.items()}
+    for path, given in _given(trees).items():
+        if path.removeprefix("lib/").removesuffix(".py").replace("/", ".") == module:
+            return next((name for name in given if given[name] == short), None)
+    return None
+
+
+def _given(trees: dict[str, ast.Module]) -> dict[str, dict[str, str]]:
+    """Return {path: {private name: short name}}."""
+    kept = set[str]().union(*(_known_outside(tree) for tree in trees.values()))
+    return {path: dict(_short(tree, kept)) for path, tree in trees.items()}
 
 
 def _all(tree: ast.AST, kind: type[ast.AST]) -> list[Any]:
@@ -40,7 +61,7 @@ def _all(tree: ast.AST, kind: type[ast.AST]) -> list[Any]:
 def _known_outside(tree: ast.Module) -> set[str]:
     """Find what somebody may reach by its name: imported, in a text, or of another object."""
     known = {node.attr for node in _all(tree, ast.Attribute) if not _of_self(node)}
-    known |= {node.name for node in _all(tree, ast.alias)}
+    known |= {name for node in _all(tree, ast.alias) for name in (node.name, node.asname) if name}
     known |= {node.value for node in _all(tree, ast.Constant) if isinstance(node.value, str)}
     bases = [base for node in _all(tree, ast.ClassDef) for base in node.bases]
     if not all(isinstance(base, ast.Name) and hasattr(builtins, base.id) for base in bases):
@@ -52,36 +73,32 @@ def _of_self(node: ast.Attribute) -> bool:
     return isinstance(node.value, ast.Name) and node.value.id == "self"
 
 
-def _privates(tree: ast.Module, kept: set[str]) -> Iterator[Change]:
-    """Rename the attributes that a module's objects set on themselves, and values set once."""
-    defined = {node.name for node in ast.walk(tree) if hasattr(node, "name")}
-    defined |= {node.arg for node in _all(tree, ast.arg)}
-    within = [name for node in _all(tree, ast.ClassDef) for name in _all(node, ast.Name)]
-    attributes = [node for node in _all(tree, ast.Attribute) if _of_self(node)]
-    given = _short(
-        {node.attr for node in attributes if isinstance(node.ctx, ast.Store)},
-        {node.attr for node in attributes},
-        kept | defined | {node.id for node in within if isinstance(node.ctx, ast.Store)},
-    )
-    for node in attributes:
-        if node.attr in given:
-            end = node.end_col_offset
-            yield _at(node.end_lineno, end - len(node.attr), end), given[node.attr]
-    names = _all(tree, ast.Name)
-    stored = [node.id for node in names if isinstance(node.ctx, ast.Store)]
-    targets = [node.targets[0] for node in tree.body if isinstance(node, ast.Assign)]
-    values = {target.id for target in targets if isinstance(target, ast.Name)}
-    given = _short(
-        {name for name in values if stored.count(name) == 1},
-        {node.id for node in names},
-        kept | defined,
-    )
-    yield from ((node, given[node.id]) for node in names if node.id in given)
+def _short(tree: ast.Module, kept: set[str]) -> Iterator[tuple[str, str]]:
+    """Name a module's private names anew, each in all its places."""
+    functions = {node.name for node in ast.walk(tree) if isinstance(node, _NAMED)}
+    names = {node.id for node in _all(tree, ast.Name)}
+    attributes = {node.attr for node in _all(tree, ast.Attribute) if _of_self(node)}
+    kept = kept | {node.arg for node in _all(tree, ast.arg)}
+    kept |= {node.name for node in _all(tree, ast.ClassDef) + _all(tree, ast.ExceptHandler)}
+    kept |= {name for node in _all(tree, ast.Global) for name in node.names}
+    letters = _letters("_", functions | names | attributes | kept)
+    for name in sorted((functions | names | attributes) - kept):
+        if _PRIVATE.match(name):
+            yield name, next(letters)
 
 
-def _short(names: set[str], taken: set[str], kept: set[str]) -> dict[str, str]:
-    letters = _letters("_", taken | kept)
-    return {name: next(letters) for name in sorted(names - kept) if _PRIVATE.match(name)}
+def _renamed(tree: ast.Module, given: dict[str, str]) -> Iterator[Change]:
+    for node in ast.walk(tree):
+        match node:
+            case ast.Name(id=name) if name in given:
+                yield node, given[name]
+            case ast.Attribute(attr=name) if name in given:
+                end = node.end_col_offset or 0
+                yield _at(node.end_lineno or 0, end - len(name), end), given[name]
+            case ast.FunctionDef(name=name) | ast.AsyncFunctionDef(name=name) if name in given:
+                word = "def " if isinstance(node, ast.FunctionDef) else "async def "
+                start = node.col_offset + len(word)
+                yield _at(node.lineno, start, start + len(name)), given[name]
 
 
 def _arguments(tree: ast.Module, kept: set[str]) -> Iterator[Change]:
@@ -122,3 +139,9 @@ def _letters(start: str, taken: set[str]) -> Iterator[str]:
             name = start + "".join(letters)
             if name not in taken and name not in _WORDS:
                 yield name
+
+
+if __name__ == "__main__":
+    from parwana import firmware
+
+    print(meaning(firmware.trimmed(), *sys.argv[1:3]) or "nothing")
