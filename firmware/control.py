@@ -101,9 +101,9 @@ class Control:
         """
         if len(self._bundles) >= _BUNDLES_MOST + (answer is not None):
             return False
-        first = 0 if answer else len(self._bundles)
+        before = len([None for _, other in self._bundles if other or not answer])
         data = bytes(data) if len(data) <= _BUNDLE_SIZE_MOST else b""
-        self._bundles.insert(first, (data, answer))
+        self._bundles.insert(before, (data, answer))
         return True
 
     async def run(self):

@@ -93,6 +93,18 @@ def test_files_that_hold_no_bundle_are_refused(
     assert "is no bundle" in error
 
 
+def test_a_file_that_came_by_chat_is_read(bundle: Path, tmp_path: Path) -> None:
+    line = wire.pack_text(bundle.read_bytes())
+    path = tmp_path / "x"
+    for text in (
+        "\ufeff" + line,
+        f"Utility, 18:04: \u201c{line}\u201d",
+        line[:70] + "\r\n  " + line[70:],
+    ):
+        path.write_text(text)
+        assert permits_offline.read_bundle(path) == bundle.read_bytes()
+
+
 def test_one_wrong_digit_in_a_file_is_noticed(bundle: Path, tmp_path: Path) -> None:
     line = wire.pack_text(bundle.read_bytes())
     path = tmp_path / "x"
@@ -208,7 +220,7 @@ def test_hostile_pastes_into_the_console_stop_nothing(lonely: VirtualBoard, bund
             b"\r\n" * 3000,
             b"PARWANA:" + b"F" * 5000 + b"\r",
             b"PARWANA:" + bytes(range(128, 256)) + b"\r",
-            line[:200] + b"\r" + line[200:] + b"\r",
+            line[:200] + b"\r" + line[201:] + b"\r",
             b"import machine; machine.reset()\r",
             b"\x01\x04\x02",
             b"\xf0\x9f",

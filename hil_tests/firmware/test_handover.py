@@ -29,6 +29,8 @@ class Desk:
         self.last = 0
         while self.last is not None:
             self.handover.tick()
+        for _ in range(60):
+            self.handover.tick()
         self.rig.run(2000)
         said = self.said[:]
         self.said.clear()
@@ -97,6 +99,29 @@ def test_permit_pasted_connects_and_is_answered():
         assert desk.rig.rtc == T0 + DAY_S
 
 
+def test_what_chats_and_terminals_make_of_a_line_is_understood():
+    with in_folder() as folder:
+        desk = Desk(folder)
+        text = wire.pack_text(bundle(permit(7)))
+        assert desk.paste(text, "") == ["permit: accepted"]  # and nobody pressed Enter
+        for line in (
+            " \ufeff\u201c" + text + "\u201d ",
+            "[22/11/2026, 18:04] Utility: " + text,
+            text[:9] + "\u00a0" + text[9:77] + "\u200b" + text[77:],
+            "\r\n  ".join([text[at : at + 70] for at in range(0, len(text), 70)]),
+            " ".join([text[at : at + 1] for at in range(0, len(text))]),
+            text[:100] + text,
+        ):
+            assert desk.paste(line) == ["permit: bundle known already"], line
+
+
+def test_permits_pasted_together_are_taken_in_their_order():
+    with in_folder() as folder:
+        desk = Desk(folder)
+        lines = [wire.pack_text(bundle(permit(serial))) for serial in (7, 8, 9)]
+        assert desk.paste("\n".join(lines)) == 3 * ["permit: accepted"]
+
+
 def test_wrong_permits_are_refused_with_the_reason():
     with in_folder() as folder:
         desk = Desk(folder)
@@ -125,8 +150,9 @@ def test_hostile_pastes_change_nothing_and_leave_the_console_usable():
         assert desk.paste(b"PARWANA:" + bytes(range(128, 256)) * 3)[0].endswith("again")
         assert desk.paste(bytes(range(256)), times=8) == []
         assert desk.paste("A" * 500, times=100) == []
-        assert desk.paste(good[:150], "") == []  # the cable is pulled; later somebody begins anew
-        assert len(desk.paste(good)) == 1
+        (said,) = desk.paste(good[:150], "")  # the cable is pulled; later somebody begins anew
+        assert said.endswith("again")
+        assert desk.paste(good[:150] + "\r" + good[150:-1]) == [said]
         assert not desk.rig.closed
         assert desk.rig.take() == []
         assert desk.paste(good) == ["permit: accepted"]

@@ -1,6 +1,7 @@
 """`parwana permits show` and `load`: look at a permit, carry it to a meter without a network."""
 
 import json
+import re
 import sys
 from contextlib import suppress
 from datetime import UTC, datetime
@@ -137,7 +138,8 @@ def read_bundle(file: Path) -> bytes:
     """Return the bundle in a file: its bytes, or a line of text. Raises PermitError."""
     try:
         data = file.read_bytes()
-        bundle = wire.parse_text(data.strip())
+        kept = re.sub(rb"[^0-9A-Fa-fPRWNprwn:]", b"", data)  # as firmware/handover.py
+        bundle = wire.parse_text(kept[max(0, kept.upper().rfind(b"PARWANA:")) :])
         wire.parse_bundle(data if bundle is None else bundle)
     except FileNotFoundError:
         raise PermitError(f"{file} does not exist; make it: parwana permits issue") from None
