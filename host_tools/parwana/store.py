@@ -12,6 +12,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 import wire
 from parwana.database import StoreError, advice, engine, prepare
+from parwana.signedframe import SignedFrame, signed_frame
 from parwana.tables import (
     cursors,
     frames,
@@ -22,14 +23,7 @@ from parwana.tables import (
     signatures,
     tallies,
 )
-from parwana.writer import (
-    Added,
-    SignedFrame,
-    Writer,
-    lowest_missing_of,
-    newest_permit_of,
-    signed_frame,
-)
+from parwana.writer import Added, Writer, lowest_missing_of, newest_permit_of
 
 _METERS_MAX = 500  # a query; SQLite takes 32,766 values in one
 
@@ -204,8 +198,3 @@ class Store:
         """Return {reason: (kept, dropped)} of the quarantine."""
         with self._reading() as db:
             return {row.reason: (row.kept, row.dropped) for row in db.execute(sa.select(tallies))}
-
-    def frame_count(self) -> int:
-        """Return how many frames the store holds."""
-        with self._reading() as db:
-            return db.execute(sa.select(sa.func.count()).select_from(frames)).scalar_one()

@@ -9,6 +9,7 @@ import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql, sqlite
 
 import wire
+from parwana.signedframe import SignedFrame
 from parwana.tables import (
     cursors,
     frames,
@@ -25,26 +26,6 @@ QUARANTINE_BYTES = 2048  # a payload
 QUARANTINE_KEEP_S = 30 * 86400
 CONTRADICTIONS_KEPT = 4  # frames of one sequence
 _SEQUENCE_MAX = 0xFFFFFFFF
-
-
-@dataclass(frozen=True)
-class SignedFrame:
-    """A frame whose signature was checked against `meter`."""
-
-    meter: bytes
-    sequence: int
-    digest: bytes
-    frame: bytes
-    signature: bytes
-    time_s: int
-    closing: bool = False
-    contradicted: bool = False
-    received_s: int = 0
-
-    @property
-    def kind(self) -> int:
-        """Return the frame's kind, 1 or 2."""
-        return self.frame[1]
 
 
 @dataclass(frozen=True)
@@ -100,7 +81,8 @@ class Writer:
                     refused.append(signed)
                     continue
             known.add(signed.digest)
-            rows.append(_frame_row(signed, received_s))
+            place = {"kind": signed.kind, "contradicted": False, "received_s": received_s}
+            rows.append({**vars(signed), **place})
         if rows:
             self._db.execute(frames.insert(), rows)
             for first, last in _ranges(sorted({row["sequence"] for row in rows})):
@@ -251,37 +233,6 @@ class Writer:
     def set_cursor(self, name: str, block: int) -> None:
         """Remember that the chain was read up to `block`."""
         self._row(cursors, {"name": name, "block": block})
-
-
-def signed_frame(meter: bytes, domain: bytes, frame: bytes, signature: bytes) -> SignedFrame:
-    """Make a SignedFrame of a reading or event. It checks no signature. Raises wire.FrameError."""
-    fields = wire.parse(frame)
-    if not isinstance(fields, wire.Reading | wire.Event):
-        raise wire.FrameError(f"kind {frame[1]} is no meter's")
-    return SignedFrame(
-        meter=meter,
-        sequence=fields.sequence,
-        digest=wire.digest(domain, frame),
-        frame=frame,
-        signature=signature,
-        time_s=fields.time_s,
-        closing=isinstance(fields, wire.Reading) and bool(fields.flags & wire.FLAG_CLOSING),
-    )
-
-
-def _frame_row(signed: SignedFrame, received_s: int) -> dict[str, Any]:
-    return {
-        "meter": signed.meter,
-        "sequence": signed.sequence,
-        "digest": signed.digest,
-        "frame": signed.frame,
-        "signature": signed.signature,
-        "kind": signed.kind,
-        "time_s": signed.time_s,
-        "closing": signed.closing,
-        "contradicted": False,
-        "received_s": received_s,
-    }
 
 
 def _ranges(rising: list[int]) -> Iterator[tuple[int, int]]:

@@ -1,0 +1,41 @@
+"""A reading or event as the store holds it."""
+
+from dataclasses import dataclass
+
+import wire
+
+
+@dataclass(frozen=True)
+class SignedFrame:
+    """A frame whose signature was checked against `meter`."""
+
+    meter: bytes
+    sequence: int
+    digest: bytes
+    frame: bytes
+    signature: bytes
+    time_s: int
+    closing: bool = False
+    contradicted: bool = False
+    received_s: int = 0
+
+    @property
+    def kind(self) -> int:
+        """Return the frame's kind, 1 or 2."""
+        return self.frame[1]
+
+
+def signed_frame(meter: bytes, domain: bytes, frame: bytes, signature: bytes) -> SignedFrame:
+    """Make a SignedFrame of a reading or event. It checks no signature. Raises wire.FrameError."""
+    fields = wire.parse(frame)
+    if not isinstance(fields, wire.Reading | wire.Event):
+        raise wire.FrameError(f"kind {frame[1]} is no meter's")
+    return SignedFrame(
+        meter=meter,
+        sequence=fields.sequence,
+        digest=wire.digest(domain, frame),
+        frame=frame,
+        signature=signature,
+        time_s=fields.time_s,
+        closing=isinstance(fields, wire.Reading) and bool(fields.flags & wire.FLAG_CLOSING),
+    )
