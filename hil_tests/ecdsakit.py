@@ -6,7 +6,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from parwana import REPO, ecdsa_build, ecdsa_native, firmware
+from parwana import REPO, ecdsa_build, ecdsa_native, ecdsa_routines, firmware
 
 SOURCE = REPO / "firmware" / "lib" / "ecdsa"
 SCRIPTS = Path(__file__).parent / "ecdsa_scripts"
@@ -46,8 +46,8 @@ def place_simulated(folder: Path) -> Path:
     """As `place`, for this Python: the fast backend on a simulator that runs the ESP32's code."""
     library = place(folder, None)
     native, _ = ecdsa_build.build("xtensawin", folder / "built")
-    code, starts = ecdsa_native.program()
-    constants = {"PROGRAM": code, **ecdsa_native.schedules(starts)}
+    code, starts = ecdsa_routines.program()
+    constants = {"PROGRAM": code, **ecdsa_routines.schedules(starts)}
     names = re.findall(r"^def (\w+)", ecdsa_native.native_source(wide=False), re.M)
     (library / "micropython.py").write_text("def const(value):\n    return value\n")
     (library / "ecdsa" / "table.py").write_text(ecdsa_build.table_source())
