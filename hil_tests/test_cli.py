@@ -1,6 +1,5 @@
 """The command line's own duties: quick help, one line for a known error, clean stops."""
 
-import importlib.util
 import json
 import subprocess
 import sys
@@ -10,7 +9,7 @@ from pathlib import Path
 import pytest
 import typer
 
-from parwana import cli, keys
+from parwana import REPO, cli, keys
 from parwana.clock import WorldClock
 from parwana.programs import Program, parwana
 
@@ -42,8 +41,6 @@ def test_help_lists_the_commands_without_importing_them():
 
 @pytest.mark.parametrize("name", cli.COMMANDS)
 def test_every_command_has_help_with_an_example(name, capsys):
-    if importlib.util.find_spec(cli.COMMANDS[name][0]) is None:
-        pytest.skip("it is yet to be written")
     assert cli.main([name, "--help"]) == 0
     said = capsys.readouterr().out
     assert "Example" in said or "COMMAND" in said.splitlines()[1]
@@ -91,7 +88,25 @@ def test_a_missing_file_is_one_line(monkeypatch, capsys):
 
     monkeypatch.setattr(cli, "build", build)
     assert cli.main([]) == 1
-    assert capsys.readouterr().err.startswith("parwana: [Errno 2] No such file")
+    said = capsys.readouterr().err
+    assert said == "parwana: /nowhere/at/all: No such file or directory; check it\n"
+
+
+@pytest.mark.parametrize("stop", [KeyboardInterrupt, SystemExit(130)])
+def test_ctrl_c_is_one_line(monkeypatch, capsys, stop):
+    def build(_name):
+        raise stop
+
+    monkeypatch.setattr(cli, "build", build)
+    assert cli.main([]) == 130
+    assert capsys.readouterr().err == "parwana: stopped; run the same line again to go on\n"
+
+
+def test_no_help_shows_a_path_of_this_machine(monkeypatch, capsys):
+    monkeypatch.setenv("COLUMNS", "500")  # no path is broken
+    for name in cli.COMMANDS:
+        cli.main([name, "--help"])
+    assert str(REPO) not in capsys.readouterr().out
 
 
 def test_keys_are_shown_without_the_secret():

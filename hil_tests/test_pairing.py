@@ -9,6 +9,7 @@ from typing import Any, cast
 
 import pytest
 
+from parwana import cli
 from parwana import pair_device as device
 from parwana.clock import WorldClock
 from parwana.deployment import DAY_S, Deployment
@@ -214,3 +215,49 @@ def run_snippet(code: str, port: int) -> Any:
     names = {"c": C, "print": printed.append}
     exec(code.replace("socket.socket()", "Socket()"), names | {"Socket": Socket})
     return ast.literal_eval(printed[-1])
+
+
+@pytest.mark.parametrize(
+    ("more", "says"),
+    [
+        ("", "give --number, or --replace"),
+        ("--number 17 --replace 0x12", "give --number, or --replace"),
+        ("--replace 0x12", "--replace 0x12: write the old meter's 0x address"),
+        ("--number 17", "give --feeder, or --feeder 0 if it has none"),
+        ("--number 17 --feeder main-street", "--feeder main-street: write its number"),
+        (f"--number 17 --feeder {2**48}", f"--feeder {2**48}: write its number"),
+        ("--number 17 --kind castle", "--kind castle: write house, transformer or plant"),
+        ("--number 17 --feeder 1 --sensors a,b", "--sensors a,b: write 1 to 3 different"),
+        ("--number 17 --feeder 1 --sensors 1,1", "--sensors 1,1: write 1 to 3 different"),
+        ("--number 17 --feeder 1 --broker http://x", "write the broker as mqtt://host:1883"),
+        ("--number 17 --feeder 1 --signer-key dev:9", "is no permit signer"),
+        ("--number 17 --feeder 1", "give 1 --signer-key"),
+        ("--number 17 --kind plant --config FOLDER", "FOLDER cannot be read (Is a directory)"),
+        ("--number 17 --kind plant --config FOLDER/a.toml", "a.toml is not JSON: Expecting value"),
+        ("--number 17 --kind plant --config FOLDER/list", "list: write a JSON object"),
+        ("--number 17 --kind plant --broker-ca nope", "--broker-ca nope cannot be read (No such"),
+        ("--number 17 --kind plant", "nobody is here to ask: set PARWANA_WIFI_PASSWORD"),
+        ("--number 17 --kind plant --yes", "there is no port /dev/nowhere; plug the board in"),
+    ],
+)
+def test_what_is_wrong_on_the_command_line_is_one_line_before_a_meter_is_touched(
+    tmp_path: Path, monkeypatch: Any, capsys: Any, more: str, says: str
+) -> None:
+    monkeypatch.delenv("PARWANA_WIFI_PASSWORD", raising=False)
+    DEPLOYMENT.save(tmp_path / "town.json")
+    (tmp_path / "a.toml").write_text("interval_s = 60")
+    (tmp_path / "list").write_text("[1]")
+    fixed = "--deployment FOLDER/town.json --key dev:0 --wifi-ssid mast --port /dev/nowhere"
+    words = f"{fixed} {more}".replace("FOLDER", str(tmp_path)).split()
+    assert cli.main(["pair", *words]) == 1
+    (line,) = capsys.readouterr().err.splitlines()
+    assert says.replace("FOLDER", str(tmp_path)) in line
+
+
+@pytest.mark.parametrize(
+    "more", [("--number", str(2**48)), ("--number", "0"), ("--sanctioned-load", str(2**32))]
+)
+def test_a_number_that_no_contract_takes_is_refused(capsys: Any, more: tuple[str, str]) -> None:
+    words = ["--deployment", "x", "--key", "dev:0", "--wifi-ssid", "mast", *more]
+    assert cli.main(["pair", *words]) == 2
+    assert f"Invalid value for '{more[0]}'" in capsys.readouterr().err

@@ -7,7 +7,6 @@ bug and shows its traceback.
 """
 
 import importlib
-import importlib.util
 import signal
 import sys
 from types import FrameType
@@ -24,12 +23,12 @@ COMMANDS = {
     "pay": ("parwana.pay", "Show a meter's bill and pay exactly what is due."),
     "balance": ("parwana.balance", "Compare what a feeder supplied with what its meters sold."),
     "audit": ("parwana.audit", "Recompute everything from chain and store; name what is wrong."),
-    "fleet": ("parwana.fleet", "Load the relay, the store and the chain with many meters."),
     "deploy": ("parwana.deploy", "Deploy the contracts and write the deployment file."),
     "key": ("parwana.keyfile", "Make an encrypted key file, or show whose a key is."),
     "devchain": ("parwana.devchain_command", "Run an Ethereum chain for development."),
 }
 ALIASES = {"permit": "permits"}
+_STOPPED = 130
 _OURS = ("parwana", "boards", "wire")
 
 
@@ -50,8 +49,6 @@ def build(name: str | None) -> typer.Typer:
     )
     app.callback()(_nothing)
     for command, (module, summary) in COMMANDS.items():
-        if importlib.util.find_spec(module) is None:
-            continue
         if command != name:
             app.command(command, help=summary)(_refuse_to_run)
             continue
@@ -75,12 +72,14 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         build(given[0] if given else None)(given, prog_name="parwana")
     except KeyboardInterrupt:
-        print("parwana: stopped", file=sys.stderr)
-        return 130
+        return _stopped()
     except SystemExit as stop:
+        if stop.code == _STOPPED:  # typer's answer to Ctrl-C
+            return _stopped()
         return stop.code if isinstance(stop.code, int) else 0 if stop.code is None else 1
     except OSError as error:
-        print(f"parwana: {error}", file=sys.stderr)
+        told = f"{error.filename}: {error.strerror}; check it" if error.filename else error
+        print(f"parwana: {told}", file=sys.stderr)
         return 1
     except Exception as error:
         if not type(error).__module__.startswith(_OURS):
@@ -88,6 +87,11 @@ def main(arguments: list[str] | None = None) -> int:
         print(f"parwana: {error}", file=sys.stderr)
         return 1
     return 0
+
+
+def _stopped() -> int:
+    print("parwana: stopped; run the same line again to go on", file=sys.stderr)
+    return _STOPPED
 
 
 def _interrupt(number: int, frame: FrameType | None) -> None:

@@ -14,6 +14,7 @@ from parwana.permits import check_bundle, indexed, make_permit, sign_frame
 from parwana.permits_offline import newest_published
 
 KINDS = {"house": 1, "transformer": 2, "plant": 3}
+LARGEST_NUMBER = 2**48 - 1  # of a point. Source: docs/contracts.md
 NOBODY = "0x" + "00" * 20
 _FRESH_S = 3600
 
@@ -74,7 +75,7 @@ class Enrolment:
                 raise EnrolError("the meter was retired, for ever; use another board")
             if (entry.number, entry.kind, entry.feeder) != (place.number, kind, feeder):
                 raise EnrolError(
-                    f"the meter is enrolled as number {entry.number}, kind {entry.kind}, feeder "
+                    f"the meter is enrolled as number {entry.number}, {_name(entry.kind)}, feeder "
                     f"{entry.feeder}; give these, or use another board"
                 )
             return "enrolled already"
@@ -106,7 +107,7 @@ class Enrolment:
         if before.retired_at_s:
             raise EnrolError(f"{old} has left service; number {before.number} has another meter")
         if before.kind != KINDS[kind]:
-            raise EnrolError(f"{old} is of kind {before.kind}; give that --kind")
+            raise EnrolError(f"{old} is no {kind}: give --kind {_name(before.kind)}")
         old, new = to_checksum_address(old), to_checksum_address(new)
         self.chain.send(self.ledgers.registry.functions.replace(old, new, energy_wh))
         return f"number {before.number}, in place of {old}, from {energy_wh} Wh"
@@ -174,3 +175,7 @@ class Enrolment:
                 "feeder's meter first, or correct it"
             )
         return int(entry.number)
+
+
+def _name(kind: int) -> str:
+    return next(name for name, number in KINDS.items() if number == kind)

@@ -9,26 +9,32 @@ from typing import Annotated, Any
 import typer
 
 from parwana import REPO, ports
+from parwana.broker import parse_url
 from parwana.clock import WorldClock
 from parwana.deployment import Deployment
-from parwana.enrolment import KINDS, Place
+from parwana.enrolment import KINDS, LARGEST_NUMBER, Place
 from parwana.keys import resolve
 from parwana.meter import connect
+from parwana.options import DeploymentFile
 from parwana.pairing import WIFI_PASSWORD, PairError, Pairing, Wish, run
+from parwana.permits import indexed
 
 _RESET_S = 20.0
+_LARGEST_W = (2**32 - 1) // 10  # the registry keeps tenths of a watt in 32 bits
 
 
 def command(
-    deployment: Annotated[Path, typer.Option(help="The file that `parwana deploy` wrote.")],
+    deployment: DeploymentFile,
     key: Annotated[str, typer.Option(help="Key file (or dev:N) of the utility.")],
     wifi_ssid: Annotated[str, typer.Option(help="Name of the Wi-Fi network.")],
     port: Annotated[
         str, typer.Option(help="device, id:SERIAL, socket://host:port, rfc2217://host:port, auto")
     ] = ports.AUTO,
-    number: Annotated[int, typer.Option(min=0, help="Number of the metering point.")] = 0,
+    number: Annotated[
+        int | None, typer.Option(min=1, max=LARGEST_NUMBER, help="Number of the metering point.")
+    ] = None,
     kind: Annotated[str, typer.Option(help="house, transformer or plant.")] = "house",
-    feeder: Annotated[str, typer.Option(help="Number or address of the feeder it is on.")] = "",
+    feeder: Annotated[str, typer.Option(help="Number or address of its feeder; 0: none.")] = "",
     replace: Annotated[
         str, typer.Option(help="Address of the meter whose place this one takes; no --number.")
     ] = "",
@@ -42,17 +48,21 @@ def command(
         Path | None, typer.Option(help="Certificate of the broker's CA, for mqtts://.")
     ] = None,
     sensors: Annotated[str, typer.Option(help="Unit ids of the sensors.")] = "1",
-    ct_ratio: Annotated[int, typer.Option(min=1, help="Ratio of the current transformers.")] = 1,
-    sanctioned_load: Annotated[int, typer.Option(min=1, help="Watts, of a house.")] = 5000,
+    ct_ratio: Annotated[
+        int, typer.Option(min=1, max=1000, help="Ratio of the current transformers.")
+    ] = 1,
+    sanctioned_load: Annotated[
+        int, typer.Option(min=1, max=_LARGEST_W, help="Watts, of a house.")
+    ] = 5000,
     interval: Annotated[int, typer.Option(help="Seconds between readings.")] = 900,
     poll_ms: Annotated[int, typer.Option(help="Milliseconds between polls.")] = 1000,
     contactor: Annotated[str, typer.Option(help="latching or plain.")] = "latching",
     config: Annotated[
         Path | None, typer.Option(help="JSON with more keys of docs/configuration.md, as pins.")
     ] = None,
-    label: Annotated[Path, typer.Option(help="Folder for the label, PNG and PDF.")] = (
-        REPO / "build" / "labels"
-    ),
+    label: Annotated[
+        Path, typer.Option(help="Folder for the label, PNG and PDF.", show_default="build/labels")
+    ] = REPO / "build" / "labels",
     reading: Annotated[
         bool, typer.Option("--reading/--no-reading", help="Wait for the first reading.")
     ] = True,
@@ -71,34 +81,43 @@ def command(
     found = Deployment.load(deployment)
     if kind not in KINDS:
         raise PairError(f"--kind {kind}: write house, transformer or plant")
-    if not (feeder == "" or feeder.isdecimal() or _is_address(feeder)):
-        raise PairError(f"--feeder {feeder}: write its number, or its meter's 0x address")
-    if replace and not _is_address(replace):
-        raise PairError(f"--replace {replace}: write the old meter's 0x address")
     if bool(replace) == bool(number) or (replace and feeder):
         raise PairError(
             "give --number, or --replace: the new meter then takes the old one's place"
         )
-    if not all(part.strip().isdecimal() for part in sensors.split(",")):
-        raise PairError(f"--sensors {sensors}: write unit ids, as 1,2,3")
+    if replace and not _is_address(replace):
+        raise PairError(f"--replace {replace}: write the old meter's 0x address")
+    if number and kind == "house" and not feeder:
+        raise PairError("a house hangs on a feeder: give --feeder, or --feeder 0 if it has none")
+    if not (feeder == "" or _is_number(feeder) or _is_address(feeder)):
+        raise PairError(f"--feeder {feeder}: write its number, or its meter's 0x address")
+    unit_ids = [int(part) for part in sensors.split(",") if part.strip().isdecimal()]
+    if not 1 <= len(set(unit_ids)) == len(sensors.split(",")) <= 3:
+        raise PairError(f"--sensors {sensors}: write 1 to 3 different unit ids, as 1,2,3")
+    parse_url(broker or found.broker)
     signer_keys = [resolve(text) for text in signer_key or []]
-    if kind == "house" and len(signer_keys) < found.permit_threshold:
+    if kind == "house" and len(indexed(signer_keys, found.signers)) < found.permit_threshold:
         raise PairError(f"a house needs a permit: give {found.permit_threshold} --signer-key")
     options = {"interval_s": interval, "poll_ms": poll_ms, "contactor": contactor}
     payer, more = resolve(key), _more(config) if config else {}
-    ask = typer.prompt if sys.stdin.isatty() and not yes else None
-    device = ports.resolve(port, ask)
-    password = os.environ.get(WIFI_PASSWORD)
+    certificate = _read("--broker-ca", broker_ca) if broker_ca else b""
+    asks = sys.stdin.isatty() and not yes
+    device = ports.resolve(port, typer.prompt if asks else None)
+    password = os.environ.get(WIFI_PASSWORD, "" if yes else None)
+    if password is None and asks:
+        password = typer.prompt(
+            "Wi-Fi password, empty for an open network", "", hide_input=True, show_default=False
+        )
     if password is None:
-        password = "" if yes else typer.prompt("Wi-Fi password", "", hide_input=True)
+        raise PairError(f"nobody is here to ask: set {WIFI_PASSWORD}, empty for an open network")
     wish = Wish(
-        place=Place(number, kind, feeder, sanctioned_load),
+        place=Place(number or 0, kind, feeder, sanctioned_load),
         wifi_ssid=wifi_ssid,
         wifi_password=password,
-        sensors=[int(part) for part in sensors.split(",")],
+        sensors=unit_ids,
         ct_ratio=ct_ratio,
         broker=broker or found.broker,
-        broker_ca=broker_ca.read_bytes() if broker_ca else b"",
+        broker_ca=certificate,
         options=options | more,
         replace=replace,
         timeout_s=timeout,
@@ -110,6 +129,8 @@ def command(
         print(f"{name:14} {text}", file=sys.stderr if as_json else sys.stdout, flush=True)
 
     def confirm(question: str) -> bool:
+        if not yes and not asks:
+            raise PairError(f"nobody is here to answer: {question} Give it a load, or add --yes")
         return yes or typer.confirm(question)
 
     with connect(device, _RESET_S, lambda text: tell("port", text)) as meter:
@@ -124,12 +145,26 @@ def command(
 def _more(path: Path) -> dict[str, Any]:
     """Read more of the meter's configuration; the meter itself checks the keys."""
     try:
-        values = json.loads(path.read_text())
-    except (OSError, ValueError) as error:
-        raise PairError(f"--config {path}: {error}") from None
+        values = json.loads(_read("--config", path))
+    except ValueError as error:
+        raise PairError(f"--config {path} is not JSON: {error}") from None
     if not isinstance(values, dict):
-        raise PairError(f"--config {path}: write a JSON object")
+        raise PairError(f'--config {path}: write a JSON object, as {{"pins": {{"led": 23}}}}')
     return values
+
+
+def _read(option: str, path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise PairError(
+            f"{option} {path} cannot be read ({error.strerror}); give another file"
+        ) from None
+
+
+def _is_number(text: str) -> bool:
+    """Return whether `text` is a feeder's number, or 0 for none."""
+    return text.isdecimal() and int(text) <= LARGEST_NUMBER
 
 
 def _is_address(text: str) -> bool:

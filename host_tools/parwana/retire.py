@@ -1,26 +1,26 @@
 """`parwana retire`: take a meter out of service."""
 
 import json
-from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from parwana.clock import WorldClock
 from parwana.deployment import Deployment
-from parwana.enrolment import Enrolment
+from parwana.enrolment import LARGEST_NUMBER, Enrolment
 from parwana.keys import resolve
+from parwana.options import DeploymentFile, Rpc
 from parwana.permits_offline import read_meter
 
 
 def command(
-    deployment: Annotated[Path, typer.Option(help="The file that `parwana deploy` wrote.")],
+    deployment: DeploymentFile,
     key: Annotated[str, typer.Option(help="Key file (or dev:N) of the utility.")],
     meter: Annotated[str, typer.Option(help="The meter's address, 40 hex digits.")] = "",
-    number: Annotated[int, typer.Option(min=0, help="Or the number of its point.")] = 0,
-    rpc: Annotated[
-        str | None, typer.Option(help="Another JSON-RPC URL than the deployment's.")
+    number: Annotated[
+        int | None, typer.Option(min=1, max=LARGEST_NUMBER, help="Or the number of its point.")
     ] = None,
+    rpc: Rpc = None,
     yes: Annotated[bool, typer.Option("--yes", help="Ask nothing.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="End with a line of JSON.")] = False,
 ) -> None:
