@@ -12,8 +12,10 @@ from hil_tests.boardkit import (
     JOIN,
     execute,
     executing,
+    mpremote,
     powered_board,
 )
+from parwana import REPO
 
 
 @pytest.fixture
@@ -39,11 +41,39 @@ def test_the_station_joins_only_with_the_right_words(
     said = execute(
         board,
         "import network, time\nw = network.WLAN(network.STA_IF); w.active(True)\n"
-        f"print(w.status()); w.connect({arguments}); print(w.status())\n"
+        f"w.config(reconnects=0); print(w.status()); w.connect({arguments}); print(w.status())\n"
         "time.sleep_ms(600); print(w.status(), w.isconnected(), w.ifconfig()[0])",
     )
     address = "127.0.0.1" if status == 1010 else "0.0.0.0"
     assert said == f"1000\n1001\n{status} {status == 1010} {address}\n"
+
+
+def test_a_station_that_tries_for_ever_tells_no_reason_and_takes_no_other_network(
+    board: VirtualBoard,
+) -> None:
+    said = execute(
+        board,
+        "import network, time\nw = network.WLAN(network.STA_IF); w.active(True)\n"
+        "w.connect('elsewhere', ''); time.sleep_ms(600); print(w.status())\n"
+        "try: w.connect('parwana', 'parwana-bench')\nexcept OSError as e: print(e)\n"
+        "w.disconnect(); w.connect('parwana', 'parwana-bench'); time.sleep_ms(600)\n"
+        "print(w.status())",
+    )
+    assert said == "1001\nWifi Internal State Error\n1010\n"
+
+
+def test_the_firmwares_link_joins_though_the_station_still_tries_another_network(
+    board: VirtualBoard,
+) -> None:
+    """As after a soft reset, which on an ESP32 leaves the radio as it was."""
+    mpremote(board, "cp", str(REPO / "boards/esp32/board.py"), ":board.py")
+    said = execute(
+        board,
+        "import board, network, time\nw = network.WLAN(network.STA_IF); w.active(True)\n"
+        "w.connect('elsewhere', ''); link = board.Link('parwana', 'parwana-bench')\n"
+        "link.keep(); time.sleep_ms(600); print(link.up)",
+    )
+    assert said == "True\n"
 
 
 def test_sockets_work_and_hear_nothing_when_the_network_is_lost(
@@ -80,7 +110,7 @@ s = socket.socket(); s.connect({target}); s.write(b'again'); print('ntp', ntptim
             peer.send(b"ok")
             board.wait_console("heard b'ok'", 5)
             board.network_up = False
-            for line in ("lost 201 13", "read OSError", "ntp OSError", "name OSError"):
+            for line in ("lost 1001 13", "read OSError", "ntp OSError", "name OSError"):
                 board.wait_console(line, 5)
             board.wait_console("connect OSError\r\ndeaf", 5)
             with pytest.raises(TimeoutError):

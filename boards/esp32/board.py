@@ -198,12 +198,13 @@ class Link:
         if self.up:
             return
         now = time.ticks_ms()
-        if self._asked_ms is not None:
-            if time.ticks_diff(now, self._asked_ms) < _JOIN_AGAIN_MS:
-                return
-            self._wlan.disconnect()
+        asked_ms = self._asked_ms
+        if asked_ms is not None and time.ticks_diff(now, asked_ms) < _JOIN_AGAIN_MS:
+            return
         self._asked_ms = now
         self._wlan.active(True)
+        if self._wlan.status() != network.STAT_IDLE:
+            self._wlan.disconnect()  # it tries still, perhaps since before a soft reset
         if hasattr(network.WLAN, "PM_NONE"):
             self._wlan.config(pm=network.WLAN.PM_NONE)
         if self._password:
@@ -266,7 +267,7 @@ class Link:
     def arrived(self, sock):
         """Return whether `sock` is connected. Raises OSError when it never will be."""
         poll = select.poll()
-        poll.register(sock, select.POLLOUT)
+        poll.register(sock, select.POLLOUT | select.POLLHUP)  # an ESP32 tells what it is asked for
         for _, event in poll.poll(0):
             if event & (select.POLLERR | select.POLLHUP):
                 raise OSError("connection refused")

@@ -39,17 +39,23 @@ except config.ConfigError as e:
 _LOADED = "import config, board, time\nc = config.load('/config.json')\n"
 _WIFI = """
 import network
-link = board.Link(c.wifi_ssid, c.wifi_password)
 w = network.WLAN(network.STA_IF)
-bad = 0
-for n in range(200):
+w.active(True)
+w.disconnect()
+for n in range(50):
+ if not w.isconnected(): break
+ time.sleep_ms(100)
+w.config(reconnects=2)
+link = board.Link(c.wifi_ssid, c.wifi_password)
+for n in range(400):
  link.keep()
- if link.up or bad > 40: break
- bad = bad + 1 if 200 <= w.status() < 1000 else 0
+ if link.up or w.status() < 1000: break
  if n % 20 == 0: print('.', end='')
  time.sleep_ms(100)
+s = w.status()
+w.config(reconnects=-1)
 print()
-print(repr(0 if link.up else w.status()))
+print(repr(0 if link.up else s))
 """
 _BROKER = """
 import socket
@@ -203,7 +209,11 @@ def write_config(meter: Meter, values: dict[str, Any]) -> bool:
 
 
 def join_wifi(meter: Meter) -> int:
-    """Join the configured network within 20 s; return 0, or the station's status if it cannot."""
+    """Join the configured network within 40 s; return 0, or the station's status if it cannot.
+
+    A soft reset leaves a station joined to the network of before: that is left first. Why it
+    cannot join it tells only when it has given up.
+    """
     return int(_last(meter, _SLOT + _LOADED + _WIFI))
 
 

@@ -30,10 +30,11 @@ from parwana.permits_offline import explain, hand_over
 WIFI_PASSWORD = "PARWANA_WIFI_PASSWORD"
 CA_PATH = "/ca.der"
 _CLOCK_OFF_S = 5
-_START_S = 30
+_START_S = 90  # an emulated board may be slow
 _READING_SLACK_S = 60
 # Source: MicroPython, network.WLAN, ESP32 (station status).
 _WIFI = {
+    15: f"the password is wrong: check {WIFI_PASSWORD}",
     201: "no network of that name is in reach: check the name, the antenna, the distance; 2.4 GHz",
     202: f"the password is wrong: check {WIFI_PASSWORD}",
     204: f"the password is wrong, or the signal weak: check {WIFI_PASSWORD} and the antenna",

@@ -32,7 +32,7 @@ REFUSALS = {
     wire.REFUSED_EXPIRED: "it has ended",
 }
 _ANSWER_S = 10.0
-_START_S = 20.0
+_START_S = 60.0
 _ACCEPTED = ("accepted", "bundle known already")
 
 

@@ -27,6 +27,7 @@ class WLAN:
             _station = object.__new__(cls)
             _station._active = False
             _station._wanted = None
+            _station._reconnects = -1
             _station._hostname = "mpy-esp32"
         return _station
 
@@ -62,11 +63,13 @@ class WLAN:
         ssid, key = self._wanted
         if time.ticks_diff(time.ticks_ms(), self._since_ms) < _JOIN_MS:
             return STAT_CONNECTING
+        reason = STAT_GOT_IP
         if not chip.regs[registers.NETWORK] or ssid != chip.text(registers.SSID):
-            return STAT_NO_AP_FOUND
-        if key != chip.text(registers.PASSWORD):
-            return STAT_WRONG_PASSWORD
-        return STAT_GOT_IP
+            reason = STAT_NO_AP_FOUND
+        elif key != chip.text(registers.PASSWORD):
+            reason = STAT_WRONG_PASSWORD
+        # While it may try again it does not tell what went wrong.
+        return STAT_CONNECTING if reason != STAT_GOT_IP and self._reconnects < 0 else reason
 
     def isconnected(self):
         return self.status() == STAT_GOT_IP
@@ -78,6 +81,7 @@ class WLAN:
 
     def config(self, name=None, **settings):
         if name is None:
+            self._reconnects = settings.get("reconnects", self._reconnects)
             self._hostname = settings.get(
                 "dhcp_hostname", settings.get("hostname", self._hostname)
             )
