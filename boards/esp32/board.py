@@ -116,11 +116,16 @@ class LatchingContactor:
         return bool(self._sense.value()) if self._sense else self._closed
 
     def set(self, closed):
-        """Pulse one coil; takes 0.1 s."""
+        """Pulse one coil; takes 0.1 s, twice that at a Ctrl-C."""
         coil = self._close if closed else self._open
-        coil.value(1)
-        time.sleep_ms(_PULSE_MS)
-        coil.value(0)
+        try:
+            coil.value(1)
+            time.sleep_ms(_PULSE_MS)
+        except KeyboardInterrupt:
+            time.sleep_ms(_PULSE_MS)  # so that it moves all the same
+            raise
+        finally:
+            coil.value(0)  # no coil is made for lasting current
         self._closed = bool(closed)
 
 
