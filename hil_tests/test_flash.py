@@ -265,7 +265,6 @@ def test_a_board_whose_cable_was_pulled_comes_back_by_itself(
     monkeypatch.setattr(flash, "SERVICE_MS", 3000)
     with pytest.raises(MeterError, match="connection broke"):
         flash_through(flashed, 60_000)
-    flashed.skip_console()
     flashed.wait_console(f"\nparwana {OLD}\r", TIMEOUT_S)
     assert flashed.resets[-1][1] == "watchdog"
 
