@@ -26,6 +26,7 @@ from hil_tests.boardkit import (
     restart,
     store,
 )
+from hil_tests.services import wait_until
 from parwana import REPO
 
 ALL_BYTES = (
@@ -255,12 +256,17 @@ def test_eight_boards_run_at_once(tmp_path: Path) -> None:
 
 
 def test_one_runs_from_the_command_line(tmp_path: Path) -> None:
-    command = [sys.executable, "-m", "boards.virtual", "--folder", str(tmp_path)]
-    with subprocess.Popen(command, cwd=REPO, stdout=subprocess.PIPE, text=True) as process:
-        assert process.stdout is not None
-        said = [process.stdout.readline() for _ in range(3)]
-        assert str(tmp_path / "serial") in said[0]
+    # what a shell starts in the background ignores Ctrl-C, and all that it starts in turn
+    command = ["env", "--default-signal=INT", sys.executable, "-m", "boards.virtual", "--folder"]
+    with (tmp_path / "said").open("w") as said:
+        process = subprocess.Popen([*command, str(tmp_path)], cwd=REPO, stdout=said)
+    try:
+        wait_until(lambda: (tmp_path / "said").read_text().count("\n") == 3, "three lines", 30)
+        assert str(tmp_path / "serial") in (tmp_path / "said").read_text()
         with raw_repl(str(tmp_path / "serial")) as transport:
             assert transport.exec("print(2 + 3)") == b"5\r\n"
         process.send_signal(signal.SIGINT)
         assert process.wait(10) == 0
+    finally:
+        process.kill()
+        process.wait(10)
