@@ -282,6 +282,7 @@ METER = {"meter": {"port": "x"}}
         ({**METER, "load": 3}, r"write \[load\] as a section"),
         ({**METER, "load": {"driver": "lamp"}}, r"\[load\] driver: write one of pzem, real, none"),
         ({**METER, "load": {"port": "y"}}, r"\[load\] driver: write one of"),
+        ({**METER, "load": {"driver": ["pzem"]}}, r"\[load\] driver: write one of"),
         ({**METER, "load": {"driver": "pzem"}}, r"\[load\] port: missing"),
         ({**METER, "load": {"driver": "pzem", "port": "y", "unit_id": 300}}, "1 to 247"),
         ({**METER, "load": {"driver": "real", "watts": True}}, "watts: write a number"),
@@ -307,6 +308,8 @@ def test_what_is_not_understood_is_refused(data: dict[str, object], words: str) 
 def test_a_file_that_is_none_is_told(tmp_path: Path) -> None:
     with pytest.raises(BenchError, match=r"there is no .*; copy hil_tests/bench.toml.example"):
         config.load(tmp_path / "bench.toml")
+    with pytest.raises(BenchError, match="cannot be read: Is a directory"):
+        config.load(tmp_path)
     (tmp_path / "bench.toml").write_text("[meter")
     with pytest.raises(BenchError, match="is not TOML"):
         config.load(tmp_path / "bench.toml")

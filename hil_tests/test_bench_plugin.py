@@ -1,7 +1,10 @@
 """The plugin refuses what it cannot run, and leaves a report of what it did."""
 
+import contextlib
+import socket
 import subprocess
 import sys
+import threading
 import xml.etree.ElementTree as ElementTree
 from pathlib import Path
 
@@ -28,6 +31,24 @@ def test_a_bench_that_is_not_there_ends_the_run_with_advice(tmp_path: Path) -> N
     done = pytest_of(tmp_path, FLASHED, "--bench", str(missing))
     assert done.returncode == 4
     assert f"bench: there is no port {tmp_path}/nowhere" in done.stdout
+
+
+def test_a_board_that_cannot_be_flashed_ends_the_run_with_one_line(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+
+        def hang_up() -> None:
+            with contextlib.suppress(OSError):
+                while True:
+                    server.accept()[0].close()
+
+        threading.Thread(target=hang_up, daemon=True).start()
+        bench = tmp_path / "bench.toml"
+        bench.write_text(f'[meter]\nport = "socket://127.0.0.1:{server.getsockname()[1]}"\n')
+        done = pytest_of(tmp_path, FLASHED, "--bench", str(bench))
+    assert done.returncode == 4
+    assert "bench: flash.sh failed" in done.stdout
+    assert "the connection broke" in done.stdout
+    assert "Traceback" not in done.stdout + done.stderr
 
 
 def test_on_hardware_only_the_tests_of_the_bench_are_run(tmp_path: Path) -> None:

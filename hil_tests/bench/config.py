@@ -149,6 +149,8 @@ def load(path: Path) -> Parts:
         data = tomllib.loads(path.read_text())
     except FileNotFoundError:
         raise BenchError(f"there is no {path}; copy hil_tests/bench.toml.example") from None
+    except OSError as error:
+        raise BenchError(f"{path} cannot be read: {error.strerror}") from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise BenchError(f"{path} is not TOML: {error}") from None
     return parse(data, str(path))
@@ -172,7 +174,7 @@ def parse(data: dict[str, Any], name: str = "bench.toml") -> Parts:
         driver = section.pop("driver", None)
         if driver == "none" and not section:
             continue
-        if driver not in drivers:
+        if not isinstance(driver, str) or driver not in drivers:
             raise BenchError(f"{where} driver: write one of {', '.join([*drivers, 'none'])}")
         parts[noun] = _part(drivers[driver], section, where)
     made = Parts(**parts)

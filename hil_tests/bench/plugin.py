@@ -84,6 +84,7 @@ def whole_bench(
     from hil_tests.bench.protocols import BenchError
     from hil_tests.bench.virtual import virtual_bench
     from parwana.meter import MeterError
+    from parwana.programs import ProgramError
 
     config = request.config
     logs = config.getoption("--bench-logs") / "session"
@@ -97,7 +98,12 @@ def whole_bench(
             pytest.exit(f"bench: {error}", returncode=4)
     config.stash[_BENCH] = made
     try:
-        made.flashed = made.meter.flash()
+        try:
+            made.flashed = made.meter.flash()
+        except (MeterError, ProgramError) as error:
+            if _virtual(config):
+                raise
+            pytest.exit(f"bench: {error}", returncode=4)
         yield made
     finally:
         made.close()

@@ -11,7 +11,7 @@ from hil_tests.bench.meter import SerialMeter
 from hil_tests.bench.network import Network
 
 CONNECT_S = 60  # Wi-Fi, back-off, hello
-PERMIT_S = 2.0  # DESIGN section 6
+PERMIT_S = 2.0  # docs/supply.md
 BACKLOG = 240
 FORGERIES = 3
 POLL_S = 1.0

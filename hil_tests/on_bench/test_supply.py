@@ -9,7 +9,7 @@ from hil_tests.bench.line import Watched
 from hil_tests.bench.load import EmulatedLoad
 from hil_tests.bench.meter import SerialMeter
 
-PERMIT_S = 2.0  # DESIGN section 6
+PERMIT_S = 2.0  # docs/supply.md
 START_S = 3.0  # from the firmware's first line until its loops run, on the slowest board
 FLIPS = 4
 
