@@ -21,6 +21,7 @@ from rich.progress import Progress
 
 from boards.virtual.board import VirtualBoard
 from hil_tests.boardkit import TIMEOUT_S, execute, powered_board, store
+from hil_tests.meterkit import configuration, read_image
 from parwana import REPO, firmware, flash
 from parwana.meter import MeterError, connect
 
@@ -107,12 +108,6 @@ def older_image(tmp_path_factory: pytest.TempPathFactory, older: Path) -> Path:
         result = flash_source(board, older)
         assert result["restarted"]
         return board.folder / "flash.img"
-
-
-@pytest.fixture
-def board(tmp_path: Path) -> Iterator[VirtualBoard]:
-    with powered_board(tmp_path / "board") as board:
-        yield board
 
 
 @pytest.fixture
@@ -294,6 +289,48 @@ def test_firmware_that_signs_wrongly_is_never_switched_to(
     with pytest.raises(flash.FlashError, match="self-test"):
         flash_source(flashed, old)
     assert version_that_starts(flashed) == OLD
+
+
+def test_firmware_that_fails_once_it_runs_is_told_and_left(
+    flashed: VirtualBoard, tmp_path: Path
+) -> None:
+    source = Path(shutil.copytree(firmware.SOURCE, tmp_path / "new"))
+    app = source / "app.py"
+    app.write_text(app.read_text().replace("        self.start()\n", "        1 // 0\n"))
+    store(flashed, "/config.json", json.dumps(configuration(1)))
+    with (
+        pytest.raises(flash.FlashError, match="does not report itself healthy.*ZeroDivision"),
+        connect(flashed.serial_port) as meter,
+        Progress(disable=True) as progress,
+    ):
+        flash.flash(meter, progress, source)
+    assert version_that_starts(flashed) == OLD
+
+
+def test_firmware_that_refuses_the_meters_configuration_is_never_switched_to(
+    flashed: VirtualBoard, tmp_path: Path
+) -> None:
+    source = Path(shutil.copytree(firmware.SOURCE, tmp_path / "new"))
+    config = source / "lib" / "config.py"
+    config.write_text(config.read_text().replace('"status_s": (', '"state_s": ('))
+    main = source / "main.py"
+    main.write_text(main.read_text().replace("status_s", "state_s"))
+    store(flashed, "/config.json", json.dumps(configuration(1)))
+    with pytest.raises(flash.FlashError, match="refuses this meter's configuration.*status_s"):
+        flash_source(flashed, source)
+    assert version_that_starts(flashed) == OLD
+
+
+@pytest.mark.usefixtures("built")
+def test_a_trial_that_is_being_overwritten_is_not_run(flashed: VirtualBoard) -> None:
+    """Ctrl-C gives a trial another one, which half a slot must not get."""
+    execute(flashed, "import os; os.mkdir('/b')")
+    store(flashed, "/b/main.py", "raise SystemExit")
+    store(flashed, "/slot", "b try")
+    with pytest.raises(MeterError, match="connection broke"):
+        flash_through(flashed, 60_000)
+    flashed.power_off()
+    assert read_image(flashed.folder / "flash.img", "/slot") == b"a"
 
 
 def test_a_slot_on_trial_is_overwritten_rather_than_the_one_to_fall_back_on(

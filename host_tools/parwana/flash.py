@@ -7,6 +7,7 @@ digest on the board itself. Configuration, key, state and journal are never touc
 import ast
 import hashlib
 import json
+import re
 import sys
 from pathlib import Path
 from typing import Annotated, Any
@@ -39,6 +40,16 @@ verified = ecdsa.verify(digest, signature, ecdsa.public_key(key))
 gc.collect()
 print(repr((version.VERSION, signature, verified, gc.mem_free())))
 """
+_CONFIGURATION = """
+import os, sys
+sys.path[:] = ['/{slot}', '/{slot}/lib', '', '.frozen', '/lib']
+import config
+refused = ''
+try:
+ if 'config.json' in os.listdir('/'): config.load('/config.json')
+except config.ConfigError as e: refused = str(e)
+print(repr(refused))
+"""
 
 
 class FlashError(Exception):
@@ -57,6 +68,7 @@ def flash(meter: Meter, progress: Progress, source: Path = firmware.SOURCE) -> d
     version = firmware.version(source)
     there = meter.hashes("/a", "/b", *loaders)
     running, target = _slots(meter, there)
+    kept = "b" if target == "a" else "a"
     result: dict[str, Any] = {
         "port": meter.port,
         "version": version,
@@ -70,12 +82,18 @@ def flash(meter: Meter, progress: Progress, source: Path = firmware.SOURCE) -> d
         meter.resume()
         result |= {"slot": running, "copied": sorted(stale), "restarted": False}
     else:
+        if running and _words(meter) != [kept]:
+            meter.replace("/slot", kept.encode())  # what is half copied is never run
         copied = _fill(meter, target, wanted, there, progress)
         result["free_heap"] = _self_test(meter, target, version)
+        if running:
+            _check_configuration(meter, target, kept)
         _replace(meter, stale)
         meter.replace("/slot", f"{target} try\n".encode())
         meter.reset()
         result |= {"slot": target, "copied": sorted([*copied, *stale]), "restarted": True}
+        _wait_well(meter, target, version)
+        return result
     meter.wait_for(f"parwana {version}\r", _START_S)
     return result
 
@@ -118,7 +136,7 @@ def _slots(meter: Meter, there: dict[str, str]) -> tuple[str | None, str]:
 
     A slot on trial is overwritten rather than the one to fall back on.
     """
-    words = (meter.read("/slot") or b"").decode("ascii", "replace").split() or ["a"]
+    words = _words(meter)
     filled = [slot for slot in "ab" if f"/{slot}/main.mpy" in there]
     running = words[0] if words[0] in filled else filled[0] if filled else None
     if running is None:
@@ -126,6 +144,10 @@ def _slots(meter: Meter, there: dict[str, str]) -> tuple[str | None, str]:
     other = "b" if running == "a" else "a"
     on_trial = words[0] == running and len(words) > 1 and other in filled
     return running, running if on_trial else other
+
+
+def _words(meter: Meter) -> list[str]:
+    return (meter.read("/slot") or b"").decode("ascii", "replace").split() or ["a"]
 
 
 def _differing(wanted: dict[str, bytes], there: dict[str, str]) -> dict[str, bytes]:
@@ -200,6 +222,32 @@ def _self_test(meter: Meter, slot: str, version: str) -> int:
             f"It says: {text.strip()[-200:]!r}"
         )
     return int(free)
+
+
+def _check_configuration(meter: Meter, new: str, old: str) -> None:
+    """Refuse firmware that refuses what the old one takes: it would wait for pairing for ever."""
+    refused = _refusal(meter, new)
+    if refused and not _refusal(meter, old):
+        raise FlashError(
+            f"{meter.port}: the new firmware refuses this meter's configuration ({refused}); the "
+            "old one still runs: pair it again with what is asked for, then start again"
+        )
+
+
+def _refusal(meter: Meter, slot: str) -> str:
+    meter.stop()
+    return str(ast.literal_eval(meter.run(_CONFIGURATION.format(slot=slot)).strip()))
+
+
+def _wait_well(meter: Meter, slot: str, version: str) -> None:
+    """Wait until the new firmware has said that it is well: a paired one measures 15 s first."""
+    ends = f"parwana {re.escape(version)}\r[^\0]*?(slot {slot} is well|>>> |for service)"
+    found, printed = meter.hear(ends.encode(), _START_S)
+    if not found or not found[1].endswith(b"well"):
+        raise FlashError(
+            f"{meter.port}: the new firmware starts, but does not report itself healthy; at the "
+            f"next restart the old one runs. It printed {printed[-300:]!r}"
+        )
 
 
 def _parse(text: str) -> tuple[Any, ...]:

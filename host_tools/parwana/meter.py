@@ -173,7 +173,7 @@ class Meter:
 
     def wait_for(self, text: str, timeout_s: float) -> str:
         """Return what the meter prints until `text` has come. Raises MeterError."""
-        found, printed = self._hear(re.escape(text.encode()), timeout_s)
+        found, printed = self.hear(re.escape(text.encode()), timeout_s)
         if found is None:
             raise MeterError(
                 f"{self.port}: the meter did not print {text!r} within {timeout_s:.0f} s; "
@@ -194,14 +194,14 @@ class Meter:
                 for start in range(0, len(line), _PASTE):
                     self._transport.serial.write(line[start : start + _PASTE])
                     time.sleep(_PASTE_S)
-            found, _ = self._hear(rb"permit: ([^\r\n]+)\r|>>> ", _REPLY_S)
+            found, _ = self.hear(rb"permit: ([^\r\n]+)\r|>>> ", _REPLY_S)
             if found and found[1] is None:
                 return None
             if found and not found[1].startswith(b"damaged"):
                 return found[1].decode("ascii", "replace")
         return None
 
-    def _hear(self, pattern: bytes, timeout_s: float) -> tuple[re.Match[bytes] | None, str]:
+    def hear(self, pattern: bytes, timeout_s: float) -> tuple[re.Match[bytes] | None, str]:
         """Wait for a pattern; return its match, None if it does not come, and all that came."""
         heard = b""
         deadline_s = time.monotonic() + timeout_s
