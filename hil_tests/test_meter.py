@@ -3,6 +3,7 @@
 import os
 import random
 import re
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -243,3 +244,22 @@ def test_signed_time_raises_the_trust(meter: Meter) -> None:
         "a reading with trust 2",
         30,
     )
+
+
+def test_a_slow_flash_stops_nobody_and_loses_nothing(
+    tmp_path: Path, files: dict[str, bytes]
+) -> None:
+    """An emulated ESP32 takes 150 to 530 ms to append 128 bytes to a file, and so here."""
+    with running_meter(tmp_path, files, factor=200, contactor="plain") as meter:
+        meter.board.slow_flash(erase_ms=150, write_ms=50)
+        meter.board.reset()
+        meter.wait_hello(1, 60)
+        began_s = time.monotonic()
+        connect(meter)
+        assert time.monotonic() - began_s < 5
+        meter.wait_frames(5)
+        meter.board.skip_console()
+        meter.board.wait_console(" late_ms=")
+        assert told(meter, "late_ms")[-1] < 2000
+        assert told(meter, "restarts")[-1] == 0
+        assert_nothing_lost(meter)

@@ -179,6 +179,16 @@ def raw_repl(port: str) -> Iterator[SerialTransport]:
         transport.close()
 
 
+def test_a_slow_flash_takes_its_time(board: VirtualBoard) -> None:
+    code = (
+        "import time\nf = open('/s', 'ab'); t = time.ticks_ms(); f.write(bytes(43)); f.flush()\n"
+        "print(time.ticks_diff(time.ticks_ms(), t))\nf.close()"
+    )
+    quick_ms = int(execute(board, code))
+    board.slow_flash(erase_ms=0, write_ms=100)
+    assert quick_ms < 100 <= int(execute(board, code))
+
+
 def test_an_unfed_watchdog_resets(board: VirtualBoard) -> None:
     with executing(
         board,

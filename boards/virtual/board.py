@@ -119,6 +119,11 @@ class VirtualBoard:
         """Cut the power in the middle of the nth flash write or erase from now; 0: do not."""
         self._regs.set("cut_at", n)
 
+    def slow_flash(self, erase_ms: float, write_ms: float) -> None:
+        """Have each erase of a block of flash, and each write, take that much longer."""
+        self._regs.set("erase_us", round(1000 * erase_ms))
+        self._regs.set("write_us", round(1000 * write_ms))
+
     @property
     def flash_writes(self) -> int:
         """Flash writes and erases since power on."""

@@ -23,6 +23,7 @@ _socketpair = _libc.func("i", "socketpair", "iiip")
 _fcntl = _libc.func("i", "fcntl", "iii")
 _dup2 = _libc.func("i", "dup2", "ii")
 _close = _libc.func("i", "close", "i")
+sleep_us = _libc.func("i", "usleep", "I")
 halt = _libc.func("v", "_exit", "i")
 
 regs = None  # the register file as bytes

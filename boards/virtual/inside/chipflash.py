@@ -37,6 +37,7 @@ class Flash:
         # Nothing here allocates: a file that nobody closed is closed while the heap is locked.
         words = chip.words
         words.flash_operations += 1
+        chip.sleep_us(words.erase_us if data is _ERASED else words.write_us)
         self._file.seek(start)
         if words.cut_at:
             words.cut_at -= 1

@@ -21,6 +21,8 @@ WORDS = {
     "rtc_world_ns": ("u64", 184),  # Unix time it was set to
     "factor_milli": ("u32", 192),  # how much faster than real time the RTC runs, in 1/1000
     "ntp_port": ("u16", 208),
+    "erase_us": ("u32", 212),  # how long the flash takes to erase a block, beyond what it takes
+    "write_us": ("u32", 216),  # ... and to write
     "memory_size": ("u16", 2048),
 }
 UNIQUE_ID = 200  # 6 bytes
