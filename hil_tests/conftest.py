@@ -1,3 +1,57 @@
-"""The bench is there for every test below this folder."""
+"""What several files of tests ask for; and the bench, for every test below this folder.
+
+Imports stay in the fixtures: most runs of a bench need none of them.
+"""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+if TYPE_CHECKING:
+    from boards.virtual.board import VirtualBoard
+    from hil_tests.chainkit import Utility
+    from hil_tests.services import Broker
+    from parwana.store import Store
 
 pytest_plugins = ["hil_tests.bench.plugin"]
+
+
+@pytest.fixture
+def board(tmp_path: Path) -> "Iterator[VirtualBoard]":
+    """Lend a virtual board that has started."""
+    from hil_tests.boardkit import powered_board
+
+    with powered_board(tmp_path / "board") as board:
+        yield board
+
+
+@pytest.fixture(scope="module")
+def broker(tmp_path_factory: pytest.TempPathFactory) -> "Iterator[Broker]":
+    """Lend a broker."""
+    from hil_tests.services import Broker
+
+    running = Broker(tmp_path_factory.mktemp("broker"))
+    yield running
+    running.stop()
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> "Iterator[Store]":
+    """Lend an empty store, `store.db`: the one of `world`."""
+    from parwana.store import Store
+
+    opened = Store(f"sqlite:///{tmp_path}/store.db")
+    yield opened
+    opened.close()
+
+
+@pytest.fixture
+def world(tmp_path: Path) -> "Iterator[Utility]":
+    """Lend a utility on a chain of its own; `deployment.json` tells of it."""
+    from hil_tests.chainkit import utility
+
+    with utility(f"sqlite:///{tmp_path}/store.db") as made:
+        made.deployment.save(tmp_path / "deployment.json")
+        yield made

@@ -82,20 +82,6 @@ class FakeMeter(SignedMeter):
         self._client.loop_stop()
 
 
-@pytest.fixture(scope="module")
-def broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Broker]:
-    running = Broker(tmp_path_factory.mktemp("broker"))
-    yield running
-    running.stop()
-
-
-@pytest.fixture
-def store(tmp_path: Path) -> Iterator[Store]:
-    opened = Store(f"sqlite:///{tmp_path}/store.db")
-    yield opened
-    opened.close()
-
-
 @pytest.fixture
 def carry(broker: Broker, store: Store) -> Iterator[Callable[[], Carrier]]:
     running: list[Carrier] = []

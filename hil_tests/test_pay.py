@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from hil_tests.chainkit import Utility, terms, utility
+from hil_tests.chainkit import Utility, terms
 from parwana import cli, contracts
 from parwana.chain import Chain, OutOfGas, Reverted
 from parwana.deploy import deploy
@@ -16,20 +16,6 @@ from parwana.signer import PermitSigner
 from parwana.store import Store
 
 PAYER = dev_key(20)
-
-
-@pytest.fixture
-def store(tmp_path):
-    made = Store(f"sqlite:///{tmp_path / 'store.sqlite'}")
-    yield made
-    made.close()
-
-
-@pytest.fixture
-def world(tmp_path):
-    with utility(f"sqlite:///{tmp_path / 'store.sqlite'}") as made:
-        made.deployment.save(tmp_path / "deployment.json")
-        yield made
 
 
 @pytest.fixture

@@ -16,7 +16,7 @@ from boards.virtual.board import VirtualBoard
 from boards.virtual.load import House, Profile
 from boards.virtual.pzem import Pzem, PzemEmulator
 from hil_tests.boardkit import TIMEOUT_S, console_tail
-from hil_tests.chainkit import SIGNERS, Utility, utility
+from hil_tests.chainkit import SIGNERS, Utility
 from hil_tests.meterkit import configuration, firmware_files, make_image, permit
 from hil_tests.services import wait_until
 from parwana import cli, permits_offline
@@ -112,13 +112,6 @@ def test_one_wrong_digit_in_a_file_is_noticed(bundle: Path, tmp_path: Path) -> N
         path.write_text(line[:at] + ("0" if line[at] != "0" else "1") + line[at + 1 :])
         with pytest.raises(PermitError, match="damaged or not whole"):
             permits_offline.read_bundle(path)
-
-
-@pytest.fixture
-def world(tmp_path: Path) -> Iterator[Utility]:
-    with utility(f"sqlite:///{tmp_path / 'store.sqlite'}") as made:
-        made.deployment.save(tmp_path / "deployment.json")
-        yield made
 
 
 def test_what_is_published_is_shown_without_a_file(

@@ -6,7 +6,7 @@ import threading
 import pytest
 
 import wire
-from hil_tests.chainkit import SIGNERS, Utility, utility
+from hil_tests.chainkit import SIGNERS, Utility
 from parwana import cli, signer
 from parwana.chain import Chain, ChainError
 from parwana.deployment import DAY_S
@@ -24,19 +24,6 @@ from parwana.store import Store
 
 PUBLIC = [dev_key(n).public_key for n in SIGNERS]
 DOMAIN = bytes(range(32))
-
-
-@pytest.fixture
-def store(tmp_path):
-    made = Store(f"sqlite:///{tmp_path / 'store.sqlite'}")
-    yield made
-    made.close()
-
-
-@pytest.fixture
-def world(tmp_path):
-    with utility(f"sqlite:///{tmp_path / 'store.sqlite'}") as made:
-        yield made
 
 
 def paid(world: Utility, seed: int = 1001) -> Key:
@@ -356,7 +343,7 @@ def test_one_signer_of_two_publishes_no_time(world, store):
 
 @pytest.fixture
 def files(world, tmp_path):
-    world.deployment.save(tmp_path / "deployment.json")
+    del world  # which saves the file
     return tmp_path / "deployment.json", tmp_path / "permit.bundle"
 
 

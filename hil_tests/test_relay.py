@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 import wire
-from hil_tests.chainkit import Utility, utility
+from hil_tests.chainkit import Utility
 from hil_tests.services import Broker, SignedMeter, wait_until
 from hil_tests.test_carrier import FakeMeter
 from hil_tests.town import FEEDER, Town
@@ -28,26 +28,6 @@ from parwana.keys import dev_key
 from parwana.permits import indexed, make_permit, sign_frame
 from parwana.programs import Program, parwana
 from parwana.store import Store
-
-
-@pytest.fixture
-def store(tmp_path: Path) -> Iterator[Store]:
-    opened = Store(f"sqlite:///{tmp_path}/store.db")
-    yield opened
-    opened.close()
-
-
-@pytest.fixture
-def world(tmp_path: Path) -> Iterator[Utility]:
-    with utility(f"sqlite:///{tmp_path}/store.db") as made:
-        yield made
-
-
-@pytest.fixture(scope="module")
-def broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Broker]:
-    running = Broker(tmp_path_factory.mktemp("broker"))
-    yield running
-    running.stop()
 
 
 def publish(world: Utility, meter: SignedMeter, serial: int = 0) -> bytes:
@@ -244,7 +224,6 @@ def test_metering_goes_on_while_the_chain_is_away(
 @pytest.fixture
 def process(world: Utility, broker: Broker, tmp_path: Path) -> Iterator[Program]:
     path = tmp_path / "deployment.json"
-    world.deployment.save(path)
     command = parwana(
         *("relay", "--deployment", path, "--broker", broker.url, "--key", "dev:9"),
         *("--json", "--every", "0.2"),
@@ -287,7 +266,6 @@ def test_once_lands_what_the_store_holds_and_stops(
         town.close(house, town.first, 500)
     town.go_to(town.periods.start(town.first + 1) + 60)
     path = tmp_path / "deployment.json"
-    world.deployment.save(path)
     done = subprocess.run(
         [
             *(sys.executable, "-m", "parwana.cli", "relay", "--deployment", str(path)),
@@ -306,9 +284,9 @@ def test_once_lands_what_the_store_holds_and_stops(
     assert json.loads(done.stdout.splitlines()[-1]) == {"closings": 4, "bills": 4, "balances": 0}
 
 
-def test_what_is_wrong_at_the_start_is_one_line(world: Utility, tmp_path: Path) -> None:
+@pytest.mark.usefixtures("world")
+def test_what_is_wrong_at_the_start_is_one_line(tmp_path: Path) -> None:
     path = tmp_path / "deployment.json"
-    world.deployment.save(path)
 
     def said(*more: str) -> str:
         command = [sys.executable, "-m", "parwana.cli", "relay", "--deployment", str(path), *more]

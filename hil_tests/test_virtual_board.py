@@ -22,7 +22,6 @@ from hil_tests.boardkit import (
     execute,
     executing,
     mpremote,
-    powered_board,
     restart,
     store,
 )
@@ -32,12 +31,6 @@ from parwana import REPO
 ALL_BYTES = (
     bytes(range(256)) + b"\x03\x03\x04\x01\x05A\x01\r\n\x02" * 50 + bytes(range(255, -1, -1))
 )
-
-
-@pytest.fixture
-def board(tmp_path: Path) -> Iterator[VirtualBoard]:
-    with powered_board(tmp_path) as board:
-        yield board
 
 
 def test_exec_prints_and_fails_as_on_a_board(board: VirtualBoard) -> None:

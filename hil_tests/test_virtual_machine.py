@@ -1,7 +1,6 @@
 """Inside a virtual board, `machine` and `time` are an ESP32's."""
 
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -18,12 +17,6 @@ from hil_tests.boardkit import (
     restart,
 )
 from parwana.clock import WorldClock
-
-
-@pytest.fixture
-def board(tmp_path: Path) -> Iterator[VirtualBoard]:
-    with powered_board(tmp_path) as board:
-        yield board
 
 
 def test_the_rtc_starts_at_2000_survives_resets_and_not_the_power(board: VirtualBoard) -> None:

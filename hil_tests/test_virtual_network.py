@@ -3,7 +3,6 @@
 import socket
 import time
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
@@ -13,15 +12,8 @@ from hil_tests.boardkit import (
     execute,
     executing,
     mpremote,
-    powered_board,
 )
 from parwana import REPO
-
-
-@pytest.fixture
-def board(tmp_path: Path) -> Iterator[VirtualBoard]:
-    with powered_board(tmp_path) as board:
-        yield board
 
 
 @pytest.fixture
