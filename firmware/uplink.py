@@ -5,6 +5,7 @@ lets metering run. A `want` moves the send pointer and nothing else.
 """
 
 import asyncio
+import gc
 from binascii import hexlify
 
 import dns
@@ -106,6 +107,7 @@ class Uplink:
         try:
             await self._until(lambda: self._link.arrived(sock), "the broker does not answer")
             if config.broker_tls:
+                gc.collect()  # an ESP32 then returns what its heap took and no longer needs
                 sock = self._link.secure(sock, config.broker_host, config.broker_ca)
         except OSError:
             sock.close()
