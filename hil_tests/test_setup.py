@@ -74,6 +74,27 @@ def test_two_at_once_install_once(tmp_path: Path) -> None:
     assert (tmp_path / "build" / "venv" / "runs").read_text() == "\n"
 
 
+def sourced(shell: str, env: dict[str, str]) -> "subprocess.CompletedProcess[str]":
+    """Source setup.sh as a person does, whose shell goes on afterwards."""
+    command = f". {REPO}/host_tools/setup.sh; echo rc $?, still here"
+    return subprocess.run(
+        [shell, "-c", command], env=env, capture_output=True, text=True, timeout=30, check=False
+    )
+
+
+def test_a_terminal_stays_open_where_setup_fails(tmp_path: Path) -> None:
+    done = sourced("/bin/bash", machine(tmp_path / "bin", ""))
+    assert done.stdout == "rc 1, still here\n"
+    assert done.stderr.startswith("parwana: python3 is missing")
+
+
+@pytest.mark.skipif(not Path("/bin/dash").exists(), reason="no dash on this machine")
+def test_another_shell_is_refused_before_anything_is_made(tmp_path: Path) -> None:
+    done = sourced("/bin/dash", machine(tmp_path / "bin", "exit 1"))
+    assert done.stdout == "rc 1, still here\n"
+    assert done.stderr == "parwana: this needs bash: type bash, then . host_tools/setup.sh\n"
+
+
 @pytest.fixture
 def bare(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Give a machine without Debian's tools and with nothing fetched."""
