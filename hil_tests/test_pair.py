@@ -23,10 +23,10 @@ from boards.virtual.load import House, Profile
 from boards.virtual.pzem import Pzem, PzemEmulator
 from hil_tests.chainkit import terms
 from hil_tests.services import Broker, wait_until
+from hil_tests.test_pairing import DEPLOYMENT
 from parwana import cli, deploy, flash, relay
 from parwana.chain import Chain
 from parwana.clock import WorldClock
-from parwana.deployment import DAY_S, Deployment
 from parwana.devchain import DevChain
 from parwana.keys import Key, dev_key
 from parwana.meter import connect
@@ -400,23 +400,8 @@ def test_a_meter_is_replaced_and_its_point_retired(
 def test_an_unflashed_board_and_wrong_options_are_named(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    chosen = Deployment(
-        utility_id="x",
-        chain_id=31337,
-        rpc="http://127.0.0.1:1",
-        registry="0x" + "11" * 20,
-        energy_ledger="0x" + "22" * 20,
-        payment_ledger="0x" + "33" * 20,
-        permit_threshold=1,
-        permit_signers=[dev_key(1).public_key.hex()],
-        period={"kind": "month"},
-        utc_offset_s=0,
-        payment_window_s=DAY_S,
-        broker="mqtt://127.0.0.1:1",
-        store=f"sqlite:///{tmp_path}/s.db",
-    )
     path = tmp_path / "deployment.json"
-    chosen.save(path)
+    DEPLOYMENT.save(path)
     base = ["pair", "--port", "/nowhere", "--deployment", str(path), "--number", "5"]
     base += ["--key", "dev:0", "--wifi-ssid", "x", "--yes"]
 
