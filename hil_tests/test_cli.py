@@ -42,8 +42,7 @@ def test_help_lists_the_commands_without_importing_them():
 @pytest.mark.parametrize("name", cli.COMMANDS)
 def test_every_command_has_help_with_an_example(name, capsys):
     assert cli.main([name, "--help"]) == 0
-    said = capsys.readouterr().out
-    assert "Example" in said or "COMMAND" in said.splitlines()[1]
+    assert "Example" in capsys.readouterr().out
 
 
 def test_a_wrong_command_is_refused_with_a_suggestion():

@@ -51,6 +51,7 @@ def test_a_file_is_shown_with_its_line_and_reads_back(
     short = tmp_path / "permit.txt"
     code, out, _ = run(capsys, "permit", "show", bundle, "--text", short, "--no-qr")
     assert code == 0
+    assert "flags            none\n" in out
     assert f"valid_until_s    {NOW_S + 30 * 86400} = 20" in out
     assert short.stat().st_size == 357
     assert permits_offline.read_bundle(short) == bundle.read_bytes()

@@ -8,7 +8,11 @@ import typer
 
 from parwana import keys
 
-app = typer.Typer(help="Make an encrypted key file, or show whose a key is.", no_args_is_help=True)
+app = typer.Typer(
+    help="Make an encrypted key file, or show whose a key is.",
+    epilog="Example: parwana key new utility.json",
+    no_args_is_help=True,
+)
 
 
 @app.command()

@@ -29,6 +29,7 @@ from parwana.signer_service import serve
 
 app = typer.Typer(
     help="Sign permits for paid bills, and signed time.",
+    epilog="Example: parwana permits show permit.txt",
     no_args_is_help=True,
     add_completion=False,
 )

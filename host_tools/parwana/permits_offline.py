@@ -18,7 +18,7 @@ from parwana import ports
 from parwana.chain import Chain, Ledgers
 from parwana.deployment import Deployment
 from parwana.meter import Meter, MeterError, attach
-from parwana.permits import PermitError, believed, check_bundle
+from parwana.permits import FLAGS, PermitError, believed, check_bundle
 
 REFUSALS = {
     wire.REFUSED_MALFORMED: "it is no bundle",
@@ -81,6 +81,8 @@ def show(
     for name, value in fields.items():
         if name.endswith("_at_s") or name.endswith("_until_s"):
             value = f"{value} = {datetime.fromtimestamp(value, UTC):%Y-%m-%d %H:%M:%S} UTC"
+        if name == "flags":
+            value = ", ".join(flag for flag, bit in FLAGS.items() if value & bit) or "none"
         Console().print(f"{name:16} {value}", highlight=False, markup=False)
     if qr or (qr is None and sys.stdout.isatty()):
         segno.make_qr(line, error="l").terminal(sys.stdout, compact=True)
