@@ -402,12 +402,15 @@ def test_an_unflashed_board_and_wrong_options_are_named(
 ) -> None:
     path = tmp_path / "deployment.json"
     DEPLOYMENT.save(path)
-    base = ["pair", "--port", "/nowhere", "--deployment", str(path), "--number", "5"]
+    base = ["pair", "--port", "/nowhere", "--deployment", str(path)]
     base += ["--key", "dev:0", "--wifi-ssid", "x", "--yes"]
 
-    def said(*more: str) -> str:
+    def refused(*more: str) -> str:
         assert cli.main([*base, *more]) == 1
         return capsys.readouterr().err
+
+    def said(*more: str) -> str:
+        return refused("--number", "5", "--feeder", "0", *more)
 
     assert "no port /nowhere" in said("--signer-key", "dev:1")
     assert "give 1 --signer-key" in said()
@@ -415,5 +418,5 @@ def test_an_unflashed_board_and_wrong_options_are_named(
     assert "--feeder up" in said("--feeder", "up")
     assert "--sensors a" in said("--sensors", "a")
     assert "give --number, or --replace" in said("--replace", dev_key(3).address)
-    assert "--replace 17" in said("--replace", "17")
+    assert "--replace 17" in refused("--replace", "17")
     assert "--config" in said("--signer-key", "dev:1", "--config", str(path.parent / "none"))
