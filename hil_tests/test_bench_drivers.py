@@ -24,7 +24,7 @@ from hil_tests.boardkit import powered_board, store
 from hil_tests.services import wait_until
 from parwana import REPO
 from parwana.clock import WorldClock
-from parwana.meter import MeterError
+from parwana.meter import MeterError, paste
 from parwana.programs import free_port
 
 EXAMPLE = REPO / "hil_tests" / "bench.toml.example"
@@ -43,6 +43,17 @@ def pty() -> Iterator[tuple[int, str]]:
 
 def modem() -> SimpleNamespace:
     return SimpleNamespace(cts=False, dsr=False, cd=False, ri=False, rts=False, dtr=False)
+
+
+def test_what_is_pasted_comes_no_faster_than_a_slow_board_reads() -> None:
+    came: list[tuple[float, bytes]] = []
+    port = SimpleNamespace(write=lambda data: came.append((time.monotonic(), data)))
+    line = bytes(range(250)) * 2
+    paste(port, line)
+    assert b"".join(data for _, data in came) == line
+    for index, (time_s, data) in enumerate(came[2:]):
+        assert len(data) + len(came[index + 1][1]) <= 128  # half of what an ESP32 keeps
+        assert time_s - came[index][0] >= 0.1
 
 
 # --- power ---

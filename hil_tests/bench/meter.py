@@ -15,12 +15,12 @@ from mpremote.transport_serial import SerialTransport
 import wire
 from boards.virtual.consolelog import ConsoleLog
 from parwana import REPO, firmware, programs
-from parwana.meter import Meter, MeterError, open_port
+from parwana.meter import Meter, MeterError, open_port, paste
 
 _IDLE_S = 0.01
 _REOPEN_S = 0.5
-_FLASH_S = 300
-START_S = 60.0  # a board needs its half second of service window, the imports and the journal
+_FLASH_S = 600
+START_S = 90.0  # a board needs its half second of service window, the imports and the journal
 _CTRL_C = b"\x03"
 
 
@@ -118,7 +118,8 @@ class SerialMeter:
 
     def paste(self, bundle: bytes) -> None:
         """Hand a bundle to the running meter, as a line of text. Raises MeterError."""
-        self.type(wire.pack_text(bundle).encode() + b"\r")
+        with self._lock, self._reaching() as transport:
+            paste(transport.serial, wire.pack_text(bundle).encode() + b"\r")
 
     def interrupt(self) -> None:
         """Press Ctrl-C."""

@@ -26,8 +26,8 @@ _SILENT_S = 60.0  # so long may what runs on a slow board print nothing
 _WINDOW_S = 0.2  # boot.py listens for half a second
 _RESET_S = 0.1
 _CHUNK = 2048
-_PASTE = 64  # an ESP32 keeps 260 bytes of what comes, and looks every 20 ms
-_PASTE_S = 0.02
+_PASTE = 64
+_PASTE_S = 0.06
 _REPLY_S = 3.0
 
 _HASHES = """
@@ -191,9 +191,7 @@ class Meter:
         deadline_s = time.monotonic() + timeout_s
         while time.monotonic() < deadline_s:
             with self._reached():
-                for start in range(0, len(line), _PASTE):
-                    self._transport.serial.write(line[start : start + _PASTE])
-                    time.sleep(_PASTE_S)
+                paste(self._transport.serial, line)
             found, _ = self.hear(rb"permit: ([^\r\n]+)\r|>>> ", _REPLY_S)
             if found and found[1] is None:
                 return None
@@ -231,6 +229,13 @@ class Meter:
                 f"{self.port}: the connection broke ({error}); nothing that ran was changed: "
                 "check the cable and start again"
             ) from None
+
+
+def paste(port: Any, data: bytes) -> None:
+    """Type `data` into a running meter: an ESP32 keeps 260 bytes, and a slow one reads slowly."""
+    for start in range(0, len(data), _PASTE):
+        port.write(data[start : start + _PASTE])
+        time.sleep(_PASTE_S)
 
 
 @contextlib.contextmanager
