@@ -14,6 +14,8 @@ REPO = Path(__file__).resolve().parents[1]
 PAGES = sorted(str(page.relative_to(REPO)) for page in (REPO / "docs").rglob("*.md"))
 NAMES = ["README.md", "CONTRIBUTING.md", *PAGES]
 COMMAND = re.compile(r"\bparwana ([a-z](?:(?!\bparwana )[^#|;)&])*)")
+FOLDERS = ("firmware", "boards", "host_tools", "contracts", "hil_tests", "bench")
+CITED = re.compile(r"\b(?:docs|firmware|bench|contracts|hil_tests)/[\w/-]+\.md\b")
 BLOCK = re.compile(r"^ *```\w*\n(.*?)^ *```", re.S | re.M)
 
 
@@ -49,6 +51,14 @@ def test_every_relative_link_leads_to_a_file(name):
     page = REPO / name
     targets = re.findall(r"\]\(([^)#\s]+)", BLOCK.sub("", page.read_text()))
     assert [t for t in targets if "://" not in t and not (page.parent / t).exists()] == []
+
+
+@pytest.mark.parametrize("folder", FOLDERS)
+def test_every_page_that_code_cites_is_there(folder):
+    found = [path for path in (REPO / folder).rglob("*") if path.suffix in (".py", ".sh", ".vy")]
+    cited = {page for path in found for page in CITED.findall(path.read_text())}
+    assert [page for page in sorted(cited) if not (REPO / page).exists()] == []
+    assert {"docs/protocol.md"} <= cited or folder != "firmware"
 
 
 @pytest.mark.parametrize("name", NAMES)
