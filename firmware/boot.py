@@ -12,13 +12,17 @@ import time
 import machine
 
 _WINDOW_MS = 500
+_LET_GO_MS = 5000
 _GO_BACK_MS = 5000  # two broken slots take turns no faster
 _BUTTONS = {"ESP32S3": 7, "ESP32C3": 4}  # as pins.py, which may be what is broken
 _BUTTON = 33  # of an ESP32
 
 
 def _asked():
-    """Return whether someone asks for service: Ctrl-C, or the button held through the window."""
+    """Return whether someone asks for service: Ctrl-C, or the button held, then let go.
+
+    A button that is stuck, or a pin that nothing pulls up, must not keep the meter from its work.
+    """
     name = getattr(sys.implementation, "_machine", "").replace("-", "").upper()
     pin = _BUTTON
     for chip in _BUTTONS:
@@ -28,7 +32,15 @@ def _asked():
     print("parwana: Ctrl-C or the button now for service")
     held = not button.value()
     time.sleep_ms(_WINDOW_MS)
-    return held and not button.value()
+    if not held or button.value():
+        return False
+    print("parwana: let the button go for service")
+    for _ in range(_LET_GO_MS // 100):
+        time.sleep_ms(100)
+        if button.value():
+            return True
+    print("parwana: the button is stuck")
+    return False
 
 
 def _has_firmware(slot):

@@ -147,12 +147,23 @@ def test_slot_that_cannot_be_written_runs_the_old_firmware(tmp_path: Path, slot:
 def test_held_button_asks_for_service(tmp_path: Path) -> None:
     with board_with(tmp_path, flash("b try", a=WELL, b=WELL)) as board:
         board.press("button")
-        said = start(board)
+        board.power_on()
+        board.wait_console("let the button go", TIMEOUT_S)
         board.release("button")
+        said = board.wait_console(">>> ", TIMEOUT_S)
         assert "service mode" in said
         assert "runs" not in said
         assert "/b/lib" in execute(board, "import sys; print(sys.path)")
         assert slot_of(board) == "b try"
+
+
+def test_stuck_button_keeps_no_meter_from_its_work(tmp_path: Path) -> None:
+    """Nor does a pin that nothing pulls up, or that an emulator lacks."""
+    with board_with(tmp_path, flash("b try", a=WELL, b=WELL)) as board:
+        board.press("button")
+        said = start(board)
+        assert "the button is stuck" in said
+        assert "runs b" in said
 
 
 def test_button_let_go_in_the_window_asks_for_nothing(tmp_path: Path) -> None:

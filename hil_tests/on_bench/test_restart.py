@@ -117,9 +117,10 @@ def test_the_button_held_at_the_start_asks_for_service(
         meter.skip()
         repl.reset()
     try:
-        meter.wait_for("service mode; the contactor is not touched", 60)
+        meter.wait_for("let the button go for service", 60)
     finally:
         button.release()
+    meter.wait_for("service mode; the contactor is not touched")
     meter.reset()
 
 

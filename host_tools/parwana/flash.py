@@ -110,7 +110,10 @@ def _settle(meter: Meter) -> dict[str, Any]:
             return board
         except MeterError:
             meter.stop()
-    raise MeterError(f"{meter.port}: the board restarts all the time; hold its button, try again")
+    raise MeterError(
+        f"{meter.port}: the board restarts all the time; hold its button for two seconds while it "
+        "starts, let go, try again"
+    )
 
 
 def _identify(meter: Meter) -> dict[str, Any]:
