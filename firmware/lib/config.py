@@ -211,7 +211,7 @@ _KEYS = {
     "poll_ms": (_number(200, 10000), "200 to 10000", 1000),
     "utc_offset_s": (_number(-50400, 50400, 60), "-50400 to 50400, in minutes", 0),
     "wifi": {
-        "ssid": (_text(1, 32), "the network's name", _REQUIRED),
+        "ssid": (_text(1, 32), "the network's name, at most 32 bytes", _REQUIRED),
         "password": (_wifi_password, '8 to 63 characters, or "" for an open network', ""),
     },
     "broker": {
