@@ -2,6 +2,7 @@
 
 import os
 import select
+import signal
 import subprocess
 import sys
 import threading
@@ -206,6 +207,28 @@ def test_runs_by_itself_from_the_command_line(bus: Bus) -> None:
     finally:
         client.close()
         process.communicate(timeout=10)
+    assert process.returncode == 0
+
+
+def test_a_port_that_is_not_there_and_ctrl_c_show_no_traceback(bus: Bus) -> None:
+    command = [sys.executable, "-m", "boards.virtual.pzem", "--watts", "1", "--port"]
+    wrong = subprocess.run(
+        [*command, "/dev/nowhere"], capture_output=True, text=True, timeout=30, check=False
+    )
+    assert wrong.returncode == 1
+    (line,) = wrong.stderr.splitlines()
+    assert line.startswith("parwana: ")
+    process = subprocess.Popen(
+        [*command, bus.sensor],
+        stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+    )  # fmt: skip
+    assert process.stdin is not None
+    assert process.stdout is not None
+    process.stdin.write("\n")
+    process.stdin.flush()
+    assert process.stdout.readline() == "ok 0 Wh, 0 requests\n"
+    process.send_signal(signal.SIGINT)
+    assert process.communicate(timeout=10) == ("", None)
     assert process.returncode == 0
 
 

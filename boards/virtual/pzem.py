@@ -226,7 +226,8 @@ def _reply(sensor: Pzem, request: bytes) -> bytes:
 def main() -> int:
     """Answer on one port until standard input ends; each of its lines is a command."""
     parser = argparse.ArgumentParser(
-        description="Emulate a PZEM-004T on a serial port. Commands on standard input: "
+        description="Emulate a PZEM-004T on a serial port. Enter tells how often it was asked; "
+        "other commands on standard input: "
         f"open, close, silent, speak, energy WH, fault NAME [COUNT] ({', '.join(FAULTS)}).",
         epilog="example: python -m boards.virtual.pzem --port /dev/ttyUSB1 --watts 800",
     )
@@ -236,7 +237,17 @@ def main() -> int:
     source.add_argument("--watts", type=float, help="constant load")
     source.add_argument("--profile", type=Path, help="CSV with a heading, watts each 15 minutes")
     parser.add_argument("--column", type=int, default=0, help="column of --profile, from 0")
-    arguments = parser.parse_args()
+    try:
+        _serve(parser.parse_args())
+    except KeyboardInterrupt:
+        pass
+    except (OSError, ValueError) as error:
+        print(f"parwana: {error}; give another --port or --profile", file=sys.stderr)
+        return 1
+    return 0
+
+
+def _serve(arguments: argparse.Namespace) -> None:
     clock = WorldClock.from_environment()
     if arguments.profile:
         profile = Profile.from_csv(arguments.profile, arguments.column, clock.now())
@@ -253,7 +264,6 @@ def main() -> int:
                 print(f"? {line.strip()}: {error}", flush=True)
             else:
                 print(f"ok {sensor.energy_wh()} Wh, {emulator.requests} requests", flush=True)
-    return 0
 
 
 def command(words: list[str], emulator: PzemEmulator, house: House) -> None:
