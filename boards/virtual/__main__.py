@@ -42,7 +42,7 @@ def main() -> int:
             threading.Event().wait()
     except KeyboardInterrupt:
         return 0
-    except (BoardError, ClockError, RuntimeMissing) as error:
+    except (BoardError, ClockError, OSError, RuntimeMissing) as error:
         print(f"parwana: {error}", file=sys.stderr)
         return 1
     return 0
