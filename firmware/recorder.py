@@ -3,7 +3,8 @@
 A frame that goes with a change of state is saved in the state's record first, with its sequence,
 and appended to the journal after. The record is replaced as a whole, so that is the instant at
 which both happened: at the next start, what the journal lacks of the record's frames is appended.
-Nothing is lost, nothing is repeated.
+Nothing is lost, nothing is repeated. Several events without a change of state between them need
+the record once.
 """
 
 import struct
@@ -40,6 +41,7 @@ class Recorder:
         self._asked = 0
         self._overwritten = 0
         self._lost = False
+        self._kept = None  # the state that the record holds, without its frames
         pending, saved = self._load()
         try:
             self.register = make_register(saved)
@@ -116,8 +118,13 @@ class Recorder:
             self._overwritten,
             len(frames),
         )
-        save(self._path, head + b"".join(frames) + self.register.save())
+        register = self.register.save()
+        state = head[:-1] + register
+        if state != self._kept:  # else the journal alone keeps the frames whole
+            save(self._path, head + b"".join(frames) + register)
+        self._kept = None
         self._append(frames)
+        self._kept = state
 
     def _append(self, frames):
         oldest = self._journal.oldest

@@ -122,6 +122,21 @@ def test_values_are_cut_to_what_a_frame_holds():
         journal.close()
 
 
+def test_events_in_a_row_write_the_record_once():
+    """The contactor waits for them, and an ESP32's flash is slow."""
+    with in_folder() as folder:
+        recorder, journal = opened(folder)
+        recorder.record(wire.EVENT_TAMPER, 1)
+        os.remove(folder + "/state.rec")
+        recorder.record(wire.EVENT_TAMPER, 2)
+        assert "state.rec" not in os.listdir(folder)
+        recorder.register.update(500)
+        recorder.record(wire.EVENT_TAMPER, 3)
+        assert struct.unpack_from(">Q", records.load(folder + "/state.rec"), 26 + 40)[0] == 500
+        assert [f.a for f in frames(journal)] == [1, 2, 3]
+        journal.close()
+
+
 def test_overwriting_unasked_frames_is_told():
     with in_folder() as folder:
         recorder, journal = opened(folder, 40, 10)
