@@ -100,7 +100,7 @@ class Metering:
         """Ask every sensor once, then close the interval if it is over."""
         power_dw = 0
         for channel in self._channels:
-            snapshot = await self._ask(channel.sensor)
+            snapshot = await self._ask(channel)
             if snapshot is None:
                 power_dw = None
                 self._miss(channel)
@@ -116,8 +116,9 @@ class Metering:
         self.polls += 1
         self.ticked_ms = self._ticks.ticks_ms()
 
-    async def _ask(self, sensor):
+    async def _ask(self, channel):
         """Return the sensor's Snapshot, None when it does not answer well in its time."""
+        sensor = channel.sensor
         try:
             sensor.request()
             while True:
@@ -127,7 +128,8 @@ class Metering:
                     return snapshot
         except SensorError as error:
             self.failures += 1
-            self._log.info("%s", error)
+            if not channel.silent:  # else the console shows nothing else
+                self._log.info("%s", error)
         return None
 
     def _take(self, channel, snapshot):

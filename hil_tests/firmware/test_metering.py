@@ -327,6 +327,19 @@ def test_silent_one_of_three_hides_the_sum_not_the_others():
     assert values[0] == 10000
 
 
+def test_silent_sensor_fills_no_console():
+    house = House()
+    house.go(3)
+    house.sensors[0].silent = True
+    house.go(6)
+    assert house.events[-1][0] == wire.EVENT_SENSOR_SILENT
+    house.log.lines = []
+    failures = house.metering.failures
+    house.go(20)
+    assert house.log.lines == []
+    assert house.metering.failures == failures + 20
+
+
 def test_mains_outage_by_voltage_and_by_input():
     house = House()
     house.go(3)
