@@ -52,8 +52,6 @@ class Stream:
     def setblocking(self, flag):
         pass
 
-    settimeout = setblocking  # umqtt.simple of MicroPython 1.25 and newer
-
     def write(self, data, size=None):
         """Take `data`, or its first `size` bytes; `pump` sends them. Raises BrokerError."""
         if len(self._out) + len(data) > _UNSENT_MOST:

@@ -83,23 +83,6 @@ def test_connect_says_will_user_and_keepalive():
     assert not session.accepted
 
 
-def test_a_newer_umqtt_that_sets_a_timeout_connects_too():
-    """umqtt.simple 1.5.0 and newer, as MicroPython 1.25 and newer have it frozen in, does so."""
-    older = umqtt.MQTTClient
-
-    class Newer(older):
-        def connect(self, clean_session=True, timeout=None):
-            umqtt.socket.socket().settimeout(timeout)
-            return older.connect(self, clean_session)
-
-    umqtt.MQTTClient = Newer
-    try:
-        _, sock = opened()
-    finally:
-        umqtt.MQTTClient = older
-    assert sock.sent[:1] == b"\x10"
-
-
 def test_refusal_is_told():
     session, sock = opened()
     sock.coming = b"\x20\x02\x00\x05"
