@@ -5,6 +5,7 @@ that are unpacked, without root, under build/runtime. umqtt.simple comes from Py
 fetched once.
 """
 
+import fcntl
 import hashlib
 import os
 import re
@@ -262,10 +263,13 @@ def apt(command: list[str], cwd: "Path | None" = None) -> str:
 
 
 def main() -> int:
-    """Fetch everything; exit 1 with one line if something is missing."""
+    """Fetch everything, one process at a time; exit 1 with one line if something is missing."""
+    BUILD.mkdir(exist_ok=True)
     try:
-        for program in (micropython(), mosquitto(), umqtt()):
-            print(program)
+        with (BUILD / "runtime.lock").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            for program in (micropython(), mosquitto(), umqtt()):
+                print(program)
     except RuntimeMissing as error:
         say(str(error))
         return 1
