@@ -23,7 +23,7 @@ from boards.virtual.board import VirtualBoard
 from hil_tests.boardkit import TIMEOUT_S, execute, powered_board, store
 from hil_tests.meterkit import configuration, read_image
 from parwana import REPO, firmware, flash
-from parwana.meter import MeterError, connect
+from parwana.meter import MeterError, attach, connect
 
 NEW = firmware.version()
 OLD = "0.0.9"
@@ -448,11 +448,21 @@ def test_what_is_wrong_with_the_port_is_told(
         connect(board.serial_port),
     ):
         pass
+    for other in (tmp_path, tmp_path / "file", Path("/dev/null")):
+        if not other.exists():
+            other.touch()
+        with pytest.raises(MeterError, match="is no serial port"), connect(str(other)):
+            pass
     near, far = os.openpty()
     monkeypatch.setattr("parwana.meter._STOP_S", 0.4)
     with pytest.raises(MeterError, match="no MicroPython answers"), connect(os.ttyname(far)):
         pass
-    os.close(near)
+    with attach(os.ttyname(far)) as meter:
+        started_s = time.monotonic()
+        threading.Timer(0.2, os.close, [near]).start()
+        with pytest.raises(MeterError, match="connection broke"):
+            meter.run("pass")
+        assert time.monotonic() - started_s < 5, "gone is not silent"
     os.close(far)
 
 

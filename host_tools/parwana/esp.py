@@ -39,7 +39,9 @@ def check_image(path: Path) -> tuple[str, int]:
         with path.open("rb") as file:
             head = file.read(24)
     except OSError as error:
-        raise EspError(f"{path} cannot be read ({error}); download one: {DOWNLOADS}") from None
+        raise EspError(
+            f"{path} cannot be read ({error.strerror}); download one: {DOWNLOADS}"
+        ) from None
     if not _SIZE_LEAST <= size <= _SIZE_MOST:
         raise EspError(
             f"{path} has {size} bytes; a MicroPython image has 0.5 to 16 MB: {DOWNLOADS}"

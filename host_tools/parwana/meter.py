@@ -6,9 +6,9 @@ import contextlib
 import io
 import os
 import re
+import struct
 import time
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import Any
 
 import serial
@@ -29,6 +29,8 @@ _CHUNK = 2048
 _PASTE = 64
 _PASTE_S = 0.06
 _REPLY_S = 3.0
+# struct's: mpremote unpacks what it read of a window's size, however short.
+_BROKEN = (TransportError, serial.SerialException, OSError, ValueError, struct.error)
 
 _HASHES = """
 import os, hashlib, binascii
@@ -224,7 +226,7 @@ class Meter:
             raise MeterError(f"{self.port}: the meter said: {last}") from None
         except FileNotFoundError:
             raise
-        except (TransportError, serial.SerialException, OSError, ValueError) as error:
+        except _BROKEN as error:
             raise MeterError(
                 f"{self.port}: the connection broke ({error}); nothing that ran was changed: "
                 "check the cable and start again"
@@ -277,18 +279,7 @@ def open_port(port: str) -> tuple[SerialTransport, str]:
     try:
         transport = SerialTransport(real, timeout=_ANSWER_S)
     except (TransportError, OSError, ValueError) as error:
-        raise MeterError(_why_closed(device, error)) from None
+        raise MeterError(ports.why_closed(device, error)) from None
     if not device.startswith("rfc2217:"):  # pyserial has none there
         transport.serial.write_timeout = _ANSWER_S
     return transport, device
-
-
-def _why_closed(device: str, error: Exception) -> str:
-    if "://" in device:
-        return f"{device} does not open ({error}); check the address"
-    if not Path(device).exists():
-        here = ", ".join(name for name, _ in ports.candidates())
-        return f"there is no port {device}; plug the board in (ports here: {here or 'none'})"
-    if not os.access(device, os.R_OK | os.W_OK):
-        return f"you may not open {device}; join its group (often dialout) and log in again"
-    return f"{device} is in use; close the other program (a terminal, mpremote) and try again"

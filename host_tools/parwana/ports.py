@@ -1,6 +1,9 @@
 """Find the serial port that a board is on."""
 
+import errno
+import os
 from collections.abc import Callable
+from pathlib import Path
 
 import serial.tools.list_ports
 
@@ -51,6 +54,29 @@ def resolve(port: str, ask: Callable[[str], str] | None = None) -> str:
     if answer.isdecimal() or not answer:
         raise PortError(f"there is no port {answer or 'without a name'} in the list")
     return resolve(answer)
+
+
+def why_closed(device: str, error: Exception) -> str:
+    """Return what keeps a port from opening, and what to do; `error` is what its opener said."""
+    if "://" in device:
+        return f"{device} does not open ({error}); check the address"
+    if not Path(device).exists():
+        here = ", ".join(name for name, _ in candidates())
+        return f"there is no port {device}; plug the board in (ports here: {here or 'none'})"
+    if not os.access(device, os.R_OK | os.W_OK):
+        return f"you may not open {device}; join its group (often dialout) and log in again"
+    try:
+        opened = os.open(device, os.O_RDWR | os.O_NOCTTY | os.O_NONBLOCK)
+    except OSError as refusal:
+        if refusal.errno in (errno.EIO, errno.ENXIO, errno.ENODEV):
+            return f"{device} hung up; plug the board in again, or start it"
+        serial_device = refusal.errno != errno.EISDIR
+    else:
+        serial_device = os.isatty(opened)
+        os.close(opened)
+    if not serial_device:
+        return f"{device} is no serial port; give the board's, as /dev/ttyUSB0"
+    return f"{device} is in use; close the other program (a terminal, mpremote) and try again"
 
 
 def _by_serial_number(number: str) -> str:
