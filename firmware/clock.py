@@ -137,11 +137,6 @@ def local_day(time_s, utc_offset_s):
     return (time_s + utc_offset_s) // _DAY_S
 
 
-def local_hour(time_s, utc_offset_s):
-    """Return the local hour, 0 to 23."""
-    return (time_s + utc_offset_s) % _DAY_S // 3600
-
-
 def weekday(time_s, utc_offset_s):
     """Return the local weekday, 0 = Monday to 6 = Sunday."""
     return (local_day(time_s, utc_offset_s) + 3) % 7  # 1970-01-01 was a Thursday

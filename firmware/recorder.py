@@ -15,7 +15,6 @@ from records import RecordError, load, save
 _HEAD = ">BIIIIIIB"
 _HEAD_SIZE = 26
 _VERSION = 1
-_STARTS_MOST = 4
 
 
 class Recorder:

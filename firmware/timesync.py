@@ -22,7 +22,6 @@ class TimeSync:
         self._clock = clock
         self._events = events
         self._log = log
-        self.synchronised = 0
 
     async def run(self):
         """Synchronise for ever; without a server there is nothing to do."""
@@ -48,7 +47,6 @@ class TimeSync:
             address = self._link.gateway()
         time_s = self._network_time(address)
         event = self._clock.network(time_s)
-        self.synchronised += 1
         if event:
             self._events.record(*event)
             self._log.info("network time is %d", time_s)
