@@ -102,6 +102,7 @@ def test_signing_a_backlog_never_delays_a_poll_by_more_than_a_period(
     bench: Bench, meter: SerialMeter, network: Network, sensor: EmulatedLoad
 ) -> None:
     bench.fresh(poll_ms=int(1000 * POLL_S))
+    meter.status()  # it has written its first frame by now
     with meter.service() as repl:
         capacity = bench.configuration(b"")["journal_frames"]
         repl.run(RESERVE.format(capacity=capacity, last=BACKLOG, tamper=wire.EVENT_TAMPER))
