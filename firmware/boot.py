@@ -14,6 +14,7 @@ import machine
 _WINDOW_MS = 500
 _LET_GO_MS = 5000
 _GO_BACK_MS = 5000  # two broken slots take turns no faster
+_GUARD_MS = 600000
 _BUTTONS = {"ESP32S3": 7, "ESP32C3": 4}  # as pins.py, which may be what is broken
 _BUTTON = 33  # of an ESP32
 
@@ -108,6 +109,9 @@ try:
 except KeyboardInterrupt:
     SERVICE = True
 try:
+    if "config.json" in os.listdir("/"):
+        # Whatever follows, a paired meter is not left at the console, nor hangs in an import.
+        machine.WDT(timeout=_GUARD_MS)
     _slot = _choose(not _soft and not SERVICE)
     if _slot:
         sys.path[:] = ["/" + _slot, "/" + _slot + "/lib", "", ".frozen", "/lib"]

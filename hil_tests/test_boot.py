@@ -183,6 +183,19 @@ def test_ctrl_c_in_the_window_asks_for_service(tmp_path: Path) -> None:
         assert slot_of(board) == "b try"
 
 
+def test_a_paired_meter_is_not_left_at_the_console(tmp_path: Path) -> None:
+    files = {**flash("a", a=WELL), "/config.json": b"{}"}
+    guard = b"_GUARD_MS = 600000"
+    assert guard in files["/boot.py"]
+    files["/boot.py"] = files["/boot.py"].replace(guard, b"_GUARD_MS = 2000")
+    with board_with(tmp_path, files) as board:
+        board.power_on()
+        board.wait_console("for service", TIMEOUT_S)
+        mpremote(board, "resume", "exec", "pass")
+        board.wait_console("service mode", TIMEOUT_S)
+        board.wait_console("runs a", TIMEOUT_S)
+
+
 def test_firmware_without_configuration_waits_for_pairing(tmp_path: Path) -> None:
     files = firmware_files("x86")
     files["/slot"] = b"a try"
