@@ -101,6 +101,15 @@ def test_ctrl_c_is_one_line(monkeypatch, capsys, stop):
     assert capsys.readouterr().err == "parwana: stopped; run the same line again to go on\n"
 
 
+def test_a_known_error_is_json_too_where_json_is_asked_for(tmp_path, capsys):
+    assert cli.main(["flash", "--json", "--port", str(tmp_path / "none")]) == 1
+    said = capsys.readouterr()
+    error = json.loads(said.out)
+    assert said.err == f"parwana: {error['error']}\n"
+    assert error["ok"] is False
+    assert "there is no port" in error["error"]
+
+
 def test_no_help_shows_a_path_of_this_machine(monkeypatch, capsys):
     monkeypatch.setenv("COLUMNS", "500")  # no path is broken
     for name in cli.COMMANDS:

@@ -179,7 +179,7 @@ def test_a_power_cut_at_many_flash_writes_leaves_a_firmware_that_runs(
 
 
 def start_flash(board: VirtualBoard) -> "subprocess.Popen[bytes]":
-    command = [sys.executable, "-m", "parwana.flash", "--port", board.serial_port]
+    command = [sys.executable, "-m", "parwana.cli", "flash", "--port", board.serial_port]
     return subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
 
 

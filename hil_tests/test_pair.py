@@ -388,6 +388,8 @@ def test_a_meter_is_replaced_and_its_point_retired(
 
     code, said = bench.run("retire", "--number", str(FEEDER), "--yes", capsys=capsys)
     assert (code, "1 meters hang on number 100" in said) == (1, True), said
+    code, said = bench.run("retire", "--meter", stranger, capsys=capsys)
+    assert (code, "was never enrolled" in said, "?" in said) == (1, True, False), said
     code, said = bench.run("retire", "--meter", old, "--yes", capsys=capsys)
     assert (code, "has left service already" in said) == (1, True), said
     code, said = bench.run("retire", "--number", "17", "--yes", "--json", capsys=capsys)

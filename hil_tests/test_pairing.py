@@ -2,7 +2,11 @@
 
 import ast
 import dataclasses
+import os
+import select
+import signal
 import socket
+import subprocess
 import threading
 from pathlib import Path
 from typing import Any, cast
@@ -17,7 +21,8 @@ from parwana.enrolment import Place
 from parwana.keys import dev_key
 from parwana.meter import Meter
 from parwana.pair_device import Click, Identity, State
-from parwana.pairing import PairError, Pairing, Wish
+from parwana.pairing import WIFI_PASSWORD, PairError, Pairing, Wish
+from parwana.programs import parwana
 
 DEPLOYMENT = Deployment(
     utility_id="x",
@@ -261,3 +266,26 @@ def test_a_number_that_no_contract_takes_is_refused(capsys: Any, more: tuple[str
     words = ["--deployment", "x", "--key", "dev:0", "--wifi-ssid", "mast", *more]
     assert cli.main(["pair", *words]) == 2
     assert f"Invalid value for '{more[0]}'" in capsys.readouterr().err
+
+
+def test_ctrl_c_at_a_prompt_is_one_line_and_no_failure(tmp_path: Path) -> None:
+    DEPLOYMENT.save(tmp_path / "town.json")
+    words = ["--deployment", str(tmp_path / "town.json"), "--key", "dev:0", "--wifi-ssid", "mast"]
+    words += ["--port", "/dev/nowhere", "--number", "17", "--kind", "plant"]
+    near, far = os.openpty()
+    with subprocess.Popen(
+        parwana("pair", *words),
+        stdin=far,
+        stderr=subprocess.PIPE,
+        env={name: v for name, v in os.environ.items() if name != WIFI_PASSWORD},
+        start_new_session=True,  # else the password is asked for at this test's terminal
+    ) as program:
+        assert program.stderr is not None
+        assert select.select([program.stderr], [], [], 60)[0], "no prompt came within 60 s"
+        program.send_signal(signal.SIGINT)
+        said = program.communicate(timeout=30)[1].decode()
+    os.close(near)
+    os.close(far)
+    assert program.returncode == 130, said
+    assert said.endswith("\nparwana: stopped; run the same line again to go on\n")
+    assert "Aborted" not in said

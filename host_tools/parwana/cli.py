@@ -2,16 +2,19 @@
 
 A subcommand's module is imported only when it runs, as web3 and the compiler are slow to import.
 It offers `command`, a function with typer's annotations, or `app`, a typer.Typer with subcommands
-of its own. What an exception class of this project says is meant for the user; anything else is a
-bug and shows its traceback.
+of its own. What an exception class of this project says is meant for the user, with --json also
+as the last line of stdout; anything else is a bug and shows its traceback.
 """
 
 import importlib
+import json
 import signal
 import sys
 from types import FrameType
+from typing import Any
 
 import typer
+from typer.core import TyperGroup
 
 COMMANDS = {
     "demo": ("parwana.demo", "Show a whole feeder living through three short months."),
@@ -32,6 +35,18 @@ _STOPPED = 130
 _OURS = ("parwana", "boards", "wire")
 
 
+class _Commands(TyperGroup):
+    """All commands; Ctrl-C at a prompt is a Ctrl-C as elsewhere."""
+
+    def invoke(self, ctx: Any) -> Any:
+        """Run the command. Raises KeyboardInterrupt for typer's Abort."""
+        try:
+            return super().invoke(ctx)
+        except typer.Abort:
+            print(file=sys.stderr)  # the prompt's line ends here
+            raise KeyboardInterrupt from None
+
+
 def _refuse_to_run() -> None:
     """Stand for a subcommand that is listed but was not asked for."""
 
@@ -39,6 +54,7 @@ def _refuse_to_run() -> None:
 def build(name: str | None) -> typer.Typer:
     """Make the application: the real subcommand `name`, and the names of all others."""
     app = typer.Typer(
+        cls=_Commands,
         help="Electricity on permits: meters that sign, contracts that bill.",
         epilog="Example: parwana devchain, then parwana deploy --help",
         no_args_is_help=True,
@@ -78,15 +94,17 @@ def main(arguments: list[str] | None = None) -> int:
             return _stopped()
         return stop.code if isinstance(stop.code, int) else 0 if stop.code is None else 1
     except OSError as error:
-        told = f"{error.filename}: {error.strerror}; check it" if error.filename else error
-        print(f"parwana: {told}", file=sys.stderr)
-        return 1
+        told = f"{error.filename}: {error.strerror}; check it" if error.filename else str(error)
     except Exception as error:
         if not type(error).__module__.startswith(_OURS):
             raise
-        print(f"parwana: {error}", file=sys.stderr)
-        return 1
-    return 0
+        told = str(error)
+    else:
+        return 0
+    print(f"parwana: {told}", file=sys.stderr)
+    if "--json" in given:
+        print(json.dumps({"ok": False, "error": told}))
+    return 1
 
 
 def _stopped() -> int:

@@ -112,11 +112,8 @@ class Enrolment:
         self.chain.send(self.ledgers.registry.functions.replace(old, new, energy_wh))
         return f"number {before.number}, in place of {old}, from {energy_wh} Wh"
 
-    def retire(self, meter: str) -> int:
-        """Take a meter and its point out of service, for ever; return its number.
-
-        Raises EnrolError.
-        """
+    def retirable(self, meter: str) -> int:
+        """Return the number of a meter that can be retired. Raises EnrolError."""
         entry = self.entry(meter)
         if not entry.kind:
             raise EnrolError(f"{meter} was never enrolled; check the address")
@@ -126,8 +123,11 @@ class Enrolment:
         children = self.chain.call(functions.children(entry.number))
         if children:
             raise EnrolError(f"{children} meters hang on number {entry.number}; retire them first")
-        self.chain.send(functions.retire(to_checksum_address(meter)))
         return int(entry.number)
+
+    def retire(self, meter: str) -> None:
+        """Take a meter and its point out of service, for ever."""
+        self.chain.send(self.ledgers.registry.functions.retire(to_checksum_address(meter)))
 
     def permit(self, meter: str, signers: list[Key]) -> bytes:
         """Return a published permit that is not about to end; publish one if there is none.

@@ -20,6 +20,7 @@ from rich.progress import Progress
 from parwana import esp, firmware, ports
 from parwana.esp import DOWNLOADS
 from parwana.meter import Meter, MeterError, connect
+from parwana.options import Json, Port
 
 OLDEST = (1, 24)
 FAMILY = {"esp32", "linux"}  # linux: a virtual board
@@ -267,13 +268,11 @@ def _replace(meter: Meter, files: dict[str, bytes]) -> None:
 
 
 def command(
-    port: Annotated[
-        str, typer.Option(help="device, id:SERIAL, socket://host:port, rfc2217://host:port, auto")
-    ] = ports.AUTO,
+    port: Port = ports.AUTO,
     micropython: Annotated[
         Path | None, typer.Option(help="First write this MicroPython (.bin), by esptool.")
     ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="print the result as JSON")] = False,
+    as_json: Json = False,
 ) -> None:
     """Put the firmware on a meter, through its serial port.
 
@@ -288,25 +287,16 @@ def command(
     def tell(text: str) -> None:
         console.print(text, highlight=False, markup=False)
 
-    try:
-        device = ports.resolve(port, ask)
-        if micropython:
-            esp.write(micropython, device)
-        with (
-            connect(device, _RESET_S, tell) as meter,
-            Progress(console=console, transient=True) as progress,
-        ):
-            result = flash(meter, progress)
-    except (FlashError, MeterError, esp.EspError, ports.PortError) as error:
-        if as_json:
-            print(json.dumps({"error": str(error)}))
-        raise
+    device = ports.resolve(port, ask)
+    if micropython:
+        esp.write(micropython, device)
+    with (
+        connect(device, _RESET_S, tell) as meter,
+        Progress(console=console, transient=True) as progress,
+    ):
+        result = flash(meter, progress)
     if as_json:
         print(json.dumps(result))
         return
     done = f"{len(result['copied'])} files copied" if result["copied"] else "nothing to change"
     print(f"Parwana {result['version']} runs in slot {result['slot']}: {done}.")
-
-
-if __name__ == "__main__":
-    typer.run(command)

@@ -10,4 +10,8 @@ Rpc = Annotated[str | None, typer.Option(help="JSON-RPC URL; default: the deploy
 StoreUrl = Annotated[
     str | None, typer.Option("--store", help="SQLAlchemy URL; default: the deployment's.")
 ]
-Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+Port = Annotated[
+    str, typer.Option(help="device, id:SERIAL, socket://host:port, rfc2217://host:port, auto")
+]
+Key = Annotated[str, typer.Option(help="Key file (or dev:N) of the utility.")]
+Json = Annotated[bool, typer.Option("--json", help="End with a line of JSON.")]

@@ -15,7 +15,7 @@ from parwana.deployment import Deployment
 from parwana.enrolment import KINDS, LARGEST_NUMBER, Place
 from parwana.keys import resolve
 from parwana.meter import connect
-from parwana.options import DeploymentFile
+from parwana.options import DeploymentFile, Json, Key, Port
 from parwana.pairing import WIFI_PASSWORD, PairError, Pairing, Wish, run
 from parwana.permits import indexed
 
@@ -25,11 +25,9 @@ _LARGEST_W = (2**32 - 1) // 10  # the registry keeps tenths of a watt in 32 bits
 
 def command(
     deployment: DeploymentFile,
-    key: Annotated[str, typer.Option(help="Key file (or dev:N) of the utility.")],
+    key: Key,
     wifi_ssid: Annotated[str, typer.Option(help="Name of the Wi-Fi network.")],
-    port: Annotated[
-        str, typer.Option(help="device, id:SERIAL, socket://host:port, rfc2217://host:port, auto")
-    ] = ports.AUTO,
+    port: Port = ports.AUTO,
     number: Annotated[
         int | None, typer.Option(min=1, max=LARGEST_NUMBER, help="Number of the metering point.")
     ] = None,
@@ -68,7 +66,7 @@ def command(
     ] = True,
     timeout: Annotated[float, typer.Option(help="Seconds to wait for the relay.")] = 120,
     yes: Annotated[bool, typer.Option("--yes", help="Ask nothing.")] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="End with a line of JSON.")] = False,
+    as_json: Json = False,
 ) -> None:
     """Make a flashed board a meter: key, configuration, enrolment, first permit, first reading.
 

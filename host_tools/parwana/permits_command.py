@@ -15,6 +15,7 @@ from parwana.chain import Chain
 from parwana.clock import WorldClock
 from parwana.deployment import DAY_S, Deployment
 from parwana.keys import resolve
+from parwana.options import DeploymentFile, Json, Rpc
 from parwana.permits import (
     PermitError,
     believed,
@@ -34,19 +35,16 @@ app = typer.Typer(
     add_completion=False,
 )
 
-File = Annotated[Path, typer.Option("--deployment", help="Deployment file.")]
 Keys = Annotated[
     list[str],
     typer.Option("--key", help="Signer's key file, or dev:0 to dev:31; may be repeated."),
 ]
-Rpc = Annotated[str | None, typer.Option(help="Another JSON-RPC URL than the deployment's.")]
 MeterOption = Annotated[str, typer.Option(help="The meter's address, 40 hex digits.")]
-Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 
 @app.command()
 def run(
-    deployment: File,
+    deployment: DeploymentFile,
     key: Keys,
     rpc: Rpc = None,
     time_step: Annotated[
@@ -78,7 +76,7 @@ def run(
 
 @app.command()
 def issue(
-    deployment: File,
+    deployment: DeploymentFile,
     meter: MeterOption,
     valid_until: Annotated[
         str, typer.Option(help="Unix seconds, a date like 2026-12-31, or a span like +30d.")
@@ -136,7 +134,7 @@ def issue(
 @app.command()
 def sign(
     file: Annotated[Path, typer.Argument(help="Bundle file to add signatures to.")],
-    deployment: File,
+    deployment: DeploymentFile,
     meter: MeterOption,
     key: Keys,
 ) -> None:

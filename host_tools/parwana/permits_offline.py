@@ -18,6 +18,7 @@ from parwana import ports
 from parwana.chain import Chain, Ledgers
 from parwana.deployment import Deployment
 from parwana.meter import Meter, MeterError, attach
+from parwana.options import Json, Port, Rpc
 from parwana.permits import FLAGS, PermitError, believed, check_bundle
 
 REFUSALS = {
@@ -40,18 +41,14 @@ def show(
     file: Annotated[
         Path | None, typer.Argument(help="Bundle or text file; none: what is published.")
     ] = None,
-    deployment: Annotated[
-        Path | None, typer.Option("--deployment", help="Deployment file.")
-    ] = None,
+    deployment: Annotated[Path | None, typer.Option(help="Deployment file.")] = None,
     meter: Annotated[str, typer.Option(help="The meter's address, 40 hex digits.")] = "",
     text: Annotated[Path | None, typer.Option(help="Write the line of text to this file.")] = None,
     qr: Annotated[
         bool | None, typer.Option("--qr/--no-qr", help="The QR code; by default on a terminal.")
     ] = None,
-    rpc: Annotated[
-        str | None, typer.Option(help="Another JSON-RPC URL than the deployment's.")
-    ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    rpc: Rpc = None,
+    as_json: Json = False,
 ) -> None:
     """Show what a bundle grants and whether its meter will believe it; as text and QR code.
 
@@ -91,10 +88,8 @@ def show(
 
 def load(
     file: Annotated[Path, typer.Argument(help="Bundle or text file.")],
-    port: Annotated[
-        str, typer.Option(help="device, id:SERIAL, socket://host:port, rfc2217://host:port, auto")
-    ] = ports.AUTO,
-    as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
+    port: Port = ports.AUTO,
+    as_json: Json = False,
 ) -> None:
     """Hand a permit to a meter through its serial port; no network is needed.
 
@@ -106,11 +101,11 @@ def load(
     ask = typer.prompt if sys.stdin.isatty() and not as_json else None
     with attach(ports.resolve(port, ask)) as meter:
         answer = hand_over(meter, data)
-    if as_json:
-        print(json.dumps({"accepted": answer in _ACCEPTED, "answer": answer}))
     if answer not in _ACCEPTED:
         raise PermitError(f"the meter refuses it: {explain(answer)}")
-    if not as_json:
+    if as_json:
+        print(json.dumps({"accepted": True, "answer": answer}))
+    else:
         print("the meter has accepted it" if answer == _ACCEPTED[0] else "the meter knows it")
 
 

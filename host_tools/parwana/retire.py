@@ -7,22 +7,22 @@ import typer
 
 from parwana.clock import WorldClock
 from parwana.deployment import Deployment
-from parwana.enrolment import LARGEST_NUMBER, Enrolment
+from parwana.enrolment import LARGEST_NUMBER, EnrolError, Enrolment
 from parwana.keys import resolve
-from parwana.options import DeploymentFile, Rpc
+from parwana.options import DeploymentFile, Json, Key, Rpc
 from parwana.permits_offline import read_meter
 
 
 def command(
     deployment: DeploymentFile,
-    key: Annotated[str, typer.Option(help="Key file (or dev:N) of the utility.")],
+    key: Key,
     meter: Annotated[str, typer.Option(help="The meter's address, 40 hex digits.")] = "",
     number: Annotated[
         int | None, typer.Option(min=1, max=LARGEST_NUMBER, help="Or the number of its point.")
     ] = None,
     rpc: Rpc = None,
     yes: Annotated[bool, typer.Option("--yes", help="Ask nothing.")] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="End with a line of JSON.")] = False,
+    as_json: Json = False,
 ) -> None:
     """Take a meter and its point out of service, for ever. A broken meter is replaced instead.
 
@@ -38,9 +38,10 @@ def command(
     )
     utility.check()
     address = utility.serving(number) if number else "0x" + read_meter(meter)
-    if not yes:
-        typer.confirm(f"Retire {address} for ever?", abort=True)
-    retired = utility.retire(address)
+    retired = utility.retirable(address)
+    if not yes and not typer.confirm(f"Retire {address} for ever?"):
+        raise EnrolError(f"{address} stays in service")
+    utility.retire(address)
     if as_json:
         print(json.dumps({"meter": address, "number": retired}))
     else:
