@@ -79,9 +79,8 @@ class Journal:
                 self._take_stock()
                 if self.next > sequence:
                     return
-                if error.errno != _FULL or len(self._firsts) < 2:
+                if not self.made_room(error):
                     raise
-                self._drop_oldest()
 
     def read(self, sequence):
         """Return the frame (40 bytes) of a sequence.
@@ -116,6 +115,16 @@ class Journal:
             self.damaged += 1
             raise JournalError("the record of sequence %d is damaged" % sequence)
         return frame
+
+    def made_room(self, error):
+        """Let the oldest segment go if `error` is of a full flash; return whether one went.
+
+        The only one stays.
+        """
+        if error.errno != _FULL or len(self._firsts) < 2:
+            return False
+        self._drop_oldest()
+        return True
 
     def close(self):
         """Let go of the files; the next call opens them again."""

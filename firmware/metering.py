@@ -219,9 +219,9 @@ class Metering:
         if jumped or interval == self._interval:
             self._interval = interval
             return
-        self._interval = interval
         time_s = interval * self._interval_s - self._utc_offset_s
         if time_s == self._recorder.reading_s:
+            self._interval = interval
             return  # the clock was put back across a boundary and came to it again
         values = self._values()
         flags = self._flags | self._supply_flags()
@@ -231,6 +231,7 @@ class Metering:
         if trusted and day + 1 != self._recorder.closing_day:
             flags |= wire.FLAG_CLOSING
         self._recorder.reading(flags, time_s, trust, day, values)
+        self._interval = interval  # not before: what was not recorded is tried again
         self._log.info(
             "reading at %d: %d Wh, flags %04x", time_s, self._recorder.register.energy_wh, flags
         )

@@ -89,11 +89,16 @@ class Recorder:
             flags |= wire.FLAG_JOURNAL_OVERWROTE
         energy_wh = self.register.energy_wh
         frame = wire.pack_reading(flags, self.next, time_s, energy_wh, *values, trust)
+        before = self.reading_s, self.closing_day, self.overwrote
         self.reading_s = time_s
         if trust:
             self.closing_day = day + 1
         self.overwrote = False
-        self._commit([frame])
+        try:
+            self._commit([frame])
+        except OSError:  # the flash is full: it is to be tried again
+            self.reading_s, self.closing_day, self.overwrote = before
+            raise
         self.readings += 1
 
     def asked(self, sequence):
@@ -106,6 +111,7 @@ class Recorder:
         return wire.pack_event(code, sequence, time_s, self.register.energy_wh, a, b, c, trust)
 
     def _commit(self, frames):
+        oldest = self._journal.oldest
         head = struct.pack(
             _HEAD,
             _VERSION,
@@ -119,14 +125,19 @@ class Recorder:
         )
         register = self.register.save()
         state = head[:-1] + register
-        if state != self._kept:  # else the journal alone keeps the frames whole
-            save(self._path, head + b"".join(frames) + register)
-        self._kept = None
-        self._append(frames)
+        kept, self._kept = self._kept, None
+        if state != kept:  # else the journal alone keeps the frames whole
+            record = head + b"".join(frames) + register
+            try:
+                save(self._path, record)
+            except OSError as error:
+                if not self._journal.made_room(error):
+                    raise
+                save(self._path, record)
+        self._append(frames, oldest)
         self._kept = state
 
-    def _append(self, frames):
-        oldest = self._journal.oldest
+    def _append(self, frames, oldest):
         for frame in frames:
             self._journal.append(frame)
         gone = self._journal.oldest - max(oldest, self._asked)

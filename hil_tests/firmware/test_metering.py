@@ -4,6 +4,7 @@ from metering import Metering
 from pzem004t import SensorError, Snapshot
 
 import wire
+from hil_tests.firmware.check import raises
 from hil_tests.firmware.world import Clock, Quiet, Ticks, drive
 
 MIDNIGHT = 1_800_057_600 - 1_800_057_600 % 86400
@@ -119,6 +120,23 @@ class House:
 
 
 SUPPLY = wire.FLAG_OUTPUT_CLOSED | wire.CONTROL_CONNECTED << wire.CONTROL_SHIFT
+
+
+def test_a_reading_that_cannot_be_recorded_is_tried_again():
+    house = House()
+    house.go(889)
+    record = house.recorder.reading
+
+    def full(*_):
+        raise OSError(28)
+
+    house.recorder.reading = full
+    house.go(1)
+    with raises(OSError, "28"):
+        house.go(1)
+    house.recorder.reading = record
+    house.go(3)
+    assert [reading[1] for reading in house.readings] == [MIDNIGHT + 900]
 
 
 def test_reading_at_the_end_of_the_interval():

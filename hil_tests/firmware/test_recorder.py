@@ -10,7 +10,7 @@ from recorder import Recorder
 
 import wire
 from hil_tests.firmware import flash
-from hil_tests.firmware.check import MICROPYTHON, in_folder
+from hil_tests.firmware.check import MICROPYTHON, in_folder, raises, remove
 from hil_tests.firmware.world import Clock, Quiet, Ticks
 
 VALUES = (1000, 1500, 430, 2300, 2290, 500, 99)
@@ -238,3 +238,50 @@ def test_record_is_found_whole():
         recorder.start(1, 2, 3)
         assert len(records.load(folder + "/state.rec")) == 26 + 40 + 12
         journal.close()
+
+
+def test_a_flash_that_others_filled_costs_the_oldest_frames_and_an_event_tells_so():
+    if not MICROPYTHON:
+        return  # needs littlefs
+    with in_folder() as folder, flash.mounted(flash.File(24, folder + "/flash"), make=True):
+        recorder, journal = opened(flash.MOUNT, 1000, 40)
+        recorder.asked(30)
+        for step in range(200):
+            recorder.register.update(step)
+            recorder.record(wire.EVENT_TAMPER, step)
+        journal.close()
+        fill(flash.MOUNT + "/foreign")
+        recorder, journal = opened(flash.MOUNT, 1000, 40)
+        register = recorder.register
+        register.save = lambda: Register.save(register) + bytes(100)  # as of three sensors
+        recorder.start(1, 0x000100, 77)
+        lost = [f for f in frames(journal) if f[0] == wire.EVENT_JOURNAL_OVERWRITE]
+        assert [(f.a, f.b, f.c) for f in lost] == [(30, 40, 11), (41, 80, 51)], lost
+        journal.close()
+
+
+def test_a_reading_that_finds_no_room_leaves_the_state_as_it_was():
+    if not MICROPYTHON:
+        return  # needs littlefs
+    with in_folder() as folder, flash.mounted(flash.File(24, folder + "/flash"), make=True):
+        recorder, journal = opened(flash.MOUNT)
+        for step in range(3):  # what is longer than 128 bytes takes a block
+            read(recorder, 0, NOON + step)
+        fill(flash.MOUNT + "/foreign")
+        recorder.register.update(500)
+        with raises(OSError, "28"):
+            read(recorder, 0, NOON + 86400)
+        assert (recorder.reading_s, recorder.closing_day) == (NOON + 2, NOON // 86400 + 1)
+        remove(flash.MOUNT + "/foreign")
+        read(recorder, 0, NOON + 86400)
+        assert [(f.sequence, f.energy_wh) for f in frames(journal)[2:]] == [(3, 0), (4, 500)]
+        journal.close()
+
+
+def fill(folder):
+    """Write files of a block until none is free."""
+    os.mkdir(folder)
+    with raises(OSError, "28"):
+        while True:
+            with open(folder + "/" + str(len(os.listdir(folder))), "wb") as file:
+                file.write(bytes(2000))
