@@ -13,6 +13,15 @@ _SETTLED_MS = 600000
 _BACKOFF_MOST_MS = 60000
 _RESTARTS_MOST = 5
 _CONFIRM_MS = 15000
+_FULL = 28  # ENOSPC
+
+
+def tell(error):
+    """Print an error that nobody expected, and what to do about it if a person can."""
+    if hasattr(sys, "print_exception"):
+        sys.print_exception(error)
+    if isinstance(error, OSError) and error.errno == _FULL:
+        print("parwana: the flash is full; remove foreign files: mpremote fs ls")
 
 
 async def supervise(name, run, restarted, ticks, log):
@@ -31,8 +40,7 @@ async def supervise(name, run, restarted, ticks, log):
             log.error("%s ended", name)
         except Exception as error:
             log.error("%s stopped: %r", name, error)
-            if hasattr(sys, "print_exception"):
-                sys.print_exception(error)
+            tell(error)
         failed = True
         gc.collect()
         if ticks.ticks_diff(ticks.ticks_ms(), started) > _SETTLED_MS:
@@ -95,8 +103,7 @@ class App:
                     "status next=%(next)d oldest=%(oldest)d pointer=%(pointer)s "
                     "readings=%(readings)d events=%(events)d energy_wh=%(energy_wh)d "
                     "control=%(control)d restarts=%(restarts)d late_ms=%(late_ms)d "
-                    "heap_free=%(heap_free)d"
-                    % self.status()
+                    "heap_free=%(heap_free)d" % self.status()
                 )
 
     def healthy(self):

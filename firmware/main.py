@@ -28,7 +28,7 @@ from recorder import Recorder
 from register import Register
 from supply import Supply
 
-from app import App
+from app import App, tell
 from control import Control, keeper, restore
 from handover import Handover
 from metering import Metering
@@ -125,5 +125,5 @@ def start():
         print("parwana: service mode; the contactor is not touched; app.status() tells more")
     except Exception as error:
         # Nobody is here to see it: the watchdog will try again.
-        sys.print_exception(error)
+        tell(error)
     return app
