@@ -69,7 +69,7 @@ def translated(what: str, rpc_url: str, payer: str = "the account") -> Iterator[
     except RequestException as error:
         raise Unreachable(
             f"{place(rpc_url)} does not answer ({type(error).__name__}): is the node running, "
-            "is its URL right (--rpc, or rpc in the deployment file)? A local one: parwana devchain"
+            "is its URL right (--rpc, or the deployment file's)? A local one: parwana devchain"
         ) from None
     except Web3Exception as error:
         raise ChainError(f"{what}: {error}") from None
