@@ -58,8 +58,10 @@ def test_on_hardware_only_the_tests_of_the_bench_are_run(tmp_path: Path) -> None
     assert all(name.startswith("hil_tests/on_bench/") for name in names)
 
 
-def test_a_run_that_names_its_bench_leaves_a_report_and_a_log_a_test(tmp_path: Path) -> None:
-    done = pytest_of(tmp_path, FLASHED, "--bench", "virtual")
+def test_a_run_is_on_the_virtual_bench_and_leaves_a_report_and_a_log_a_test(
+    tmp_path: Path,
+) -> None:
+    done = pytest_of(tmp_path, FLASHED)
     assert done.returncode == 0, done.stdout
     logs = tmp_path / "logs"
     suite = ElementTree.parse(logs / "junit.xml").getroot()[0]

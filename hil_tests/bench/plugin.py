@@ -51,11 +51,11 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_configure(config: pytest.Config) -> None:
-    """Keep a JUnit report of a run that names its bench."""
+    """Keep a JUnit report."""
     # pyserial 3.5 opens rfc2217:// with calls that Python would rather not hear.
     deprecated = "ignore:set(Daemon|Name).. is deprecated:DeprecationWarning"
     config.addinivalue_line("filterwarnings", deprecated)
-    if config.getoption("--bench") and not config.option.xmlpath:
+    if not config.option.xmlpath:
         config.option.xmlpath = str(config.getoption("--bench-logs") / "junit.xml")
 
 
