@@ -21,7 +21,9 @@ import wire
 from boards.virtual.board import VirtualBoard
 from boards.virtual.load import House, Profile
 from boards.virtual.pzem import Pzem, PzemEmulator
+from hil_tests.boardkit import mpremote, store
 from hil_tests.chainkit import terms
+from hil_tests.meterkit import configuration
 from hil_tests.services import Broker, wait_until
 from hil_tests.test_pairing import DEPLOYMENT
 from parwana import cli, deploy, flash, relay
@@ -38,8 +40,8 @@ FACTOR = 20  # an interval of a minute takes three seconds
 PASSWORD = "parwana-bench"
 GAS_PRICE = 2 * 10**9
 STEPS = [
-    "chain", "identity", "configuration", "wifi", "broker", "clock", "sensor", "state",
-    "contactor", "enrolment", "relay", "permit", "reading", "label",
+    "chain", "identity", "registry", "configuration", "wifi", "broker", "clock", "sensor",
+    "state", "contactor", "enrolment", "relay", "permit", "reading", "label",
 ]  # fmt: skip
 pytestmark = pytest.mark.slow
 
@@ -55,19 +57,28 @@ class Bench:
         self.broker = Broker(folder)
         stack.callback(self.broker.stop)
         self.node = stack.enter_context(DevChain(clock=self.clock, block_interval_s=0.5))
-        chain = Chain(self.node.url, dev_key(0))
-        store_url = f"sqlite:///{folder}/store.db"
-        self.deployment = deploy.deploy(chain, terms(), self.broker.url, store_url, lambda _: None)
-        self.ledgers = chain.ledgers(self.deployment)
-        self.chain = chain
         self.path = folder / "deployment.json"
-        self.deployment.save(self.path)
-        self.store = Store(store_url)
-        stack.callback(self.store.close)
+        self.deploy()
         self._stop: threading.Event | None = None
         self.start_relay()
         stack.callback(self.stop_relay)
         self.board, self.sensor, self.house = self.new_board("house")
+
+    def renew_chain(self) -> None:
+        """Start the chain from nothing, at the same URL."""
+        port = int(self.node.url.rpartition(":")[2])
+        self.node.stop()
+        self.node = self._stack.enter_context(DevChain(port, self.clock, block_interval_s=0.5))
+
+    def deploy(self) -> None:
+        """Deploy the contracts, with a feeder, and give the relay a new store."""
+        self.chain = chain = Chain(self.node.url, dev_key(0))
+        store_url = f"sqlite:///{self.folder}/store-{time.time_ns()}.db"
+        self.deployment = deploy.deploy(chain, terms(), self.broker.url, store_url, lambda _: None)
+        self.ledgers = chain.ledgers(self.deployment)
+        self.deployment.save(self.path, force=True)
+        self.store = Store(store_url)
+        self._stack.callback(self.store.close)
         feeder = (dev_key(30).address, FEEDER, 2, 0, 0, 0)
         chain.send(self.ledgers.registry.functions.enrol(feeder))
 
@@ -275,7 +286,7 @@ def test_each_thing_that_is_wrong_stops_its_step_and_is_mended(
         step, advice = stopped()
         assert (step, "cannot pay; send it some" in advice) == ("enrolment", True)
     step, advice = stopped("--feeder", "55")
-    assert (step, "55 was never enrolled" in advice) == ("enrolment", True)
+    assert (step, "55 was never enrolled" in advice) == ("registry", True)
     bench.stop_relay()
     step, advice = stopped("--timeout", "8")
     assert (step, "parwana relay" in advice) == ("relay", True), advice
@@ -284,7 +295,7 @@ def test_each_thing_that_is_wrong_stops_its_step_and_is_mended(
     assert code == 0, record
     wait_until(lambda: bench.board.contactor, "the contactor to close", 20)
     step, advice = failed(bench.pair("--number", "18", capsys=capsys)[1])
-    assert (step, "enrolled as number 17" in advice) == ("enrolment", True)
+    assert (step, "enrolled as number 17" in advice) == ("registry", True)
     # It was in service, so it goes on.
     bench.board.wait_console("\nparwana ", 20)
     assert bench.board.contactor
@@ -368,7 +379,7 @@ def test_a_meter_is_replaced_and_its_point_retired(
     place = ("--number", "", "--feeder", "", "--replace")
     stranger = dev_key(29).address
     step, advice = failed(bench.pair(*place, stranger, capsys=capsys)[1])
-    assert (step, "was never enrolled" in advice) == ("enrolment", True)
+    assert (step, "was never enrolled" in advice) == ("registry", True)
     code, record = bench.pair(*place, old, capsys=capsys)
     assert code == 0, record
     new = record["meter"]
@@ -380,6 +391,8 @@ def test_a_meter_is_replaced_and_its_point_retired(
     wait_until(lambda: bench.board.contactor, "the contactor to close", 20)
     code, again = bench.pair(*place, old, capsys=capsys)
     assert details(again)["enrolment"] == f"has replaced {old} already"
+    step, advice = failed(bench.pair(*place, stranger, capsys=capsys)[1])
+    assert (step, "enrolled already, as number 17" in advice) == ("registry", True)
     # The relay lands what the old meter metered last.
     finished = bench.ledgers.energy.events.Finished
     wait_until(lambda: bench.chain.logs(finished, 0, meter=old), "the old meter's rest", 40)
@@ -396,7 +409,52 @@ def test_a_meter_is_replaced_and_its_point_retired(
     assert (code, json.loads(said)) == (0, {"meter": new, "number": 17})
     assert bench.entry(new).retired_at_s > 0
     step, advice = failed(bench.pair("--number", "17", capsys=capsys)[1])
-    assert (step, "retired, for ever" in advice) == ("enrolment", True)
+    assert (step, "retired, for ever" in advice) == ("registry", True)
+
+
+def test_what_changed_between_two_runs_is_noticed_and_connects_nobody(
+    bench: Bench, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def stopped(*more: str) -> tuple[str, str]:
+        return failed(bench.pair(*more, capsys=capsys)[1])
+
+    bench.stop_relay()
+    code, record = bench.pair("--timeout", "8", capsys=capsys)
+    assert failed(record)[0] == "relay"
+    first = bench.board
+    # Another board at the port.
+    bench.board, _, _ = bench.new_board("other")
+    step, advice = stopped()
+    assert (step, f"is served by {record['meter']}" in advice) == ("registry", True), advice
+    assert "plug that one in" in advice
+    assert "config.json" not in mpremote(bench.board, "fs", "ls", "/")
+    bench.board.power_off()
+    # Another configuration on the board, and the first one's again.
+    bench.board = first
+    store(first, "/config.json", json.dumps(configuration(1)))
+    assert not first.contactor
+    bench.start_relay()
+    code, again = bench.pair(capsys=capsys)
+    assert (code, again["meter"]) == (0, record["meter"]), again
+    assert details(again)["configuration"] == "written and accepted"
+    assert details(again)["enrolment"] == "enrolled already"
+    wait_until(lambda: first.contactor, "the contactor to close", 20)
+    # The chain begins anew: without contracts, then with others at the same addresses.
+    bench.stop_relay()
+    bench.renew_chain()
+    step, advice = stopped()
+    assert (step, "deployment file of this chain" in advice) == ("chain", True), advice
+    bench.deploy()
+    first.skip_console()
+    step, advice = stopped()
+    assert (step, "permit of another utility or chain" in advice) == ("registry", True), advice
+    first.wait_console("\nparwana ", 20)  # untouched, it goes on
+    mpremote(first, "fs", "rm", ":/state/permits.rec")
+    bench.start_relay()
+    code, anew = bench.pair(capsys=capsys)
+    assert (code, anew["meter"]) == (0, record["meter"]), anew
+    assert bench.entry(record["meter"]).number == 17
+    assert "accepted, valid until" in details(anew)["permit"]
 
 
 def test_an_unflashed_board_and_wrong_options_are_named(

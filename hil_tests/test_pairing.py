@@ -153,7 +153,7 @@ def test_a_clock_that_does_not_take_the_time_is_told(told: Any) -> None:
 def test_a_label_that_cannot_be_written_is_told(tmp_path: Path, monkeypatch: Any) -> None:
     made = pairing(labels=tmp_path / "file" / "labels")
     (tmp_path / "file").write_text("in the way")
-    made.identity = Identity("0.1.0", bytes(64), bytes(20), "0200")
+    made.identity = Identity("0.1.0", bytes(64), bytes(20), "0200", False)
 
     class Registry:
         def entry(self, _meter: str) -> Any:

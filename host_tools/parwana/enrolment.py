@@ -65,8 +65,24 @@ class Enrolment:
             raise EnrolError(f"number {number} was never enrolled; check it")
         return meter
 
+    def found(self, meter: str, place: Place, old: str = "") -> str:
+        """Return how a meter is at its place already, "" if it can be put there.
+
+        `old` is the meter whose place it takes, or "". Raises EnrolError.
+        """
+        return self._replaced(old, meter, place.kind) if old else self._enrolled(meter, place)
+
     def enrol(self, meter: str, place: Place, energy_wh: int) -> str:
         """Put a meter into service at a new point, unless it is there. Raises EnrolError."""
+        if found := self.found(meter, place):
+            return found
+        load_dw = place.sanctioned_load_w * 10 if place.kind == "house" else 0
+        feeder, kind = self._feeder(place), KINDS[place.kind]
+        values = (to_checksum_address(meter), place.number, kind, feeder, energy_wh, load_dw)
+        self.chain.send(self.ledgers.registry.functions.enrol(values))
+        return f"number {place.number}, feeder {feeder or 'none'}, from {energy_wh} Wh"
+
+    def _enrolled(self, meter: str, place: Place) -> str:
         feeder = self._feeder(place)
         entry = self.entry(meter)
         kind = KINDS[place.kind]
@@ -79,24 +95,27 @@ class Enrolment:
                     f"{entry.feeder}; give these, or use another board"
                 )
             return "enrolled already"
-        functions = self.ledgers.registry.functions
-        taken = self.chain.call(functions.meter_of(place.number))
+        taken = self.chain.call(self.ledgers.registry.functions.meter_of(place.number))
         if taken != NOBODY:
             raise EnrolError(
-                f"number {place.number} is served by {taken}; choose another --number, or give "
-                f"--replace {taken}"
+                f"number {place.number} is served by {taken}, and this is {meter}: plug that one "
+                f"in, choose another --number, or give --replace {taken}"
             )
-        load_dw = place.sanctioned_load_w * 10 if place.kind == "house" else 0
-        values = (to_checksum_address(meter), place.number, kind, feeder, energy_wh, load_dw)
-        self.chain.send(functions.enrol(values))
-        return f"number {place.number}, feeder {feeder or 'none'}, from {energy_wh} Wh"
+        return ""
 
-    def replace(self, old: str, new: str, kind: str, energy_wh: int) -> str:
+    def replace(self, old: str, new: str, place: Place, energy_wh: int) -> str:
         """Let a meter serve the point of another, unless it does. Raises EnrolError.
 
         Number, feeder, sanctioned load and account stay. What the old one metered last is landed
         by the relays, from the readings that they hold.
         """
+        if found := self.found(new, place, old):
+            return found
+        old, new = to_checksum_address(old), to_checksum_address(new)
+        self.chain.send(self.ledgers.registry.functions.replace(old, new, energy_wh))
+        return f"number {self.entry(new).number}, in place of {old}, from {energy_wh} Wh"
+
+    def _replaced(self, old: str, new: str, kind: str) -> str:
         before, entry = self.entry(old), self.entry(new)
         if entry.kind:
             if int(entry.previous, 16) != int(old, 16):
@@ -105,12 +124,13 @@ class Enrolment:
         if not before.kind:
             raise EnrolError(f"{old} was never enrolled; check the address")
         if before.retired_at_s:
-            raise EnrolError(f"{old} has left service; number {before.number} has another meter")
+            raise EnrolError(
+                f"{old} has left service, and this is {new}: plug the meter in that serves number "
+                f"{before.number} now, or give --replace and its address"
+            )
         if before.kind != KINDS[kind]:
             raise EnrolError(f"{old} is no {kind}: give --kind {_name(before.kind)}")
-        old, new = to_checksum_address(old), to_checksum_address(new)
-        self.chain.send(self.ledgers.registry.functions.replace(old, new, energy_wh))
-        return f"number {before.number}, in place of {old}, from {energy_wh} Wh"
+        return ""
 
     def retirable(self, meter: str) -> int:
         """Return the number of a meter that can be retired. Raises EnrolError."""

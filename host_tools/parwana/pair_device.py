@@ -22,11 +22,13 @@ _s = _slot()
 sys.path[:] = ['/' + _s, '/' + _s + '/lib', '', '.frozen', '/lib']
 """
 _IDENTITY = """
-import ecdsa, board, identity, machine, version
+import ecdsa, board, identity, machine, os, version
 from binascii import hexlify
 i = identity.load_or_create('/identity.key', board.random)
 h = lambda b: hexlify(b).decode()
-print(repr((version.VERSION, h(i.public_key), h(machine.unique_id()))))
+try: p = bool(os.stat('/state/permits.rec'))
+except OSError: p = False
+print(repr((version.VERSION, h(i.public_key), h(machine.unique_id()), p)))
 """
 _CHECK = """
 import config
@@ -151,12 +153,16 @@ print(repr((e, p.serial, r)))
 
 @dataclass(frozen=True)
 class Identity:
-    """Who the meter is: public key of 64 bytes, address of 20; `serial` is the board's number."""
+    """Who the meter is: public key of 64 bytes, address of 20; `serial` is the board's number.
+
+    `in_service`: it has had a permit, of whatever utility.
+    """
 
     version: str
     public_key: bytes
     address: bytes
     serial: str
+    in_service: bool
 
 
 @dataclass(frozen=True)
@@ -181,13 +187,13 @@ class State:
 def identify(meter: Meter) -> Identity:
     """Read the public key; the meter makes its key now if it has none. Raises MeterError."""
     try:
-        version, public_key, serial = _last(meter, _SLOT + _IDENTITY)
+        version, public_key, serial, in_service = _last(meter, _SLOT + _IDENTITY)
     except MeterError as error:
         if "ImportError" in str(error):
             raise MeterError(f"{meter.port}: no firmware is here; run ./flash.sh first") from None
         raise
     key = bytes.fromhex(public_key)
-    return Identity(version, key, address(key), serial)
+    return Identity(version, key, address(key), serial, in_service)
 
 
 def write_config(meter: Meter, values: dict[str, Any]) -> bool:

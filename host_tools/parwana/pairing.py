@@ -89,6 +89,7 @@ class Pairing:
         return [
             ("chain", self.reach_chain),
             ("identity", self.identify),
+            ("registry", self.look_up),
             ("configuration", self.configure),
             ("wifi", self.join_wifi),
             ("broker", self.reach_broker),
@@ -119,7 +120,7 @@ class Pairing:
     def close(self) -> None:
         """Stop listening; let a meter that is in service run, wherever this stopped."""
         self._stack.close()
-        if self.state.permit_serial and not self._runs:
+        if self.identity and self.identity.in_service and not self._runs:
             with suppress(MeterError):
                 self.meter.reset()
 
@@ -131,6 +132,18 @@ class Pairing:
         """Have the key made on the device, and read its public half."""
         self.identity = device.identify(self.meter)
         return f"firmware {self.identity.version}, meter {self.address}"
+
+    def look_up(self) -> str:
+        """Find, before anything is written, that the registry can take this meter there."""
+        assert self.identity is not None
+        found = self.utility.found(self.address, self.wish.place, self.wish.replace)
+        if self.identity.in_service and not found:
+            raise PairError(
+                "the meter has a permit of another utility or chain, and this registry does not "
+                "know the meter: check --deployment; to start it anew, remove /state/permits.rec "
+                "from it (mpremote fs rm :/state/permits.rec)"
+            )
+        return found or "can be enrolled"
 
     def configure(self) -> str:
         """Write the configuration: network, signers, what permits are bound to."""
@@ -236,7 +249,7 @@ class Pairing:
         """Put the meter into the registry, under its feeder, with its present register."""
         place, energy_wh = self.wish.place, self.state.energy_wh
         if self.wish.replace:
-            return self.utility.replace(self.wish.replace, self.address, place.kind, energy_wh)
+            return self.utility.replace(self.wish.replace, self.address, place, energy_wh)
         return self.utility.enrol(self.address, place, energy_wh)
 
     def be_heard(self) -> str:
