@@ -139,9 +139,9 @@ class Pairing:
         found = self.utility.found(self.address, self.wish.place, self.wish.replace)
         if self.identity.in_service and not found:
             raise PairError(
-                "the meter has a permit of another utility or chain, and this registry does not "
-                "know the meter: check --deployment; to start it anew, remove /state/permits.rec "
-                "from it (mpremote fs rm :/state/permits.rec)"
+                "this registry does not know the meter, which has a permit of another utility, "
+                "chain or meter: check --deployment; to start it anew, remove that permit "
+                "(mpremote fs rm :/state/permits.rec)"
             )
         return found or "can be enrolled"
 
