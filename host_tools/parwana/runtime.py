@@ -94,9 +94,12 @@ def umqtt() -> Path:
     archive = target.parent / "sdist.tar.gz"
     archive.parent.mkdir(parents=True, exist_ok=True)
     say(f"fetching micropython-umqtt.simple {UMQTT_VERSION} from PyPI")
-    index = os.environ.get("PIP_INDEX_URL") or (
-        _output([sys.executable, "-m", "pip", "config", "get", "global.index-url"]) or ""
-    ).strip()
+    index = (
+        os.environ.get("PIP_INDEX_URL")
+        or (
+            _output([sys.executable, "-m", "pip", "config", "get", "global.index-url"]) or ""
+        ).strip()
+    )
     try:
         with PyPISimple(index) if index else PyPISimple() as client:
             page = client.get_project_page("micropython-umqtt.simple")
