@@ -273,19 +273,24 @@ def test_ctrl_c_at_a_prompt_is_one_line_and_no_failure(tmp_path: Path) -> None:
     words = ["--deployment", str(tmp_path / "town.json"), "--key", "dev:0", "--wifi-ssid", "mast"]
     words += ["--port", "/dev/nowhere", "--number", "17", "--kind", "plant"]
     near, far = os.openpty()
-    with subprocess.Popen(
-        parwana("pair", *words),
+    program = subprocess.Popen(
+        # what a shell starts in the background ignores Ctrl-C, and all that it starts in turn
+        ["env", "--default-signal=INT", *parwana("pair", *words)],
         stdin=far,
         stderr=subprocess.PIPE,
         env={name: v for name, v in os.environ.items() if name != WIFI_PASSWORD},
         start_new_session=True,  # else the password is asked for at this test's terminal
-    ) as program:
+    )
+    try:
         assert program.stderr is not None
         assert select.select([program.stderr], [], [], 60)[0], "no prompt came within 60 s"
         program.send_signal(signal.SIGINT)
         said = program.communicate(timeout=30)[1].decode()
-    os.close(near)
-    os.close(far)
+    finally:
+        program.kill()
+        program.communicate(timeout=30)
+        os.close(near)
+        os.close(far)
     assert program.returncode == 130, said
     assert said.endswith("\nparwana: stopped; run the same line again to go on\n")
     assert "Aborted" not in said
