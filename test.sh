@@ -7,4 +7,4 @@ python -m parwana.runtime >/dev/null
 ruff check --quiet .
 mypy --no-error-summary
 # Two processes, a file's tests in one of them, by name, so that no long file comes last; hardware (--bench FILE) wants one: pytest hil_tests --bench FILE
-exec python -m pytest -n 2 --dist loadfile --no-loadscope-reorder "$@"
+exec python -m pytest -n 2 --max-worker-restart 0 --dist loadfile --no-loadscope-reorder "$@"
