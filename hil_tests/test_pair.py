@@ -6,7 +6,6 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -258,9 +257,7 @@ def test_each_thing_that_is_wrong_stops_its_step_and_is_mended(
         assert not bench.board.contactor
         return failed(record)
 
-    down = bench.folder / "down.json"
-    replace(bench.deployment, rpc=f"http://127.0.0.1:{free_port()}").save(down)
-    step, advice = stopped("--deployment", str(down))
+    step, advice = stopped("--rpc", f"http://127.0.0.1:{free_port()}")
     assert (step, "is the node running" in advice) == ("chain", True)
     step, advice = stopped("--key", "dev:7")
     assert (step, "only the utility" in advice) == ("chain", True)

@@ -15,7 +15,7 @@ from parwana.deployment import Deployment
 from parwana.enrolment import KINDS, LARGEST_NUMBER, Place
 from parwana.keys import resolve
 from parwana.meter import connect
-from parwana.options import DeploymentFile, Json, Key, Port
+from parwana.options import DeploymentFile, Json, Key, Port, Rpc
 from parwana.pairing import WIFI_PASSWORD, PairError, Pairing, Wish, run
 from parwana.permits import indexed
 
@@ -39,6 +39,7 @@ def command(
     signer_key: Annotated[
         list[str] | None, typer.Option(help="Key of a permit signer; give m of them.")
     ] = None,
+    rpc: Rpc = None,
     broker: Annotated[
         str | None, typer.Option(help="mqtt://host:port; default: the deployment's.")
     ] = None,
@@ -121,6 +122,7 @@ def command(
         timeout_s=timeout,
         wait_reading=reading,
         labels=label,
+        rpc=rpc,
     )
 
     def tell(name: str, text: str) -> None:

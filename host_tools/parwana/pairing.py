@@ -61,6 +61,7 @@ class Wish:
     timeout_s: float = 120
     wait_reading: bool = True
     labels: Path = Path("labels")
+    rpc: str | None = None  # None: the deployment's
 
 
 @dataclass
@@ -114,7 +115,7 @@ class Pairing:
     def utility(self) -> Enrolment:
         """Return the utility at its chain. Raises ChainError."""
         if self._utility is None:
-            self._utility = Enrolment(self.deployment, self.key, self.clock)
+            self._utility = Enrolment(self.deployment, self.key, self.clock, self.wish.rpc)
         return self._utility
 
     def close(self) -> None:
