@@ -15,12 +15,11 @@ from mpremote.transport_serial import SerialTransport
 import wire
 from boards.virtual.consolelog import ConsoleLog
 from parwana import REPO, firmware, programs
-from parwana.meter import Meter, MeterError, open_port, paste
+from parwana.meter import START_S, Meter, MeterError, open_port, paste
 
 _IDLE_S = 0.01
 _REOPEN_S = 0.5
 _FLASH_S = 600
-START_S = 90.0  # a board needs its half second of service window, the imports and the journal
 _CTRL_C = b"\x03"
 
 

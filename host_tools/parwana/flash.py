@@ -19,21 +19,21 @@ from rich.progress import Progress
 
 from parwana import esp, firmware, ports
 from parwana.esp import DOWNLOADS
-from parwana.meter import Meter, MeterError, connect
+from parwana.meter import RESET_S, START_S, Meter, MeterError, connect
 from parwana.options import Json, Port
 
 OLDEST = (1, 24)
 FAMILY = {"esp32", "linux"}  # linux: a virtual board
 SERVICE_MS = 600_000
 _BLOCK = 4096
-_START_S = 90.0  # an emulated board may be slow
-_RESET_S = 20.0
 _SETTLE_TRIES = 3
 _KEY = hashlib.sha256(b"parwana self-test, not a secret").digest()
 
-_SELF_TEST = """
+_SLOT = """
 import sys
 sys.path[:] = ['/{slot}', '/{slot}/lib', '', '.frozen', '/lib']
+"""
+_SELF_TEST = """
 import main, ecdsa, version, gc
 key, digest = {key!r}, {digest!r}
 signature = ecdsa.sign(digest, key)[0]
@@ -42,8 +42,7 @@ gc.collect()
 print(repr((version.VERSION, signature, verified, gc.mem_free())))
 """
 _CONFIGURATION = """
-import os, sys
-sys.path[:] = ['/{slot}', '/{slot}/lib', '', '.frozen', '/lib']
+import os
 import config
 refused = ''
 try:
@@ -95,7 +94,7 @@ def flash(meter: Meter, progress: Progress, source: Path = firmware.SOURCE) -> d
         result |= {"slot": target, "copied": sorted([*copied, *stale]), "restarted": True}
         _wait_well(meter, target, version)
         return result
-    meter.wait_for(f"parwana {version}\r", _START_S)
+    meter.wait_for(f"parwana {version}\r", START_S)
     return result
 
 
@@ -217,7 +216,7 @@ def _self_test(meter: Meter, slot: str, version: str) -> int:
     digest = hashlib.sha256(slot.encode()).digest()
     expected = coincurve.PrivateKey(_KEY).sign_recoverable(digest, hasher=None)[:64]
     meter.stop()
-    text = meter.run(_SELF_TEST.format(slot=slot, key=_KEY, digest=digest))
+    text = meter.run((_SLOT + _SELF_TEST).format(slot=slot, key=_KEY, digest=digest))
     says, signature, verified, free = _parse(text)
     if (says, signature, verified) != (version, expected, True):
         raise FlashError(
@@ -239,13 +238,13 @@ def _check_configuration(meter: Meter, new: str, old: str) -> None:
 
 def _refusal(meter: Meter, slot: str) -> str:
     meter.stop()
-    return str(ast.literal_eval(meter.run(_CONFIGURATION.format(slot=slot)).strip()))
+    return str(ast.literal_eval(meter.run(_SLOT.format(slot=slot) + _CONFIGURATION).strip()))
 
 
 def _wait_well(meter: Meter, slot: str, version: str) -> None:
     """Wait until the new firmware has said that it is well: a paired one measures 15 s first."""
     ends = f"parwana {re.escape(version)}\r[^\0]*?(slot {slot} is well|>>> |for service)"
-    found, printed = meter.hear(ends.encode(), _START_S)
+    found, printed = meter.hear(ends.encode(), START_S)
     if not found or not found[1].endswith(b"well"):
         raise FlashError(
             f"{meter.port}: the new firmware starts, but does not report itself healthy; at the "
@@ -290,7 +289,7 @@ def command(
     if micropython:
         esp.write(micropython, device)
     with (
-        connect(device, _RESET_S, tell) as meter,
+        connect(device, RESET_S, tell) as meter,
         Progress(console=console, transient=True) as progress,
     ):
         result = flash(meter, progress)

@@ -18,13 +18,15 @@ from mpremote.transport_serial import SerialTransport
 import wire
 from parwana import ports
 
+START_S = 90.0  # service window, imports, journal; an emulated board is slow
+RESET_S = 20.0  # for a person to reset a board that does not answer
 _ANSWER_S = 5.0
 _STOP_S = 10.0
 _TRY_S = 1.5
 _SOFT_RESET_S = 6.0
 _SILENT_S = 60.0  # so long may what runs on a slow board print nothing
 _WINDOW_S = 0.2  # boot.py listens for half a second
-_RESET_S = 0.1
+_PULSE_S = 0.1
 _CHUNK = 2048
 _PASTE = 64
 _PASTE_S = 0.06
@@ -106,7 +108,7 @@ class Meter:
         with contextlib.suppress(OSError, serial.SerialException):
             port = self._transport.serial
             port.dtr, port.rts = False, True
-            time.sleep(_RESET_S)
+            time.sleep(_PULSE_S)
             port.rts = False
 
     def run(self, code: str) -> str:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+from eth_utils import is_hex_address
 
 from parwana import REPO, ports
 from parwana.broker import parse_url
@@ -14,12 +15,11 @@ from parwana.clock import WorldClock
 from parwana.deployment import Deployment
 from parwana.enrolment import KINDS, LARGEST_NUMBER, Place
 from parwana.keys import resolve
-from parwana.meter import connect
+from parwana.meter import RESET_S, connect
 from parwana.options import DeploymentFile, Json, Key, Port, Rpc
 from parwana.pairing import WIFI_PASSWORD, PairError, Pairing, Wish, run
 from parwana.permits import indexed
 
-_RESET_S = 20.0
 _LARGEST_W = (2**32 - 1) // 10  # the registry keeps tenths of a watt in 32 bits
 
 
@@ -133,7 +133,7 @@ def command(
             raise PairError(f"nobody is here to answer: {question} Give it a load, or add --yes")
         return yes or typer.confirm(question)
 
-    with connect(device, _RESET_S, lambda text: tell("port", text)) as meter:
+    with connect(device, RESET_S, lambda text: tell("port", text)) as meter:
         clock = WorldClock.from_environment()
         record = run(Pairing(wish, found, meter, payer, signer_keys, clock, confirm), tell)
     if as_json:
@@ -169,5 +169,4 @@ def _is_number(text: str) -> bool:
 
 def _is_address(text: str) -> bool:
     """Return whether `text` is 0x and 40 hex digits."""
-    digits = text.removeprefix("0x")
-    return len(digits) == 40 and all(c in "0123456789abcdefABCDEF" for c in digits)
+    return is_hex_address(text) and not text.startswith("0X")

@@ -23,14 +23,13 @@ from parwana.enrolment import EnrolError, Enrolment, Place
 from parwana.keys import Key
 from parwana.label import Label
 from parwana.listener import Listener
-from parwana.meter import Meter, MeterError
+from parwana.meter import START_S, Meter, MeterError
 from parwana.permits import PermitError
-from parwana.permits_offline import explain, hand_over
+from parwana.permits_offline import ACCEPTED, explain, hand_over
 
 WIFI_PASSWORD = "PARWANA_WIFI_PASSWORD"
 CA_PATH = "/ca.der"
 _CLOCK_OFF_S = 5
-_START_S = 90  # an emulated board may be slow
 _READING_SLACK_S = 60
 # Source: MicroPython, network.WLAN, ESP32 (station status).
 _WIFI = {
@@ -261,7 +260,7 @@ class Pairing:
         device.set_clock(self.meter, int(self.clock.now()))
         self.meter.reset()
         self._runs = True
-        self.meter.wait_for(f"parwana {self.identity.version}", _START_S)
+        self.meter.wait_for(f"parwana {self.identity.version}", START_S)
         self._heard.wait_for_relay(self.wish.timeout_s)
         return "a relay holds what the meter signed"
 
@@ -273,7 +272,7 @@ class Pairing:
         if self.state.permit_serial >= frame.serial:
             return f"permit {frame.serial} is accepted already"
         answer = hand_over(self.meter, bundle)
-        if answer not in ("accepted", "bundle known already"):
+        if answer not in ACCEPTED:
             raise PairError(f"the meter refuses its permit: {explain(answer)}")
         self._heard.wait_for_permit(frame.serial, self.wish.timeout_s)
         return f"permit {frame.serial} accepted, valid until {_utc(frame.valid_until_s)}"

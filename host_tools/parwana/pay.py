@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 from typing import Annotated, Any
 
 import typer
-from eth_utils import to_checksum_address
+from eth_utils import is_hex_address, to_checksum_address
 from rich.console import Console
 from rich.table import Table
 
@@ -149,10 +149,9 @@ class Payer:
 
 def read_address(text: str) -> Any:
     """Return a meter's address with its checksum. Raises PayError."""
-    digits = text.lower().removeprefix("0x")
-    if len(digits) != 40 or any(digit not in "0123456789abcdef" for digit in digits):
+    if not is_hex_address(text):
         raise PayError(f"--meter {text}: write the 40 hex digits on the meter's label")
-    return to_checksum_address("0x" + digits)
+    return to_checksum_address("0x" + text.lower().removeprefix("0x"))
 
 
 def command(

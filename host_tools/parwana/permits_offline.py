@@ -10,7 +10,7 @@ from typing import Annotated, Any
 
 import segno
 import typer
-from eth_utils import to_checksum_address
+from eth_utils import is_hex_address, to_checksum_address
 from rich.console import Console
 
 import wire
@@ -34,7 +34,7 @@ REFUSALS = {
 }
 _ANSWER_S = 10.0
 _START_S = 60.0
-_ACCEPTED = ("accepted", "bundle known already")
+ACCEPTED = ("accepted", "bundle known already")
 
 
 def show(
@@ -101,12 +101,12 @@ def load(
     ask = typer.prompt if sys.stdin.isatty() and not as_json else None
     with attach(ports.resolve(port, ask)) as meter:
         answer = hand_over(meter, data)
-    if answer not in _ACCEPTED:
+    if answer not in ACCEPTED:
         raise PermitError(f"the meter refuses it: {explain(answer)}")
     if as_json:
         print(json.dumps({"accepted": True, "answer": answer}))
     else:
-        print("the meter has accepted it" if answer == _ACCEPTED[0] else "the meter knows it")
+        print("the meter has accepted it" if answer == ACCEPTED[0] else "the meter knows it")
 
 
 def hand_over(meter: Meter, data: bytes) -> str:
@@ -147,10 +147,9 @@ def read_bundle(file: Path) -> bytes:
 
 def read_meter(text: str) -> str:
     """Return a meter's address as 40 hex digits. Raises PermitError."""
-    digits = text.lower().removeprefix("0x")
-    if len(digits) != 40 or any(digit not in "0123456789abcdef" for digit in digits):
+    if not is_hex_address(text):
         raise PermitError(f"--meter {text}: write the 40 hex digits of its address")
-    return digits
+    return text.lower().removeprefix("0x")
 
 
 def newest_published(
