@@ -3,5 +3,5 @@
 set -euo pipefail
 cd "$(dirname "$0")"
 . host_tools/setup.sh
-python -m parwana.runtime >/dev/null
+python -m parwana.world.runtime >/dev/null
 exec parwana demo "$@"

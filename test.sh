@@ -3,7 +3,7 @@
 set -euo pipefail
 cd "$(dirname "$0")"
 . host_tools/setup.sh
-python -m parwana.runtime >/dev/null
+python -m parwana.world.runtime >/dev/null
 ruff check --quiet .
 mypy --no-error-summary
 # Two processes, a file's tests in one of them, by name, so that no long file comes last; hardware (--bench FILE) wants one: pytest hil_tests --bench FILE

@@ -26,7 +26,8 @@ from rich.table import Table  # noqa: E402
 from bench import ecdsa_peers as peers  # noqa: E402
 from bench import mpy  # noqa: E402
 from hil_tests import ecdsakit  # noqa: E402
-from parwana import ecdsa_build, runtime  # noqa: E402
+from parwana.image import ecdsa_build  # noqa: E402
+from parwana.world import runtime  # noqa: E402
 
 SCRIPTS = Path(__file__).parent / "ecdsa_scripts"
 HEAP_KB = 1024

@@ -14,7 +14,8 @@ from pathlib import Path
 
 from pypi_simple import PyPISimple
 
-from parwana import BUILD, runtime
+from parwana import BUILD
+from parwana.world import runtime
 
 HOME = BUILD / "bench"
 _SHIM = "from lacks import bit_length, zfill\n"

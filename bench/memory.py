@@ -23,8 +23,9 @@ from bench.lookalike.gauge import Gauge, Reading
 from bench.meterlife import Life, OutOfMemory
 from boards.virtual.board import VirtualBoard
 from hil_tests import meterkit
-from parwana import BUILD, runtime
-from parwana.runtime import RuntimeMissing
+from parwana import BUILD
+from parwana.world import runtime
+from parwana.world.runtime import RuntimeMissing
 
 HEAP = 145 * 1024
 CALLS = 50  # nested calls that an ESP32 allows

@@ -24,9 +24,9 @@ from boards.virtual.pzem import Pzem, PzemEmulator
 from hil_tests import meterkit
 from hil_tests.meterkit import CHAIN_ID, LEDGER, METER, START_S, Relay
 from hil_tests.services import Broker, wait_until
-from parwana import firmware
-from parwana.clock import WorldClock
-from parwana.keys import dev_key
+from parwana.chain.keys import dev_key
+from parwana.image import firmware
+from parwana.world.clock import WorldClock
 
 YEAR = 35_136
 SIGNERS = [dev_key(i) for i in range(1, 9)]

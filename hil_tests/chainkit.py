@@ -7,12 +7,12 @@ from typing import Any
 
 import wire
 from hil_tests.services import reading
-from parwana import deploy, keys
-from parwana.chain import Chain, Ledgers
-from parwana.deploy import DEFAULT_TARIFF, Terms
-from parwana.deployment import DAY_S, Deployment, Period
-from parwana.devchain import DevChain
-from parwana.keys import Key, dev_key
+from parwana.chain import deploy, keys
+from parwana.chain.deploy import DEFAULT_TARIFF, Terms
+from parwana.chain.deployment import DAY_S, Deployment, Period
+from parwana.chain.keys import Key, dev_key
+from parwana.chain.node import Chain, Ledgers
+from parwana.devchain.server import DevChain
 
 START_S = 1_800_000_000
 SIGNERS = (1, 2, 3)

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from boards.virtual.board import VirtualBoard
     from hil_tests.chainkit import Utility
     from hil_tests.services import Broker
-    from parwana.store import Store
+    from parwana.store.reader import Store
 
 pytest_plugins = ["hil_tests.bench.plugin"]
 
@@ -40,7 +40,7 @@ def broker(tmp_path_factory: pytest.TempPathFactory) -> "Iterator[Broker]":
 @pytest.fixture
 def store(tmp_path: Path) -> "Iterator[Store]":
     """Lend an empty store, `store.db`: the one of `world`."""
-    from parwana.store import Store
+    from parwana.store.reader import Store
 
     opened = Store(f"sqlite:///{tmp_path}/store.db")
     yield opened

@@ -6,7 +6,8 @@ import subprocess
 import sys
 from pathlib import Path
 
-from parwana import REPO, ecdsa_build, ecdsa_native, ecdsa_routines, firmware
+from parwana import REPO
+from parwana.image import ecdsa_build, ecdsa_native, ecdsa_routines, firmware
 
 SOURCE = REPO / "firmware" / "lib" / "ecdsa"
 SCRIPTS = Path(__file__).parent / "ecdsa_scripts"

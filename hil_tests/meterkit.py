@@ -15,9 +15,11 @@ from boards.virtual.lines import Wiring
 from boards.virtual.load import House, Profile
 from boards.virtual.pzem import Pzem, PzemEmulator
 from hil_tests.services import Broker, wait_until
-from parwana import broker, firmware, signatures
-from parwana.clock import WorldClock
-from parwana.keys import Key, dev_key
+from parwana.chain.keys import Key, dev_key
+from parwana.image import firmware
+from parwana.store import signatures
+from parwana.world import broker
+from parwana.world.clock import WorldClock
 
 UTILITY = "bench"
 METER = bytes(range(1, 21))

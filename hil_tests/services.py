@@ -10,9 +10,9 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import wire
-from parwana.keys import Key
-from parwana.programs import free_port, mosquitto
-from parwana.store import SignedFrame, signed_frame
+from parwana.chain.keys import Key
+from parwana.store.reader import SignedFrame, signed_frame
+from parwana.world.programs import free_port, mosquitto
 
 UTILITY = "test-board"
 DOMAIN = wire.reading_domain(UTILITY)

@@ -23,9 +23,9 @@ from hil_tests.bench.protocols import BenchError
 from hil_tests.boardkit import powered_board, store
 from hil_tests.services import wait_until
 from parwana import REPO
-from parwana.clock import WorldClock
-from parwana.meter import MeterError, paste
-from parwana.programs import free_port
+from parwana.meter.repl import MeterError, paste
+from parwana.world.clock import WorldClock
+from parwana.world.programs import free_port
 
 EXAMPLE = REPO / "hil_tests" / "bench.toml.example"
 

@@ -23,9 +23,9 @@ from boards.virtual.lines import Wiring
 from hil_tests.bench.bridge import Bridge
 from hil_tests.bench.virtual import FACTOR, PASSWORD, SENSE, START_S
 from parwana import REPO
-from parwana.clock import WorldClock
-from parwana.pairing import WIFI_PASSWORD
-from parwana.programs import free_port
+from parwana.meter.pairing import WIFI_PASSWORD
+from parwana.world.clock import WorldClock
+from parwana.world.programs import free_port
 
 pytestmark = pytest.mark.slow
 RUN_S = 400

@@ -10,7 +10,7 @@ import pytest
 from boards.virtual.board import VirtualBoard
 from hil_tests.boardkit import TIMEOUT_S, execute, mpremote
 from hil_tests.meterkit import firmware_files, make_image, read_image
-from parwana import firmware
+from parwana.image import firmware
 
 WELL = "import slot\ndef start():\n    print('runs %s')\n    slot.confirm('/slot')\n"
 ILL = "def start():\n    print('runs %s')\n"

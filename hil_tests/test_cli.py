@@ -9,9 +9,10 @@ from pathlib import Path
 import pytest
 import typer
 
-from parwana import REPO, cli, keys
-from parwana.clock import WorldClock
-from parwana.programs import Program, parwana
+from parwana import REPO, cli
+from parwana.chain import keys
+from parwana.world.clock import WorldClock
+from parwana.world.programs import Program, parwana
 
 SLOW = ("web3", "vyper", "eth", "sqlalchemy", "paho")
 

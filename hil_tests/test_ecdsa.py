@@ -15,7 +15,7 @@ import pytest
 import ecdsa
 from ecdsa.curve import N, nonces
 from hil_tests import ecdsakit
-from parwana import runtime
+from parwana.world import runtime
 
 VECTORS = 3_000
 KEY_EDGES = [1, 2, 3, N - 1, N - 2, N // 2, N // 2 + 1, 2**128, 2**255]

@@ -7,7 +7,8 @@ import pytest
 
 from bench import mpy
 from hil_tests import ecdsakit
-from parwana import ecdsa_build, runtime
+from parwana.image import ecdsa_build
+from parwana.world import runtime
 
 KEPT_MAX = 30 * 1024
 GARBAGE_MAX = 8 * 1024

@@ -13,7 +13,7 @@ from bench import mpy
 from bench.xtensa import Function, XtensaError
 from ecdsa.curve import P
 from hil_tests import ecdsakit
-from parwana import ecdsa_build, ecdsa_machine
+from parwana.image import ecdsa_build, ecdsa_machine
 
 HERE = Path(sys.executable)
 

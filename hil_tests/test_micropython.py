@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from parwana import runtime
+from parwana.world import runtime
 
 FOLDER = Path(__file__).parent / "firmware"
 HEAP = "145k"

@@ -6,14 +6,15 @@ from pathlib import Path
 import pytest
 
 from hil_tests.chainkit import Utility, terms
-from parwana import cli, contracts
-from parwana.chain import Chain, OutOfGas, Reverted
-from parwana.deploy import deploy
-from parwana.deployment import DAY_S
-from parwana.keys import Key, dev_key
+from parwana import cli
+from parwana.chain import contracts
+from parwana.chain.deploy import deploy
+from parwana.chain.deployment import DAY_S
+from parwana.chain.keys import Key, dev_key
+from parwana.chain.node import Chain, OutOfGas, Reverted
 from parwana.pay import Payer, PayError
-from parwana.signer import PermitSigner
-from parwana.store import Store
+from parwana.permits.signer import PermitSigner
+from parwana.store.reader import Store
 
 PAYER = dev_key(20)
 

@@ -5,7 +5,8 @@ import re
 import pins
 
 from boards.virtual.lines import Wiring
-from parwana import REPO, firmware
+from parwana import REPO
+from parwana.image import firmware
 
 DEFAULTS = {chip: defaults for chip, (_, _, _, defaults) in pins.CHIPS.items()}
 

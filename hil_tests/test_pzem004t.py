@@ -10,8 +10,8 @@ from register import Register  # type: ignore[import-not-found]
 
 from boards.virtual.load import House, Profile
 from boards.virtual.pzem import FAULTS, Pzem, PzemEmulator
-from hil_tests.test_pzem_emulator import Bus
-from parwana.clock import WorldClock
+from hil_tests.boards.test_pzem_emulator import Bus
+from parwana.world.clock import WorldClock
 
 HOUSE_W = 1150.0
 TIMEOUT_S = 5.0

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from parwana import REPO, runtime
+from parwana import REPO
+from parwana.world import runtime
 
 _NEEDED = ("bash", "cat", "cut", "dirname", "sha256sum", "tr", "mkdir", "rm", "env")
 

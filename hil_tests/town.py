@@ -5,11 +5,11 @@ from typing import Any
 import wire
 from hil_tests.chainkit import Utility
 from hil_tests.services import SignedMeter
-from parwana.chain import Chain
-from parwana.follower import Follower
-from parwana.keys import dev_key
-from parwana.landing import Landing
-from parwana.store import Store, signed_frame
+from parwana.chain.keys import dev_key
+from parwana.chain.node import Chain
+from parwana.relay.follower import Follower
+from parwana.relay.landing import Landing
+from parwana.store.reader import Store, signed_frame
 
 TRANSFORMER = 2
 FEEDER = 900

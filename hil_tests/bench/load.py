@@ -5,7 +5,7 @@ from collections import deque
 from boards.virtual.load import House, Profile
 from boards.virtual.pzem import Pzem, PzemEmulator
 from hil_tests.bench.protocols import BenchError, Load, Sensor
-from parwana.clock import WorldClock
+from parwana.world.clock import WorldClock
 
 _WATTS = 2400.0
 _REFRESH_S = 0.1  # a real one takes a second; the tests measure the meter, not the sensor

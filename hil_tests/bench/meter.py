@@ -14,8 +14,10 @@ from mpremote.transport_serial import SerialTransport
 
 import wire
 from boards.virtual.consolelog import ConsoleLog
-from parwana import REPO, firmware, programs
-from parwana.meter import START_S, Meter, MeterError, open_port, paste
+from parwana import REPO
+from parwana.image import firmware
+from parwana.meter.repl import START_S, Meter, MeterError, open_port, paste
+from parwana.world import programs
 
 _IDLE_S = 0.01
 _REOPEN_S = 0.5

@@ -9,10 +9,10 @@ from paho.mqtt.client import Client, MQTTMessageInfo
 import wire
 from hil_tests.bench.protocols import BenchError
 from hil_tests.services import Broker, wait_until
-from parwana import broker
-from parwana.carrier import Carrier
-from parwana.clock import WorldClock
-from parwana.store import Store
+from parwana.relay.carrier import Carrier
+from parwana.store.reader import Store
+from parwana.world import broker
+from parwana.world.clock import WorldClock
 
 _CONNECT_S = 15
 

@@ -83,8 +83,8 @@ def whole_bench(
     from hil_tests.bench import bench as benches
     from hil_tests.bench.protocols import BenchError
     from hil_tests.bench.virtual import virtual_bench
-    from parwana.meter import MeterError
-    from parwana.programs import ProgramError
+    from parwana.meter.repl import MeterError
+    from parwana.world.programs import ProgramError
 
     config = request.config
     logs = config.getoption("--bench-logs") / "session"

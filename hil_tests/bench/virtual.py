@@ -11,8 +11,8 @@ from hil_tests.bench.line import Watched
 from hil_tests.bench.load import EmulatedLoad
 from hil_tests.bench.meter import SerialMeter
 from hil_tests.bench.protocols import Power
-from parwana.clock import WorldClock
-from parwana.programs import free_port
+from parwana.world.clock import WorldClock
+from parwana.world.programs import free_port
 
 START_S = 1_800_000_000
 FACTOR = 30.0

@@ -15,7 +15,7 @@ from eth_typing import Address
 from eth_utils import keccak, to_canonical_address, to_checksum_address
 from rlp import encode as rlp_encode  # type: ignore[import-untyped]
 
-from parwana.contracts import Artifact
+from parwana.chain.contracts import Artifact
 
 CHAIN_ID = 31337
 GAS_LIMIT = 30_000_000

@@ -15,7 +15,7 @@ from hil_tests.contracts.world import (
     Meter,
     World,
 )
-from parwana.contracts import Closing, unpack_closing, unpack_skipped
+from parwana.chain.contracts import Closing, unpack_closing, unpack_skipped
 
 NO_CLOSING, AHEAD, UNKNOWN, CLOSED, BACKWARD, RETIRED = range(1, 7)
 

@@ -10,7 +10,7 @@ from eth_utils import to_canonical_address, to_checksum_address
 import wire
 from hil_tests.contracts.evm import CHAIN_ID, ZERO, Evm, Reverted
 from hil_tests.contracts.world import DEADLINE_S, HOUSE, LOAD_DW, START_S, UTILITY, World
-from parwana import contracts
+from parwana.chain import contracts
 
 # its first contract has the address that the vectors name
 DEPLOYER = "0xf39Fd6e51aad88F6F4ce6aB8827279cffFb92266"

@@ -10,7 +10,7 @@ from eth_utils import keccak, to_canonical_address, to_checksum_address
 
 import wire
 from hil_tests.contracts.evm import CHAIN_ID, ZERO, Contract, Evm
-from parwana import contracts
+from parwana.chain import contracts
 
 UTILITY_ID = "demo-utility"
 UTC_OFFSET_S = 19_800

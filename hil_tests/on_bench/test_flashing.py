@@ -3,7 +3,7 @@
 import hashlib
 
 from hil_tests.bench.bench import Bench
-from parwana import firmware
+from parwana.image import firmware
 
 
 def test_the_board_runs_what_was_flashed(bench: Bench) -> None:

@@ -17,18 +17,30 @@ import typer
 from typer.core import TyperGroup
 
 COMMANDS = {
-    "demo": ("parwana.demo", "Show a whole feeder living through three short months."),
-    "flash": ("parwana.flash", "Put the firmware on a meter, through its serial port."),
-    "pair": ("parwana.pair", "Enrol a meter and hand it its configuration and first permit."),
-    "retire": ("parwana.retire", "Take a meter and its point out of service, for ever."),
-    "relay": ("parwana.relay", "Carry readings from the broker to the store and the chain."),
-    "permits": ("parwana.permits_command", "Sign permits for paid bills, and signed time."),
+    "demo": ("parwana.demo.command", "Show a whole feeder living through three short months."),
+    "flash": ("parwana.meter.flash", "Put the firmware on a meter, through its serial port."),
+    "pair": (
+        "parwana.meter.pair",
+        "Enrol a meter and hand it its configuration and first permit.",
+    ),
+    "retire": ("parwana.meter.retire", "Take a meter and its point out of service, for ever."),
+    "relay": (
+        "parwana.relay.service",
+        "Carry readings from the broker to the store and the chain.",
+    ),
+    "permits": ("parwana.permits.command", "Sign permits for paid bills, and signed time."),
     "pay": ("parwana.pay", "Show a meter's bill and pay exactly what is due."),
-    "balance": ("parwana.balance", "Compare what a feeder supplied with what its meters sold."),
-    "audit": ("parwana.audit", "Recompute everything from chain and store; name what is wrong."),
-    "deploy": ("parwana.deploy", "Deploy the contracts and write the deployment file."),
-    "key": ("parwana.keyfile", "Make an encrypted key file, or show whose a key is."),
-    "devchain": ("parwana.devchain_command", "Run an Ethereum chain for development."),
+    "balance": (
+        "parwana.audit.balance",
+        "Compare what a feeder supplied with what its meters sold.",
+    ),
+    "audit": (
+        "parwana.audit.command",
+        "Recompute everything from chain and store; name what is wrong.",
+    ),
+    "deploy": ("parwana.chain.deploy", "Deploy the contracts and write the deployment file."),
+    "key": ("parwana.chain.keyfile", "Make an encrypted key file, or show whose a key is."),
+    "devchain": ("parwana.devchain.command", "Run an Ethereum chain for development."),
 }
 ALIASES = {"permit": "permits"}
 _STOPPED = 130

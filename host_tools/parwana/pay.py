@@ -10,11 +10,11 @@ from eth_utils import is_hex_address, to_checksum_address
 from rich.console import Console
 from rich.table import Table
 
-from parwana.chain import Chain, ChainError, Ledgers
-from parwana.clock import WorldClock
-from parwana.deployment import Deployment
-from parwana.keys import resolve
-from parwana.options import DeploymentFile, Json, Rpc
+from parwana.chain.deployment import Deployment
+from parwana.chain.keys import resolve
+from parwana.chain.node import Chain, ChainError, Ledgers
+from parwana.world.clock import WorldClock
+from parwana.world.options import DeploymentFile, Json, Rpc
 
 NATIVE = "0x" + "00" * 20
 # What an ERC-20 needs here. Source: EIP-20.

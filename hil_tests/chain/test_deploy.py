@@ -1,0 +1,140 @@
+"""Deployment of the real contracts, by function and by command."""
+
+import json
+
+import pytest
+
+from hil_tests.chainkit import terms
+from parwana import cli
+from parwana.chain import deploy, keys
+from parwana.chain.deploy import DEFAULT_TARIFF, DeployError, read_tariff, signer_key
+from parwana.chain.deployment import Deployment, Period
+from parwana.chain.node import Chain, Reverted
+from parwana.devchain.server import CHAIN_ID, DevChain
+
+
+@pytest.fixture(scope="module")
+def node():
+    with DevChain(block_interval_s=60) as chain:
+        yield chain
+
+
+def arguments(node, out, *more):
+    signers = [part for n in (1, 2, 3) for part in ("--signer", keys.dev_key(n).public_key.hex())]
+    return [
+        *("deploy", "--rpc", node.url, "--key", "dev:0", "--utility-id", "test"),
+        *signers,
+        *("--threshold", "2", "--period", "days:2", "--utc-offset", "19800"),
+        *("--out", str(out), *more),
+    ]
+
+
+def test_deploys_and_writes_the_file(node, tmp_path, capsys):
+    out = tmp_path / "new" / "deployment.json"
+    assert cli.main(arguments(node, out, "--payment-window", "3600", "--json")) == 0
+    made = Deployment.load(out)
+    assert json.loads(capsys.readouterr().out) == json.loads(out.read_text())
+    assert (made.chain_id, made.payment_window_s) == (CHAIN_ID, 3600)
+    assert made.period == {"kind": "days", "days": 2}
+    assert made.store == f"sqlite:///{out.parent / 'store.sqlite'}"
+    chain = Chain.of(made)
+    ledgers = chain.ledgers(made)
+    assert chain.call(ledgers.payment.functions.energy_ledger()) == made.energy_ledger
+    assert chain.call(ledgers.energy.functions.registry()) == made.registry
+    assert chain.call(ledgers.registry.functions.utility()) == keys.dev_key(0).address
+    assert chain.call(ledgers.energy.functions.domain()) == made.reading_domain
+    for index in range(3):
+        signer = chain.call(ledgers.payment.functions.signers(index))
+        assert signer == keys.dev_key(index + 1).address
+    meter = keys.dev_key(9).address
+    domain = chain.call(ledgers.payment.functions.permit_domain(meter))
+    assert domain == made.permit_domain(meter)
+    slabs = chain.call(ledgers.payment.functions.tariff(0))[1]
+    assert [dict(zip(("upto_wh", "price_per_kwh"), s, strict=True)) for s in slabs] == (
+        DEFAULT_TARIFF["slabs"]
+    )
+
+
+@pytest.mark.parametrize("offset_s", [0, 19800, -12600])
+@pytest.mark.parametrize("text", ["month", "days:1", "days:7"])
+def test_periods_are_the_contracts_own(node, text, offset_s):
+    chain = Chain(node.url, keys.dev_key(0))
+    period = Period.parse(text, offset_s)
+    made = deploy.deploy(chain, terms(period=period), "mqtt://x", "sqlite:///x", print)
+    functions = chain.ledgers(made).energy.functions
+    for time_s in (1_700_000_000, 1_709_164_800 - offset_s, 1_709_251_199 - offset_s, 2**32 - 1):
+        number = period.of(time_s)
+        assert chain.call(functions.period_of(time_s)) == number
+        assert chain.call(functions.start_of(number)) == period.start(number)
+
+
+def test_never_overwrites_without_force(node, tmp_path, capsys):
+    out = tmp_path / "deployment.json"
+    assert cli.main(arguments(node, out)) == 0
+    before = out.read_text()
+    head = Chain(node.url).head()
+    assert cli.main(arguments(node, out)) == 1
+    assert "--force" in capsys.readouterr().err
+    assert out.read_text() == before
+    assert Chain(node.url).head() == head, "nothing was sent"
+    assert cli.main(arguments(node, out, "--force")) == 0
+    assert out.read_text() != before
+
+
+@pytest.mark.parametrize(
+    ("more", "words"),
+    [
+        (("--signer", "ab"), "parwana key show"),
+        (("--signer", "00" * 64), "parwana key show"),
+        (("--threshold", "4"), "permit_threshold"),
+        (("--signer", keys.dev_key(1).public_key.hex()), "different"),
+        (("--period", "week"), "month, or days:1"),
+        (("--tariff", "nowhere.json"), "nowhere.json"),
+        (("--token", "0x12"), "--token"),
+        (("--utility-id", "Upper Case"), "utility_id"),
+        (("--broker", "localhost"), "broker"),
+        (("--rpc", "http://127.0.0.1:9"), "does not answer"),
+        (("--key", "dev:99"), "dev"),
+        (("--escrow-window", "0"), "escrow window is zero"),
+    ],
+)
+def test_what_cannot_be_is_refused_in_one_line(node, tmp_path, capsys, more, words):
+    out = tmp_path / "deployment.json"
+    head = Chain(node.url).head()
+    assert cli.main(arguments(node, out, *more)) == 1
+    if words != "escrow window is zero":
+        assert Chain(node.url).head() == head, "nothing was sent"
+    errors = capsys.readouterr().err.strip().splitlines()
+    assert words in errors[-1]
+    assert errors[-1].startswith("parwana: ")
+    assert not out.exists()
+
+
+def test_a_failure_halfway_is_named(node):
+    chain = Chain(node.url, keys.dev_key(0))
+    with pytest.raises(Reverted, match="rotation below escrow"):
+        deploy.deploy(chain, terms(rotation_delay_s=1), "mqtt://x", "sqlite:///x", print)
+
+
+def test_a_tariff_file_is_read(tmp_path):
+    path = tmp_path / "tariff.json"
+    path.write_text(
+        '{"slabs": [{"upto_wh": 1, "price_per_kwh": 2}, {"upto_wh": null, "price_per_kwh": 3}],'
+        ' "fixed_charge": 4}'
+    )
+    slabs = [{"upto_wh": 1, "price_per_kwh": 2}, {"upto_wh": 2**64 - 1, "price_per_kwh": 3}]
+    assert read_tariff(str(path)) == {"slabs": slabs, "fixed_charge": 4}
+
+
+@pytest.mark.parametrize("text", ["", "[]", "{}", '{"slabs": [1], "fixed_charge": 1}'])
+def test_a_wrong_tariff_file_shows_a_right_one(tmp_path, text):
+    path = tmp_path / "tariff.json"
+    path.write_text(text)
+    with pytest.raises(DeployError, match="upto_wh"):
+        read_tariff(str(path))
+
+
+def test_a_signer_is_a_point_of_the_curve():
+    assert signer_key(keys.dev_key(1).public_key.hex()) == keys.dev_key(1).public_key
+    with pytest.raises(DeployError):
+        signer_key(keys.dev_key(1).public_key.hex()[:-2] + "00")

@@ -1,0 +1,64 @@
+"""The demo's own judgement: whatever is not as the story demands is told."""
+
+import copy
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from parwana.demo.report import unfulfilled
+
+GOOD: dict[str, Any] = {
+    "readings": {"captured": 9, "stored": 9, "verified": 9},
+    "permits": {"published": 3, "accepted": 3},
+    "power_cut": {"meter": 4, "cuts_in_a_write": 1, "lost": 0, "repeated": 0},
+    "offline": {"meter": 3, "buffered": 5, "backfilled": 5},
+    "claims_without_permit_in_log": 0,
+    "audit": {"findings": []},
+    "supply": [
+        {"meter": 2, "event": "disconnected", "reason": "expired", "time": 2},
+        {"meter": 2, "event": "reconnected", "reason": "new_permit", "time": 3},
+    ],
+    "feeders": [
+        {"feeder": 100, "month": 0, "alarm": None},
+        {"feeder": 100, "month": 1, "alarm": None},
+        {"feeder": 100, "month": 2, "alarm": "theft"},
+    ],
+}
+CUT = {"meter": 1, "event": "disconnected", "reason": "expired", "time": 4}
+
+
+def judge(report: dict[str, Any]) -> list[str]:
+    return unfulfilled(report, late=2, tapped_month=2, feeder=100)
+
+
+def test_the_story_as_it_should_be() -> None:
+    assert judge(GOOD) == []
+
+
+@pytest.mark.parametrize(
+    "spoil",
+    [
+        lambda r: r["readings"].update(verified=8),
+        lambda r: r["readings"].update(captured=10),
+        lambda r: r["readings"].update(captured=0, stored=0, verified=0),
+        lambda r: r["permits"].update(accepted=2),
+        lambda r: r["power_cut"].update(lost=1),
+        lambda r: r["power_cut"].update(repeated=1),
+        lambda r: r["power_cut"].update(cuts_in_a_write=0),
+        lambda r: r["offline"].update(backfilled=4),
+        lambda r: r["offline"].update(buffered=0, backfilled=0),
+        lambda r: r.update(claims_without_permit_in_log=1),
+        lambda r: r["audit"]["findings"].append({}),
+        lambda r: r["supply"].append(CUT),
+        lambda r: r["supply"].pop(),
+        lambda r: r["supply"].pop(0),
+        lambda r: r["feeders"][1].update(alarm="over-billing"),
+        lambda r: r["feeders"][2].update(alarm=None),
+        lambda r: r["feeders"][0].update(alarm="theft"),
+    ],
+)
+def test_one_thing_that_is_not(spoil: Callable[[dict[str, Any]], object]) -> None:
+    report = copy.deepcopy(GOOD)
+    spoil(report)
+    assert len(judge(report)) == 1

@@ -1,0 +1,273 @@
+"""Landing on a real chain: closings, bills and balances, from what a store holds."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import wire
+from hil_tests.chainkit import utility
+from hil_tests.services import SignedMeter
+from hil_tests.town import Town
+from parwana.audit.command import audit
+from parwana.chain.deployment import DAY_S, Period
+from parwana.chain.node import Chain, Reverted
+from parwana.relay.closer import closed_period
+from parwana.relay.landing import Landed
+from parwana.store.reader import Store
+
+
+@pytest.fixture
+def town(tmp_path: Path) -> Iterator[Town]:
+    url = f"sqlite:///{tmp_path}/store.db"
+    store = Store(url)
+    with utility(url) as world:
+        yield Town(world, store)
+    store.close()
+
+
+def test_a_period_is_closed_billed_and_balanced_in_three_transactions(town: Town) -> None:
+    landing = town.landing()
+    assert landing.step() == Landed()
+    town.go_to(town.periods.start(town.first + 1) + 60)
+    for house in town.houses:
+        town.close(house, town.first, 5000)
+    town.close(town.feeder, town.first, 20_100)
+    before = town.world.chain.head()
+    assert landing.step() == Landed(5, 4, 1)
+    assert town.world.chain.head() == before + 3
+    assert all(town.closing(house) == (town.first, 5000) for house in town.houses)
+    supplied, sold, closed, expected, _, own, reconciled, alarm = town.sums(town.first)
+    assert (supplied, sold, closed, expected, own, reconciled, alarm) == (
+        20_100,
+        20_000,
+        4,
+        4,
+        True,
+        True,
+        3,
+    )
+    account = town.world.ledgers.payment.functions.account(town.houses[0].key.address)
+    assert town.world.chain.call(account)[2] == town.first
+    assert landing.step() == Landed()
+    assert town.landing().step() == Landed()
+
+
+def test_theft_raises_the_alarm(town: Town) -> None:
+    town.settle_in()
+    town.go_to(town.periods.start(town.first + 1) + 60)
+    for house in town.houses:
+        town.close(house, town.first, 5000)
+    town.close(town.feeder, town.first, 25_000)
+    assert town.landing().step().balances == 1
+    assert town.sums(town.first)[7] == 1
+
+
+def test_closings_are_gathered_then_a_late_one_lands_alone(town: Town) -> None:
+    landing = town.landing(gather_s=3600)
+    end_s = town.periods.start(town.first + 1)
+    town.go_to(end_s + 60)
+    for house in town.houses[:3]:
+        town.close(house, town.first, 5000)
+    assert landing.step() == Landed()
+    town.go_to(end_s + 3600)
+    assert landing.step() == Landed(3, 3, 0)
+    town.close(town.houses[3], town.first, 5000)
+    town.close(town.feeder, town.first, 20_000)
+    assert landing.step() == Landed(2, 1, 1)
+
+
+def test_a_feeder_with_a_missing_meter_is_balanced_after_the_deadline_and_again(
+    town: Town,
+) -> None:
+    town.settle_in()
+    landing = town.landing()
+    end_s = town.periods.start(town.first + 1)
+    town.go_to(end_s + 3600)
+    for house in town.houses[:3]:
+        town.close(house, town.first, 5000)
+    town.close(town.feeder, town.first, 20_000)
+    assert landing.step() == Landed(4, 3, 0)
+    town.go_to(end_s + DAY_S)
+    assert landing.step() == Landed(0, 0, 1)
+    assert town.sums(town.first)[7] == 1
+    assert landing.step() == Landed()
+    town.close(town.houses[3], town.first, 5000)
+    restarted = town.landing(gather_s=0)
+    assert restarted.step() == Landed(1, 1, 1)
+    assert town.sums(town.first)[7] == 0
+
+
+def test_backfilled_periods_land_in_order(town: Town) -> None:
+    town.go_to(town.periods.start(town.first + 3) + 3600)
+    for period in range(3):
+        for house in town.houses:
+            town.close(house, town.first + period, 5000 * (period + 1))
+        town.close(town.feeder, town.first + period, 20_000 * (period + 1))
+    assert town.landing().step() == Landed(15, 4, 3)
+    assert [town.sums(town.first + p)[1] for p in range(3)] == [20_000] * 3
+    assert all(town.closing(house) == (town.first + 2, 15_000) for house in town.houses)
+
+
+def test_a_later_closing_waits_for_an_earlier_that_may_still_come(tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path}/store.db"
+    store = Store(url)
+    with utility(url, closing_deadline_s=4 * DAY_S) as world:
+        town = Town(world, store)
+        early, late = town.houses[:2]
+        landing = town.landing(gather_s=0)
+        for house in (early, late):
+            town.sequences[house.address] = 1  # sequence 1 is not here yet
+            town.close(house, town.first + 1, 9000)
+        town.go_to(town.periods.start(town.first + 2) + 60)
+        assert landing.step() == Landed()
+        town.sequences[early.address] = 0
+        town.close(early, town.first, 4000)
+        assert landing.step().closings == 2
+        assert town.closing(early) == (town.first + 1, 9000)
+        town.go_to(town.periods.start(town.first + 1) + 4 * DAY_S)
+        assert landing.step().closings == 1
+        assert town.closing(late) == (town.first + 1, 9000)
+    store.close()
+
+
+def test_a_period_that_was_never_closed_is_spanned(town: Town) -> None:
+    house = town.houses[0]
+    town.close(house, town.first + 1, 9000)
+    town.go_to(town.periods.start(town.first + 2) + 60)
+    # All its frames are here: no closing of the first period can come any more.
+    assert town.landing(gather_s=0).step().closings == 1
+    assert town.closing(house) == (town.first + 1, 9000)
+    assert town.sums(town.first + 1)[4] == 1
+
+
+def test_readings_that_close_nothing_are_not_sent(town: Town) -> None:
+    house = town.houses[0]
+    town.close(house, town.first, 5000, after_s=DAY_S)  # a closing of the day after
+    town.go_to(town.periods.start(town.first + 1) + 2000)
+    assert town.landing(gather_s=0).step() == Landed()
+
+
+def test_a_register_that_went_back_is_refused_once_and_does_not_block(town: Town) -> None:
+    landing = town.landing(gather_s=0)
+    good, bad = town.houses[:2]
+    town.close(good, town.first, 5000)
+    town.close(bad, town.first, 5000)
+    town.go_to(town.periods.start(town.first + 1) + 60)
+    assert landing.step().closings == 2
+    town.close(good, town.first + 1, 9000)
+    town.close(bad, town.first + 1, 100)
+    town.go_to(town.periods.start(town.first + 2) + 60)
+    assert landing.step().closings == 1
+    before = town.world.chain.head()
+    assert landing.step() == Landed()
+    assert town.world.chain.head() == before
+
+
+def test_two_relays_land_everything_once(town: Town) -> None:
+    relays = [town.landing(gather_s=0), town.landing(gather_s=0)]
+    for period in range(2):
+        for house in town.houses:
+            town.close(house, town.first + period, 5000 * (period + 1))
+        town.close(town.feeder, town.first + period, 20_000 * (period + 1))
+        town.go_to(town.periods.start(town.first + period + 1) + 60)
+        total = [relay.step() for relay in relays]
+        assert total == [Landed(5, 4, 1), Landed()]
+        relays.reverse()
+    logs = town.world.chain.logs(town.world.ledgers.energy.events.Closed, 0)
+    assert [len(log["args"]["skipped"]) for log in logs] == [0, 0]
+
+
+def test_a_reorganisation_is_noticed_and_everything_landed_again(town: Town) -> None:
+    landing = town.landing(gather_s=0)
+    for house in town.houses:
+        town.close(house, town.first, 5000)
+    town.close(town.feeder, town.first, 20_000)
+    town.go_to(town.periods.start(town.first + 1) + 60)
+    before = town.world.chain.head()
+    assert landing.step() == Landed(5, 4, 1)
+    assert landing.step() == Landed()
+    town.world.node.rewind(before)
+    town.world.clock.time_s += 1
+    town.world.node.mine(9)
+    assert landing.step() == Landed(5, 4, 1)
+    assert landing.step() == Landed()
+
+
+def test_the_last_reading_of_a_replaced_meter_is_landed_and_billed(town: Town) -> None:
+    landing = town.landing(gather_s=0)
+    old, new = town.houses[0], SignedMeter(500, town.feeder.domain)
+    noon_s = town.periods.start(town.first + 1) + DAY_S // 2
+    town.close(old, town.first, 5000)
+    town.go_to(noon_s)
+    town.read(old, noon_s - 900, 5600)
+    town.read(old, noon_s + 5000, 9999)  # after it was replaced
+    assert landing.step().closings == 1
+    functions = town.world.ledgers.registry.functions
+    town.world.chain.send(functions.replace(old.key.address, new.key.address, 100))
+    town.follow()
+    assert landing.step() == Landed(1, 0, 0)
+    assert town.closing(old) == (town.first + 1, 5600)
+    assert landing.step() == Landed()
+    town.close(new, town.first + 1, 400)
+    town.go_to(town.periods.start(town.first + 2) + 60)
+    assert landing.step() == Landed(1, 1, 1)
+    logs = town.world.chain.logs(town.world.ledgers.payment.events.Billed, 0)
+    assert [log["args"]["energy_wh"] for log in logs] == [5000, 900]
+    report = audit(town.world.deployment, town.world.chain, town.store)
+    assert [f for f in report.findings if f.kind in ("closing", "bill")] == []
+
+
+def test_a_house_that_cannot_be_billed_does_not_keep_others_from_their_bills(
+    town: Town, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    landing = town.landing(gather_s=0)
+    for house in town.houses:
+        town.close(house, town.first, 5000)
+    town.go_to(town.periods.start(town.first + 1) + 60)
+    real, poor = Chain.send, town.houses[1].key.address
+
+    def send(self: Chain, function: Any, **options: Any) -> Any:
+        if "settle" in function.fn_name and poor in str(function.args):
+            raise Reverted("settle", "due above 2**96")
+        return real(self, function, **options)
+
+    monkeypatch.setattr(Chain, "send", send)
+    assert landing.step() == Landed(4, 3, 0)
+
+
+def test_a_meter_that_contradicts_itself_is_shown_to_the_chain_once(town: Town) -> None:
+    house = town.houses[0]
+    town.close(house, town.first, 5000)
+    twin = house.stored(1, energy_wh=77)
+    with town.store.transaction() as tx:
+        tx.add_frames(house.address, [twin], 0)
+    town.landing().step()
+    town.landing().step()
+    energy = town.world.ledgers.energy
+    assert town.world.chain.call(energy.functions.equivocated(house.key.address))
+    (entry,) = town.world.chain.logs(energy.events.Equivocation, 0)
+    assert entry["args"]["meter"] == house.key.address
+
+
+@pytest.mark.parametrize(
+    ("periods", "time_s", "flags", "trust", "expected"),
+    [
+        (Period("days", 1, 0), 86400 * 5, wire.FLAG_CLOSING, 1, 4),
+        (Period("days", 30, 0), 86400 * 60, wire.FLAG_CLOSING, 2, 1),
+        (Period("days", 30, 0), 86400 * 61 - 1, wire.FLAG_CLOSING, 2, 1),
+        (Period("days", 30, 0), 86400 * 61, wire.FLAG_CLOSING, 2, None),
+        (Period("days", 30, 0), 86400 * 61, wire.FLAG_CLOSING | wire.FLAG_BOOT, 2, 1),
+        (Period("days", 1, 0), 86400 * 5, wire.FLAG_CLOSING, 0, None),
+        (Period("days", 1, 0), 86400 * 5, 0, 2, None),
+        (Period("month", 0, 19800), 1_796_063_400, wire.FLAG_CLOSING, 1, 682),
+        (Period("month", 0, 19800), 1_796_063_399, wire.FLAG_CLOSING, 1, None),
+    ],
+)
+def test_which_period_a_reading_closes(
+    periods: Period, time_s: int, flags: int, trust: int, expected: int | None
+) -> None:
+    frame = wire.pack_reading(flags, 1, time_s, 0, 0, 0, 0, 0, 0, 0, 0, trust)
+    assert closed_period(frame, periods) == expected
+    assert closed_period(wire.pack_event(1, 1, time_s, 0, clock_trust=trust), periods) is None

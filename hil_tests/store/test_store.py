@@ -1,0 +1,353 @@
+"""The store: what it keeps, what it refuses, on SQLite and on PostgreSQL."""
+
+import random
+import sqlite3
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+import wire
+from hil_tests.services import SignedMeter, postgresql, postgresql_missing
+from parwana.store import writer
+from parwana.store.reader import SignedFrame, Store, StoreError
+
+METER = SignedMeter(1)
+OTHER = SignedMeter(2)
+
+
+@pytest.fixture(scope="module")
+def postgresql_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    if postgresql_missing():
+        pytest.skip(postgresql_missing())
+    with postgresql(tmp_path_factory.mktemp("pg")) as url:
+        yield url
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    if request.param == "sqlite":
+        return f"sqlite:///{tmp_path}/store.db"
+    base: str = request.getfixturevalue("postgresql_url")
+    _empty(base)
+    return base
+
+
+def _empty(url: str) -> None:
+    import sqlalchemy as sa
+
+    engine = sa.create_engine(url.replace("postgresql:", "postgresql+psycopg:"))
+    with engine.begin() as db:
+        db.execute(sa.text("DROP SCHEMA public CASCADE"))
+        db.execute(sa.text("CREATE SCHEMA public"))
+    engine.dispose()
+
+
+@pytest.fixture
+def store(url: str) -> Iterator[Store]:
+    opened = Store(url)
+    yield opened
+    opened.close()
+
+
+def add(store: Store, meter: SignedMeter, *sequences: int, **values: int) -> writer.Added:
+    with store.transaction() as tx:
+        tx.enrol(meter.address, meter.address[0], 1, 0)
+        tx.lock(meter.address)
+        return tx.add_frames(meter.address, [meter.stored(s, **values) for s in sequences], 99)
+
+
+def test_frames_come_back_as_they_were_given(store: Store) -> None:
+    assert add(store, METER, 1, 2, 3) == writer.Added(3, 0, [], [])
+    assert add(store, METER, 2, 3, 4) == writer.Added(1, 2, [], [])
+    add(store, OTHER, 1)
+    frames = list(store.frames(METER.address))
+    assert [f.sequence for f in frames] == [1, 2, 3, 4]
+    expected = METER.stored(2)
+    assert frames[1] == SignedFrame(**{**vars(expected), "received_s": 99})
+    assert frames[1].kind == wire.KIND_READING
+    assert [f.sequence for f in store.frames(METER.address, 3)] == [3, 4]
+    assert [f.sequence for f in store.frames(OTHER.address)] == [1]
+
+
+def test_nothing_stays_of_a_transaction_that_failed(store: Store) -> None:
+    def fail() -> None:
+        with store.transaction() as tx:
+            tx.add_frames(METER.address, [METER.stored(1)], 1)
+            raise RuntimeError
+
+    with pytest.raises(RuntimeError):
+        fail()
+    assert list(store.frames(METER.address)) == []
+    assert store.lowest_missing(METER.address, 1) == 1
+
+
+def test_lowest_missing_agrees_with_a_set(store: Store) -> None:
+    rng = random.Random(7)
+    held: set[int] = set()
+    for _ in range(120):
+        first = rng.randrange(1, 150)
+        sequences = range(first, first + rng.randrange(1, 17))
+        add(store, METER, *sequences)
+        held.update(sequences)
+        oldest = rng.randrange(0, 170)
+        expected = max(1, oldest)
+        while expected in held:
+            expected += 1
+        assert store.lowest_missing(METER.address, oldest) == expected
+        runs = store.runs(METER.address)
+        assert {s for a, b in runs for s in range(a, b + 1)} == held
+        assert all(b + 1 < c for (_, b), (c, _) in zip(runs, runs[1:], strict=False))
+
+
+def test_lowest_missing_fits_four_bytes(store: Store) -> None:
+    add(store, METER, 0xFFFFFFFF, time_s=1)
+    assert wire.pack_want(store.lowest_missing(METER.address, 0xFFFFFFFF))
+
+
+def test_a_contradiction_keeps_both_and_marks_both(store: Store) -> None:
+    add(store, METER, 1, 2, 3)
+    added = add(store, METER, 2, energy_wh=5)
+    assert [f.sequence for f in added.contradicting] == [2]
+    assert (added.new, added.repeated, added.refused) == (1, 0, [])
+    assert [f.sequence for f in store.contradictions()[METER.address]] == [2, 2]
+    marks = [(f.sequence, f.contradicted) for f in store.frames(METER.address)]
+    assert marks == [(1, False), (2, True), (2, True), (3, False)]
+    for energy_wh in range(6, 20):
+        last = add(store, METER, 2, energy_wh=energy_wh)
+    assert [f.sequence for f in last.refused] == [2]
+    assert len(list(store.frames(METER.address))) == 2 + writer.CONTRADICTIONS_KEPT
+    assert add(store, METER, 2).repeated == 1
+
+
+def test_contradictions_within_one_message_are_both_kept(store: Store) -> None:
+    with store.transaction() as tx:
+        frames = [METER.stored(1), METER.stored(1, energy_wh=7)]
+        added = tx.add_frames(METER.address, frames, 1)
+    assert added.new == 2
+    assert all(f.contradicted for f in store.frames(METER.address))
+
+
+def test_closings_are_found_by_time(store: Store) -> None:
+    with store.transaction() as tx:
+        for meter in (METER, OTHER):
+            frames = [
+                meter.stored(1, time_s=1000, flags=wire.FLAG_CLOSING),
+                meter.stored(2, time_s=1500),
+                meter.stored(3, time_s=2000, flags=wire.FLAG_CLOSING),
+            ]
+            tx.add_frames(meter.address, frames, 1)
+    both = [METER.address, OTHER.address]
+    found = [(f.time_s, f.meter) for f in store.closings(both, 1000, 2000)]
+    assert found == sorted([(1000, METER.address), (1000, OTHER.address)])
+    assert len(store.closings(both, 0, 2001)) == 4
+    assert [f.sequence for f in store.closings([OTHER.address], 0, 2001)] == [1, 3]
+    assert store.closings([], 0, 2001) == []
+    many = [bytes([i % 256, i // 256]) * 10 for i in range(1200)]
+    assert len(store.closings([*many, METER.address], 0, 2001)) == 2
+    last = store.last_reading(METER.address, 1999)
+    assert last is not None
+    assert last.sequence == 2
+    assert store.last_reading(METER.address, 999) is None
+
+
+def test_hello_is_advice_that_a_frame_corrects(store: Store) -> None:
+    hello = wire.Hello(500, 600, 7, 0, 3, 0x000102, wire.CONTROL_CONNECTED)
+    with store.transaction() as tx:
+        tx.enrol(METER.address, 1, 1, 0)
+        tx.heard(METER.address, hello, 1234)
+    row = store.meter(METER.address)
+    assert row is not None
+    assert (row.oldest, row.next, row.permit_serial, row.heard_s) == (500, 600, 7, 1234)
+    with store.transaction() as tx:
+        tx.lower_oldest(METER.address, 20)
+        tx.lower_oldest(METER.address, 400)
+    row = store.meter(METER.address)
+    assert row is not None
+    assert row.oldest == 20
+    assert store.meter(OTHER.address) is None
+
+
+def test_only_an_enrolled_meter_has_a_row_to_lock(store: Store) -> None:
+    with store.transaction() as tx:
+        assert tx.lock(METER.address) is None
+        tx.enrol(METER.address, 17, 1, 3)
+        row = tx.lock(METER.address)
+        assert row is not None
+        assert (row.number, row.oldest, row.in_service) == (17, 1, True)
+        tx.retire(METER.address)
+        row = tx.lock(METER.address)
+    assert row is not None
+    assert not row.in_service
+
+
+def test_enrolment_does_not_touch_what_a_hello_said(store: Store) -> None:
+    hello = wire.Hello(5, 6, 7, 0, 3, 1, 0)
+    with store.transaction() as tx:
+        tx.heard(METER.address, hello, 1)
+        tx.enrol(METER.address, 17, 1, 3)
+        tx.enrol(OTHER.address, 3, 2, 0)
+    assert [(m.number, m.feeder, m.oldest) for m in store.meters()] == [
+        (3, 0, 1),
+        (17, 3, 5),
+    ]
+
+
+def test_the_quarantine_is_bounded_and_counts(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(writer, "QUARANTINE_ROWS", 20)
+    with store.transaction() as tx:
+        for i in range(50):
+            assert tx.quarantine("t", b"%d" % i, "malformed", "x", 100) == (i < 20)
+        assert tx.quarantine("t", b"1", "malformed", "x", 200)
+        assert tx.quarantine("t/\0\ud800" + "a" * 999, b"z" * 99999, "address", "\0", 100)
+    assert store.tallies() == {"malformed": (20, 30), "address": (1, 0)}
+    rows = store.quarantined()
+    assert len(rows) == 21
+    assert rows[-1].seen == 2
+    assert max(len(row.payload) for row in rows) == writer.QUARANTINE_BYTES
+    assert max(row.size for row in rows) == 99999
+    later = 200 + writer.QUARANTINE_KEEP_S + 1
+    with store.transaction() as tx:
+        assert tx.quarantine("t", b"new", "malformed", "x", later)
+    assert store.tallies()["malformed"] == (1, 30)
+
+
+def test_signatures_of_a_frame_are_exchanged(store: Store) -> None:
+    digest, scope = b"d" * 32, b"meter"
+    with store.transaction() as tx:
+        tx.add_signature(scope, b"f" * 40, digest, 2, b"2" * 64, 1)
+        tx.add_signature(scope, b"f" * 40, digest, 0, b"0" * 64, 2)
+        tx.add_signature(scope, b"f" * 40, digest, 2, b"x" * 64, 3)
+    assert store.signatures(digest) == [(0, b"0" * 64), (2, b"2" * 64)]
+    assert [row.signer_index for row in store.signed(scope)] == [2, 0]
+    assert store.signatures(b"e" * 32) == []
+
+
+def test_permits_and_cursors(store: Store) -> None:
+    assert store.newest_permit(METER.address) is None
+    assert store.cursor("permits") is None
+    with store.transaction() as tx:
+        for serial in (5, 9, 7):
+            tx.add_permit(METER.address, serial, b"bundle", serial)
+            tx.set_cursor("permits", serial)
+        tx.add_permit(METER.address, 9, b"bundle", 10)
+    newest = store.newest_permit(METER.address)
+    assert newest is not None
+    assert (newest.serial, newest.block) == (9, 10)
+    assert len(store.permits()) == 3
+    assert store.cursor("permits") == 7
+    with store.transaction() as tx:
+        tx.forget_permits(7)
+    assert [row.serial for row in store.permits()] == [5, 7]
+
+
+def test_a_permit_is_outstanding_until_the_meter_signed_that_it_took_it(store: Store) -> None:
+    with store.transaction() as tx:
+        for meter in (METER, OTHER):
+            tx.enrol(meter.address, meter.address[0], 1, 3)
+            tx.add_permit(meter.address, 5, b"old", 1)
+            tx.add_permit(meter.address, 9, b"new", 1)
+        tx.accepted(OTHER.address, 9)
+        tx.accepted(METER.address, 5)
+        tx.accepted(METER.address, 4)
+    assert [(row.meter, row.bundle) for row in store.outstanding()] == [(METER.address, b"new")]
+
+
+def test_two_writers_of_one_meter_lose_nothing(url: str) -> None:
+    stores = [Store(url), Store(url)]
+    errors: list[BaseException] = []
+
+    def write(store: Store, first: int) -> None:
+        try:
+            for start in range(first, 161, 16):
+                add(store, METER, *range(start, start + 8))
+        except BaseException as error:
+            errors.append(error)
+
+    threads = [
+        threading.Thread(target=write, args=(store, first))
+        for store, first in zip(stores, (1, 9), strict=True)
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(60)
+    assert errors == []
+    assert stores[0].runs(METER.address) == [(1, 160)]
+    for store in stores:
+        store.close()
+
+
+def test_a_store_survives_being_closed(url: str) -> None:
+    for sequence in (1, 2):
+        store = Store(url)
+        add(store, METER, sequence)
+        store.close()
+    store = Store(url, create=False)
+    assert store.runs(METER.address) == [(1, 2)]
+    store.close()
+
+
+def test_another_schema_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "store.db"
+    Store(f"sqlite:///{path}").close()
+    with sqlite3.connect(path) as db:
+        db.execute("UPDATE parwana_schema SET version = 99")
+    db.close()
+    with pytest.raises(StoreError, match="schema 99"):
+        Store(f"sqlite:///{path}")
+
+
+@pytest.mark.parametrize(
+    ("url", "says"),
+    [
+        ("no url", "does not parse"),
+        ("mysql://u:secret@h/db", "is for mysql"),
+        ("sqlite://", "memory forgets"),
+        ("sqlite:///:memory:", "memory forgets"),
+        ("sqlite:////nowhere/at/all/s.db", "check that its folder exists"),
+    ],
+)
+def test_an_unusable_url_says_what_to_write(url: str, says: str) -> None:
+    with pytest.raises(StoreError, match=says) as caught:
+        Store(url)
+    assert "secret" not in str(caught.value)
+
+
+def test_an_unreachable_postgresql_does_not_show_the_password() -> None:
+    pytest.importorskip("psycopg")
+    with pytest.raises(StoreError, match="cannot be used now") as caught:
+        Store("postgresql://u:secret@127.0.0.1:1/db")
+    assert "secret" not in str(caught.value)
+
+
+def test_a_damaged_file_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "store.db"
+    path.write_bytes(b"this is no database" * 500)
+    with pytest.raises(StoreError, match="is damaged"):
+        Store(f"sqlite:///{path}")
+
+
+def test_a_locked_file_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("parwana.store.database._WAIT_S", 0.1)
+    path = tmp_path / "store.db"
+    store = Store(f"sqlite:///{path}")
+    other = sqlite3.connect(path, isolation_level=None)
+    other.execute("BEGIN IMMEDIATE")
+    with pytest.raises(StoreError, match="locked by another process"):
+        add(store, METER, 1)
+    other.execute("ROLLBACK")
+    other.close()
+    add(store, METER, 1)
+    store.close()
+
+
+def test_a_missing_store_is_not_made_for_a_reader(tmp_path: Path) -> None:
+    with pytest.raises(StoreError, match="there is no store"):
+        Store(f"sqlite:///{tmp_path}/none.db", create=False)
+    sqlite3.connect(tmp_path / "other.db").close()
+    with pytest.raises(StoreError, match="holds no Parwana store"):
+        Store(f"sqlite:///{tmp_path}/other.db", create=False)

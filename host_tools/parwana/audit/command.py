@@ -1,0 +1,136 @@
+"""`parwana audit`: recompute everything from chain and store; name what is wrong.
+
+It believes the chain's own state transitions and nothing else: neither the store, nor a relay, nor
+the contracts' arithmetic.
+"""
+
+import json
+from typing import Any
+
+import typer
+
+from parwana.audit.energy import EnergyAudit, Terms
+from parwana.audit.findings import Report
+from parwana.audit.payment import PaymentAudit
+from parwana.audit.store import audit_store
+from parwana.chain.deployment import Deployment
+from parwana.chain.node import Chain, Ledgers
+from parwana.store.reader import Store
+from parwana.world.options import DeploymentFile, Json, Rpc, StoreUrl
+
+FOUND = 3  # exit code
+REGISTRY = ("Enrolled", "Replaced", "Retired", "LoadRaised")
+ENERGY = ("Closed", "Finished", "Reconciled", "Equivocation", "ToleranceSet")
+PAYMENT = (
+    *("TariffAnnounced", "SignerChanged", "Billed", "Carried"),
+    *("Locked", "Paid", "Refunded", "PermitPublished"),
+)
+
+
+class AuditError(Exception):
+    """The audit cannot be made; the message says what does not fit together."""
+
+
+def audit(deployment: Deployment, chain: Chain, store: Store) -> Report:
+    """Audit a deployment as of the chain's head. Raises AuditError, ChainError, StoreError."""
+    report = Report()
+    ledgers = chain.ledgers(deployment)
+    terms = _terms(deployment, chain, ledgers)
+    head = chain.head()
+    now_s = chain.block_time_s(head)
+    evidence = audit_store(store, deployment, report)
+    energy = EnergyAudit(terms, evidence, report)
+    payment = PaymentAudit(energy, deployment, report)
+    times: dict[int, int] = {}
+    for entry in _logs(deployment, chain, ledgers, head):
+        block = entry["blockNumber"]
+        if block not in times:
+            times[block] = chain.block_time_s(block)
+        energy.take(entry["event"], entry["args"], times[block])
+        payment.take(entry["event"], entry["args"], times[block], bytes(entry["transactionHash"]))
+    energy.finish(now_s)
+    payment.finish(now_s)
+    _stored_permits(store, payment, head, report)
+    report.count("meters", len(energy.places))
+    return report
+
+
+def _terms(deployment: Deployment, chain: Chain, ledgers: Ledgers) -> Terms:
+    """Read what the contracts were deployed with; it must be what the file says."""
+    energy, payment = ledgers.energy.functions, ledgers.payment.functions
+    periods = deployment.periods
+    pairs = [
+        ("registry", chain.call(energy.registry()), deployment.registry),
+        ("energy_ledger", chain.call(payment.energy_ledger()), deployment.energy_ledger),
+        ("utility_id", bytes(chain.call(energy.domain())), deployment.reading_domain),
+        ("period", chain.call(energy.period_days()), periods.days),
+        ("utc_offset_s", chain.call(energy.utc_offset_s()), periods.utc_offset_s),
+        ("payment_window_s", chain.call(payment.payment_window_s()), deployment.payment_window_s),
+        ("permit_threshold", chain.call(payment.threshold()), deployment.permit_threshold),
+    ]
+    for name, on_chain, in_file in pairs:
+        if str(on_chain).lower() != str(in_file).lower():
+            raise AuditError(f"{name}: the contracts say {on_chain}, the deployment file does not")
+    return Terms(
+        periods=periods,
+        deadline_s=chain.call(energy.closing_deadline_s()),
+        tolerance_bp=chain.call(energy.default_tolerance_bp()),
+        escrow_window_s=chain.call(payment.escrow_window_s()),
+        payment_window_s=deployment.payment_window_s,
+        threshold=deployment.permit_threshold,
+    )
+
+
+def _logs(deployment: Deployment, chain: Chain, ledgers: Ledgers, head: int) -> list[Any]:
+    """Return all logs up to `head` in the order in which the chain made them."""
+    found: list[Any] = []
+    sources = (ledgers.registry, REGISTRY), (ledgers.energy, ENERGY), (ledgers.payment, PAYMENT)
+    for contract, names in sources:
+        for name in names:
+            found += chain.logs(getattr(contract.events, name), deployment.from_block, head)
+    return sorted(found, key=lambda log: (log["blockNumber"], log["logIndex"]))
+
+
+def _stored_permits(store: Store, payment: PaymentAudit, head: int, report: Report) -> None:
+    """Check the copies of permits that relays deliver from."""
+    published = {
+        (bytes.fromhex(meter[2:]), serial): permit.bundle
+        for (meter, serial), permit in payment.permits.items()
+    }
+    for row in store.permits():
+        if row.block > head:
+            continue
+        found = published.get((row.meter, row.serial))
+        where = f"serial {row.serial}"
+        report.check(
+            "stored_permit", row.meter, where, found.hex() if found else "none", row.bundle.hex()
+        )
+
+
+def command(
+    deployment: DeploymentFile,
+    store_url: StoreUrl = None,
+    rpc: Rpc = None,
+    as_json: Json = False,
+) -> None:
+    """Recompute readings, closings, bills, payments and permits; name what is wrong.
+
+    Exit code 0: nothing is wrong; 3: findings; 1: the audit could not be made.
+
+    Example: parwana audit --deployment build/town/deployment.json --store sqlite:///town.db
+    """
+    found = Deployment.load(deployment)
+    store = Store(store_url or found.store, create=False)
+    try:
+        report = audit(found, Chain.of(found, rpc=rpc), store)
+    finally:
+        store.close()
+    if as_json:
+        print(json.dumps(report.as_dict()))
+    else:
+        for finding in report.findings:
+            print(finding)
+        looked = ", ".join(f"{number} {name}" for name, number in sorted(report.counts.items()))
+        print(f"audit: {looked}; {len(report.findings) or 'no'} findings")
+    if report.findings:
+        raise typer.Exit(FOUND)

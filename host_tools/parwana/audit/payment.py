@@ -1,0 +1,254 @@
+"""Replay the PaymentLedger from its logs: bills, locks, payments and their permits."""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import wire
+from parwana.audit.energy import HOUSE, EnergyAudit
+from parwana.audit.findings import Report
+from parwana.chain.deployment import DAY_S, Deployment
+from parwana.chain.tariff import Tariff, bill
+from parwana.store.signatures import SignatureError, signer
+
+DELIVERY_S = 3600  # how long a published permit may be on its way to the meter
+
+
+@dataclass
+class Lock:
+    """A payment that waits for its permit."""
+
+    payer: str
+    amount: int
+    period: int
+    deadline_s: int
+    locked_s: int
+
+
+@dataclass
+class Account:
+    """What a metering point owes."""
+
+    period: int
+    due: int = 0
+    carried_wh: int = 0
+    payments: int = 0
+    lock: Lock | None = None
+
+
+@dataclass(frozen=True)
+class Published:
+    """A permit on the chain."""
+
+    bundle: bytes
+    permit: wire.Permit | None
+    time_s: int
+    transaction: bytes
+
+
+@dataclass
+class PaymentAudit:
+    """Take the logs in their order, after `energy` took them."""
+
+    energy: EnergyAudit
+    deployment: Deployment
+    report: Report
+    permits: dict[tuple[str, int], Published] = field(default_factory=dict)
+    _tariffs: list[Tariff] = field(default_factory=list)
+    _signers: dict[int, str] = field(default_factory=dict)
+    _accounts: dict[int, Account] = field(default_factory=dict)
+    _billed_wh: dict[str, int] = field(default_factory=dict)
+    _last_serial: dict[str, int] = field(default_factory=dict)
+
+    def take(self, name: str, values: Any, time_s: int, transaction: bytes) -> None:
+        """Take one log; others than the PaymentLedger's are ignored."""
+        if name == "PermitPublished":
+            self._publish(values, time_s, transaction)
+        elif name == "Paid":
+            self._paid(values, transaction)
+        elif handler := getattr(self, f"_on_{name.lower()}", None):
+            handler(values, time_s)
+
+    def _on_tariffannounced(self, values: Any, _time_s: int) -> None:
+        slabs = [(slab.upto_wh, slab.price_per_kwh) for slab in values.slabs]
+        self._tariffs.append(Tariff(values.from_period, slabs, values.fixed_charge))
+
+    def _on_signerchanged(self, values: Any, _time_s: int) -> None:
+        self._signers[values.index] = values.signer
+
+    def _account(self, number: int) -> Account:
+        if number not in self._accounts:
+            before = self.energy.terms.periods.of(self.energy.since_s[number]) - 1
+            self._accounts[number] = Account(before)
+        return self._accounts[number]
+
+    def _used_wh(self, meter: str) -> int:
+        """Return what a meter closed beyond what was taken before, and take it."""
+        place = self.energy.places[meter]
+        before = self._billed_wh.get(meter, place.initial_wh)
+        self._billed_wh[meter] = place.energy_wh
+        return place.energy_wh - before
+
+    def _settled_wh(self, meter: str) -> int:
+        place = self.energy.places[meter]
+        energy_wh = self._account(place.number).carried_wh + self._used_wh(meter)
+        return energy_wh + (self._used_wh(place.previous) if place.previous else 0)
+
+    def _on_carried(self, values: Any, _time_s: int) -> None:
+        energy_wh = self._settled_wh(values.meter)
+        self._account(values.number).carried_wh = energy_wh
+        self.report.check(
+            "bill",
+            values.meter,
+            "energy carried over",
+            f"{energy_wh} Wh",
+            f"{values.energy_wh} Wh",
+        )
+
+    def _on_billed(self, values: Any, _time_s: int) -> None:
+        self.report.count("bills")
+        place = self.energy.places[values.meter]
+        account = self._account(place.number)
+        energy_wh = self._settled_wh(values.meter)
+        replaced = self.energy.serving[place.number] != values.meter
+        periods = place.period - account.period if place.closed and not replaced else 0
+        amount = bill(self._tariffs, energy_wh, account.period, periods)
+        account.period += periods
+        account.carried_wh = 0
+        account.due += amount
+        names = ("number", "period", "periods", "energy_wh", "amount", "due")
+        true = (place.number, account.period, periods, energy_wh, amount, account.due)
+        told = tuple(values[name] for name in names)
+        self.report.check(
+            "bill",
+            values.meter,
+            f"period {values.period}",
+            dict(zip(names, true, strict=True)),
+            dict(zip(names, told, strict=True)),
+        )
+
+    def _on_locked(self, values: Any, time_s: int) -> None:
+        account = self._account(values.number)
+        deadline_s = time_s + self.energy.terms.escrow_window_s
+        true = (account.due, account.period, deadline_s, None)
+        told = (values.amount, values.period, values.deadline_s, account.lock)
+        self.report.check("payment", values.meter, f"lock of period {values.period}", true, told)
+        lock = Lock(values.payer, values.amount, values.period, values.deadline_s, time_s)
+        account.due, account.lock = 0, lock
+
+    def _on_refunded(self, values: Any, time_s: int) -> None:
+        account = self._account(values.number)
+        lock, account.lock = account.lock, None
+        meter, where = self.energy.serving[values.number], f"refund of period {values.period}"
+        told = (values.payer, values.amount, values.period)
+        true = (lock.payer, lock.amount, lock.period) if lock else None
+        self.report.check("payment", meter, where, true, told)
+        if lock and time_s <= lock.deadline_s:
+            self.report.add("payment", meter, where, f"after {lock.deadline_s}", time_s)
+        account.due += values.amount
+
+    def _paid(self, values: Any, transaction: bytes) -> None:
+        self.report.count("payments")
+        account = self._account(values.number)
+        lock, account.lock = account.lock, None
+        where = f"payment of period {values.period}"
+        told = (values.payer, values.amount, values.period, values.index)
+        true = (lock.payer, lock.amount, lock.period, account.payments) if lock else None
+        self.report.check("payment", values.meter, where, true, told)
+        account.payments += 1
+        given = self.permits.get((values.meter, values.serial))
+        if given is None or given.transaction != transaction or given.permit is None:
+            at = f"permit {values.serial} in the same transaction"
+            self.report.add("payment", values.meter, where, at, "none")
+        elif lock:
+            self._least(values.meter, given.permit, lock)
+
+    def _least(self, meter: str, permit: wire.Permit, lock: Lock) -> None:
+        """Check that a permit grants what a payment buys. Source: protocol.md, section 7."""
+        terms = self.energy.terms
+        load_dw = self.energy.places[meter].load_dw
+        from_s = max(terms.periods.start(lock.period + 2), lock.locked_s)
+        checks = [
+            (permit.valid_until_s >= from_s + terms.payment_window_s, "valid long enough"),
+            (permit.period == lock.period + 1, f"period {lock.period + 1}"),
+            (not permit.power_limit_dw or permit.power_limit_dw >= load_dw, f"{load_dw} dW"),
+            (not permit.energy_limit_wh, "no energy limit"),
+            (not permit.flags & ~wire.PERMIT_PROTECTED, "no other flag"),
+        ]
+        for good, expected in checks:
+            if not good:
+                self.report.add("permit", meter, f"serial {permit.serial}", expected, permit)
+
+    def _publish(self, values: Any, time_s: int, transaction: bytes) -> None:
+        self.report.count("permits")
+        meter, where = values.meter, f"serial {values.serial}"
+        bundle = bytes(values.frame) + bytes(values.signatures)
+        permit: Any = None
+        try:
+            parsed = wire.parse_bundle(bundle)
+            permit = wire.parse(parsed.frame)
+            if not isinstance(permit, wire.Permit):
+                raise wire.FrameError(f"kind {parsed.frame[1]} is no permit")
+            self._signatures(meter, where, parsed)
+            self.report.check("permit", meter, where, permit.serial, values.serial)
+        except wire.FrameError as error:
+            self.report.add("permit", meter, where, "a permit", error)
+        if values.serial <= self._last_serial.get(meter, 0):
+            self.report.add("permit", meter, where, "a rising serial", self._last_serial[meter])
+        self._last_serial[meter] = max(values.serial, self._last_serial.get(meter, 0))
+        self.permits[meter, values.serial] = Published(bundle, permit, time_s, transaction)
+
+    def _signatures(self, meter: str, where: str, bundle: wire.Bundle) -> None:
+        digest = wire.digest(self.deployment.permit_domain(meter), bundle.frame)
+        good = set()
+        for index, signature in bundle.signatures:
+            try:
+                made_by = "0x" + signer(digest, signature).hex()
+            except SignatureError:
+                made_by = "nobody"
+            expected = self._signers.get(index, "").lower()
+            if self.report.check("permit", meter, f"{where}, signer {index}", expected, made_by):
+                good.add(index)
+        threshold = self.energy.terms.threshold
+        if len(good) < threshold:
+            self.report.add("permit", meter, where, f"{threshold} signers", len(good))
+
+    def finish(self, now_s: int) -> None:
+        """Name what is overdue, and what the meters accepted or suffered against the chain."""
+        terms = self.energy.terms
+        for number, account in self._accounts.items():
+            if account.lock and account.lock.deadline_s < now_s:
+                where = f"period {account.lock.period}"
+                by = f"claimed or refunded by {account.lock.deadline_s}"
+                self.report.add("payment_stuck", self.energy.serving[number], where, by, "locked")
+        for meter, place in self.energy.places.items():
+            if place.kind != HOUSE or self.energy.serving[place.number] != meter:
+                continue
+            due_s = terms.periods.start(place.period + 1) + terms.deadline_s
+            if (
+                place.closed
+                and self._account(place.number).period < place.period
+                and now_s > due_s
+            ):
+                where = f"period {place.period}"
+                self.report.add("not_billed", meter, where, "billed", "closed only")
+            self._accepted(meter)
+
+    def _accepted(self, meter: str) -> None:
+        evidence = self.energy.of(meter)
+        mine = [p for (m, _), p in self.permits.items() if m == meter and p.permit]
+        for event in evidence.accepted:
+            self.report.count("permits_accepted")
+            known = self.permits.get((meter, event.a))
+            permit = known.permit if known else None
+            true = (permit.valid_until_s, permit.power_limit_dw) if permit else "published"
+            told = (event.b, event.c) if permit else "not published"
+            self.report.check("permit_unpublished", meter, f"serial {event.a}", true, told)
+        for event in evidence.cuts:
+            if event.a != wire.REASON_EXPIRED or event.clock_trust == wire.TRUST_NONE:
+                continue
+            for published in mine:
+                assert published.permit is not None
+                end_s = published.permit.valid_until_s + published.permit.grace_days * DAY_S
+                if published.time_s + DELIVERY_S < event.time_s <= end_s:
+                    where = f"sequence {event.sequence}, serial {published.permit.serial}"
+                    self.report.add("permit_withheld", meter, where, f"on until {end_s}", "cut")

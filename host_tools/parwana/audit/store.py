@@ -1,0 +1,197 @@
+"""Audit the store by itself: every row against the protocol and the meter's own signature."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import wire
+from parwana.audit.findings import Report
+from parwana.chain.deployment import Deployment
+from parwana.permits.bundle import believed
+from parwana.relay.closer import closed_period
+from parwana.store.reader import SignedFrame, Store
+from parwana.store.signatures import SignatureError, signer
+
+CLOCK_STEP_S = 60  # a smaller correction of a meter's clock is no event
+
+
+@dataclass
+class Evidence:
+    """What one meter signed, as far as the chain is checked against it."""
+
+    closings: dict[int, list[tuple[int, int]]] = field(default_factory=dict)  # time_s, energy_wh
+    readings: set[tuple[int, int]] = field(default_factory=set)  # time_s, energy_wh
+    accepted: list[wire.Event] = field(default_factory=list)
+    cuts: list[wire.Event] = field(default_factory=list)
+
+    def first_closing(self, period: int) -> int | None:
+        """Return the register of the first valid closing of a period, None if there is none."""
+        found = self.closings.get(period)
+        return min(found)[1] if found else None
+
+
+def audit_store(store: Store, deployment: Deployment, report: Report) -> dict[bytes, Evidence]:
+    """Check every frame and signature of the store; return what the meters signed."""
+    evidence = {}
+    for meter in sorted({row.meter for row in store.meters()} | set(store.framed_meters())):
+        evidence[meter] = _Meter(meter, store, deployment, report).audit()
+    _audit_signatures(store, deployment, list(evidence), report)
+    return evidence
+
+
+class _Meter:
+    """One pass over one meter's frames, in the order of their sequences."""
+
+    def __init__(self, meter: bytes, store: Store, deployment: Deployment, report: Report) -> None:
+        self._meter = meter
+        self._store = store
+        self._domain = deployment.reading_domain
+        self._periods = deployment.periods
+        self._report = report
+        self._evidence = Evidence()
+        self._energy_wh = 0
+        self._times: dict[type, int] = {}
+        self._seen: set[int] = set()
+        self._unproved: set[int] = set()
+        self._lost: set[tuple[int, int]] = set()
+
+    def audit(self) -> Evidence:
+        """Check all frames of the meter."""
+        for row in self._store.frames(self._meter):
+            self._row(row)
+        self._completeness()
+        return self._evidence
+
+    def _row(self, row: SignedFrame) -> None:
+        where = f"sequence {row.sequence}"
+        self._report.count("frames")
+        self._unproved.add(row.sequence)
+        try:
+            fields = wire.parse(row.frame)
+            if not isinstance(fields, wire.Reading | wire.Event):
+                raise wire.FrameError(f"kind {row.frame[1]} is no meter's")
+        except wire.FrameError as error:
+            self._report.add("malformed", self._meter, where, "a reading or event", error)
+            return
+        if not self._signed(row, where):
+            return
+        closing = isinstance(fields, wire.Reading) and bool(fields.flags & wire.FLAG_CLOSING)
+        told = (row.sequence, row.time_s, row.closing)
+        true = (fields.sequence, fields.time_s, closing)
+        self._report.check("altered_row", self._meter, where, true, told)
+        if fields.sequence in self._seen:
+            self._report.add(
+                "contradiction", self._meter, where, "one frame", "another, signed too"
+            )
+            return
+        self._seen.add(fields.sequence)
+        self._order(fields)
+        self._note(row, fields)
+
+    def _signed(self, row: SignedFrame, where: str) -> bool:
+        digest = wire.digest(self._domain, row.frame)
+        try:
+            made_by = signer(digest, row.signature)
+        except SignatureError as error:
+            self._report.add("signature", self._meter, where, "the meter's", error)
+            return False
+        if not self._report.check(
+            "signature", self._meter, where, _hex(self._meter), _hex(made_by)
+        ):
+            return False
+        self._report.check("altered_row", self._meter, where, digest.hex(), row.digest.hex())
+        return True
+
+    def _order(self, fields: wire.Reading | wire.Event) -> None:
+        where = f"sequence {fields.sequence}"
+        if fields.energy_wh < self._energy_wh:
+            least = f"{self._energy_wh} Wh or more"
+            self._report.add(
+                "energy_decreased", self._meter, where, least, f"{fields.energy_wh} Wh"
+            )
+        self._energy_wh = max(self._energy_wh, fields.energy_wh)
+        if isinstance(fields, wire.Event) and fields.code == wire.EVENT_CLOCK_SET:
+            if fields.b < fields.a:
+                self._times.clear()
+            return
+        # A reading is stamped with the end of its interval, an event with its own instant: each
+        # kind has its own order.
+        kind = type(fields)
+        before_s = self._times.get(kind, 0)
+        if fields.clock_trust == wire.TRUST_NONE:
+            return
+        if fields.time_s < before_s - CLOCK_STEP_S:
+            later = f"{before_s} or later"
+            self._report.add("time_order", self._meter, where, later, fields.time_s)
+        self._times[kind] = max(before_s, fields.time_s)
+
+    def _note(self, row: SignedFrame, fields: wire.Reading | wire.Event) -> None:
+        if isinstance(fields, wire.Reading):
+            self._report.count("readings")
+            self._evidence.readings.add((fields.time_s, fields.energy_wh))
+            period = closed_period(row.frame, self._periods)
+            if period is not None:
+                found = self._evidence.closings.setdefault(period, [])
+                found.append((fields.time_s, fields.energy_wh))
+            return
+        if fields.code == wire.EVENT_JOURNAL_OVERWRITE:
+            self._lost.add((fields.a, fields.b))
+        elif fields.code == wire.EVENT_PERMIT_ACCEPTED:
+            self._evidence.accepted.append(fields)
+        elif fields.code == wire.EVENT_DISCONNECTED:
+            self._evidence.cuts.append(fields)
+
+    def _completeness(self) -> None:
+        """Name what is missing below the last sequence that is or was held."""
+        held = self._store.runs(self._meter)
+        present = sorted(self._seen | self._unproved)
+        last = max([0, *present[-1:], *(stop for _, stop in held)])
+        for first, stop in _gaps(present, last):
+            for a, b in _uncovered(first, stop, sorted(self._lost)):
+                where = f"sequence {a}" if a == b else f"sequences {a} to {b}"
+                was_held = any(x <= b and a <= y for x, y in held)
+                found = "deleted from the store" if was_held else "never received"
+                kind = "deleted" if was_held else "gap"
+                self._report.add(kind, self._meter, where, "held", found)
+
+
+def _audit_signatures(
+    store: Store, deployment: Deployment, meters: list[bytes], report: Report
+) -> None:
+    """Check what permit signers left for each other."""
+    scopes = [(b"time", deployment.time_domain, "")]
+    scopes += [(b"permit" + m, deployment.permit_domain(m.hex()), _hex(m)) for m in meters]
+    for scope, domain, meter in scopes:
+        for row in store.signed(scope):
+            report.count("signer_signatures")
+            pair = [(row.signer_index, row.signature)]
+            digest = wire.digest(domain, row.frame)
+            if digest != row.digest or not believed(digest, pair, deployment.signers):
+                where = f"signer {row.signer_index}, made at {row.made_s}"
+                report.add(
+                    "stored_signature", meter, where, "that signer's", "nobody's or other's"
+                )
+
+
+def _gaps(present: list[int], last: int) -> Iterator[tuple[int, int]]:
+    """Give (first, last) of each range of 1 … last that is not in `present`, which rises."""
+    expected = 1
+    for sequence in [*present, last + 1]:
+        if sequence > expected:
+            yield expected, sequence - 1
+        expected = max(expected, sequence + 1)
+
+
+def _uncovered(first: int, last: int, lost: list[tuple[int, int]]) -> Iterator[tuple[int, int]]:
+    """Give the parts of first … last that no range of `lost`, sorted, covers."""
+    for start, stop in lost:
+        if start > first and start <= last:
+            yield first, start - 1
+        if stop >= first:
+            first = max(first, stop + 1)
+    if first <= last:
+        yield first, last
+
+
+def _hex(meter: Any) -> str:
+    return "0x" + bytes(meter).hex()

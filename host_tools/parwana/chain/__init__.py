@@ -1,0 +1,1 @@
+"""One EVM chain over JSON-RPC: keys, contracts, transactions, what is final, what is deployed."""

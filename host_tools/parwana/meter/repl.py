@@ -1,0 +1,287 @@
+"""Talk to a meter through its serial console: run code, copy files, restart it."""
+
+import ast
+import base64
+import contextlib
+import io
+import os
+import re
+import struct
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import serial
+from mpremote.transport import TransportError, TransportExecError
+from mpremote.transport_serial import SerialTransport
+
+import wire
+from parwana.meter import ports
+
+START_S = 90.0  # service window, imports, journal; an emulated board is slow
+RESET_S = 20.0  # for a person to reset a board that does not answer
+_ANSWER_S = 5.0
+_STOP_S = 10.0
+_TRY_S = 1.5
+_SOFT_RESET_S = 6.0
+_SILENT_S = 60.0  # so long may what runs on a slow board print nothing
+_WINDOW_S = 0.2  # boot.py listens for half a second
+_PULSE_S = 0.1
+_CHUNK = 2048
+_PASTE = 64
+_PASTE_S = 0.06
+_REPLY_S = 3.0
+# struct's: mpremote unpacks what it read of a window's size, however short.
+_BROKEN = (TransportError, serial.SerialException, OSError, ValueError, struct.error)
+
+_HASHES = """
+import os, hashlib, binascii
+b = memoryview(bytearray(512))
+def walk(path):
+ try: entries = list(os.ilistdir(path or '/'))
+ except OSError: return
+ for entry in entries:
+  name = path + '/' + entry[0]
+  if entry[1] & 0x4000: walk(name)
+  else: show(name)
+def show(name):
+ h = hashlib.sha256()
+ try:
+  with open(name, 'rb') as f:
+   while True:
+    n = f.readinto(b)
+    if not n: break
+    h.update(b[:n])
+ except OSError: return
+ print(binascii.hexlify(h.digest()).decode(), name)
+"""
+
+
+class MeterError(Exception):
+    """The meter cannot be reached, or refuses; the message says what to do next."""
+
+
+class Meter:
+    """A meter in its raw REPL, where no firmware runs."""
+
+    def __init__(self, transport: SerialTransport, port: str) -> None:
+        self.port = port
+        self._transport = transport
+
+    def stop(self, wait_s: float = 0, tell: Callable[[str], None] | None = None) -> None:
+        """Interrupt what runs and enter the raw REPL.
+
+        A program that takes no Ctrl-C is met at its next start, when a board listens for a moment
+        before it runs anything: `wait_s` is how long to wait for a reset, by its lines or by a
+        hand, which `tell` is asked for. Raises MeterError.
+        """
+        if self._stopped(_STOP_S, _TRY_S):  # one just starting may miss the first
+            return
+        if wait_s:
+            if tell:
+                tell(f"{self.port} does not answer: press the board's reset button now")
+            self._pull_reset()
+            if self._stopped(wait_s, _WINDOW_S):
+                return
+        raise MeterError(
+            f"{self.port}: no MicroPython answers; check the cable and the port, press the "
+            "board's reset button, and try again"
+        )
+
+    def _stopped(self, timeout_s: float, try_s: float) -> bool:
+        self._transport.in_raw_repl = False
+        deadline_s = time.monotonic() + timeout_s
+        with self._reached(), contextlib.redirect_stdout(io.StringIO()):
+            self._transport.serial.timeout = try_s  # from a pty, mpremote reads without a look
+            while time.monotonic() < deadline_s:
+                with contextlib.suppress(TransportError):
+                    # The soft reset takes long on a slow board, and is not to be interrupted.
+                    self._transport.enter_raw_repl(soft_reset=False, timeout_overall=try_s)
+                    self._transport.serial.timeout = _ANSWER_S
+                    self._transport.enter_raw_repl(timeout_overall=_SOFT_RESET_S)
+                    return True
+                self._transport.serial.timeout = try_s
+        return False
+
+    def _pull_reset(self) -> None:
+        """Reset the board by RTS, where the adapter's is wired to EN, as on a devkit."""
+        with contextlib.suppress(OSError, serial.SerialException):
+            port = self._transport.serial
+            port.dtr, port.rts = False, True
+            time.sleep(_PULSE_S)
+            port.rts = False
+
+    def run(self, code: str) -> str:
+        """Run code on the meter; return what it printed. Raises MeterError."""
+        with self._reached():
+            printed, error = self._transport.exec_raw(code, timeout=_SILENT_S)
+            if error:
+                raise TransportExecError(printed, error.decode("utf8", "replace"))
+            return str(printed, "utf8", "replace").replace("\r\n", "\n")
+
+    def ask(self, expression: str) -> Any:
+        """Return the value of an expression on the meter. Raises MeterError."""
+        printed = self.run(f"print(repr({expression}))")
+        with self._reached():
+            return ast.literal_eval(printed.strip())
+
+    def hashes(self, *paths: str) -> dict[str, str]:
+        """Return {file: SHA-256 in hex} of the files named, and of all in folders named."""
+        calls = [f"show({path!r})\nwalk({path!r})" for path in paths]
+        lines = self.run(_HASHES + "\n".join(calls)).splitlines()
+        return {name: digest for digest, name in (line.split(" ", 1) for line in lines)}
+
+    def read(self, path: str) -> bytes | None:
+        """Return a file's content, None if there is no such file. Raises MeterError."""
+        with self._reached():
+            try:
+                return bytes(self._transport.fs_readfile(path))
+            except FileNotFoundError:
+                return None
+
+    def write(self, path: str, data: bytes, progress: Callable[[int], None] | None = None) -> None:
+        """Write a file. `progress` is called with the bytes of each step. Raises MeterError."""
+        self.run(
+            f"import binascii\nf = open({path!r}, 'wb')\nw = f.write\nd = binascii.a2b_base64"
+        )
+        for start in range(0, len(data), _CHUNK):
+            chunk = data[start : start + _CHUNK]
+            self.run(f"w(d({base64.b64encode(chunk)!r}))")
+            if progress:
+                progress(len(chunk))
+        self.run("f.close()")
+
+    def replace(self, path: str, data: bytes) -> None:
+        """Replace a file whole or not at all. Raises MeterError."""
+        self.write(path + ".new", data)
+        self.run(f"import os\nos.rename({path + '.new'!r}, {path!r})")
+
+    def make_folders(self, folders: list[str]) -> None:
+        """Make folders that are not there; a parent stands before its children."""
+        self.run(
+            f"import os\nfor folder in {folders!r}:\n"
+            " try: os.mkdir(folder)\n except OSError as e:\n  if e.errno != 17: raise"
+        )
+
+    def resume(self) -> None:
+        """Let the firmware run on, by a soft reset. Raises MeterError."""
+        with self._reached():
+            self._transport.exit_raw_repl()
+            self._transport.serial.write(b"\x04")
+
+    def reset(self) -> None:
+        """Restart the board. Raises MeterError."""
+        with self._reached():
+            self._transport.exec_raw_no_follow("import machine\nmachine.reset()")
+            self._transport.in_raw_repl = False
+
+    def wait_for(self, text: str, timeout_s: float) -> str:
+        """Return what the meter prints until `text` has come. Raises MeterError."""
+        found, printed = self.hear(re.escape(text.encode()), timeout_s)
+        if found is None:
+            raise MeterError(
+                f"{self.port}: the meter did not print {text!r} within {timeout_s:.0f} s; "
+                f"it printed {printed[-300:]!r}"
+            )
+        return printed
+
+    def hand_over(self, bundle: bytes, timeout_s: float) -> str | None:
+        """Paste a bundle as text into the console of a meter that runs; return its answer.
+
+        The answer is one of docs/protocol.md section 8, None if none comes. A meter that is not
+        there yet, or misses some of it, is given it again; a prompt is not. Raises MeterError.
+        """
+        line = wire.pack_text(bundle).encode() + b"\r"
+        deadline_s = time.monotonic() + timeout_s
+        while time.monotonic() < deadline_s:
+            with self._reached():
+                paste(self._transport.serial, line)
+            found, _ = self.hear(rb"permit: ([^\r\n]+)\r|>>> ", _REPLY_S)
+            if found and found[1] is None:
+                return None
+            if found and not found[1].startswith(b"damaged"):
+                return found[1].decode("ascii", "replace")
+        return None
+
+    def hear(self, pattern: bytes, timeout_s: float) -> tuple[re.Match[bytes] | None, str]:
+        """Wait for a pattern; return its match, None if it does not come, and all that came."""
+        heard = b""
+        deadline_s = time.monotonic() + timeout_s
+        while not (found := re.search(pattern, heard)) and time.monotonic() < deadline_s:
+            with self._reached():
+                waiting = self._transport.serial.inWaiting()
+                if waiting:
+                    heard += self._transport.serial.read(waiting)
+                else:
+                    time.sleep(0.02)
+        return found, heard.decode("utf8", "replace")
+
+    @contextlib.contextmanager
+    def _reached(self) -> Iterator[None]:
+        try:
+            yield
+        except TransportExecError as error:
+            lines = [line for line in error.error_output.splitlines() if line.strip()]
+            last = lines[-1] if lines else "an error without words"
+            if "ENOSPC" in last or "28" in last.split():
+                last = "the flash is full; remove files from the meter (mpremote fs rm)"
+            raise MeterError(f"{self.port}: the meter said: {last}") from None
+        except FileNotFoundError:
+            raise
+        except _BROKEN as error:
+            raise MeterError(
+                f"{self.port}: the connection broke ({error}); nothing that ran was changed: "
+                "check the cable and start again"
+            ) from None
+
+
+def paste(port: Any, data: bytes) -> None:
+    """Type `data` into a running meter: an ESP32 keeps 260 bytes, and a slow one reads slowly."""
+    for start in range(0, len(data), _PASTE):
+        port.write(data[start : start + _PASTE])
+        time.sleep(_PASTE_S)
+
+
+@contextlib.contextmanager
+def connect(
+    port: str, wait_s: float = 0, tell: Callable[[str], None] | None = None
+) -> Iterator[Meter]:
+    """Stop what a meter runs and yield it; when done, the port is free again.
+
+    `port` is a device, "auto", "id:SERIAL", or a URL of pyserial; for the others see
+    `Meter.stop`. Raises MeterError.
+    """
+    with attach(port) as meter:
+        meter.stop(wait_s, tell)
+        yield meter
+
+
+@contextlib.contextmanager
+def attach(port: str) -> Iterator[Meter]:
+    """Yield a meter that runs on, until it is stopped. Raises MeterError."""
+    transport, device = open_port(port)
+    try:
+        yield Meter(transport, device)
+    finally:
+        with contextlib.suppress(OSError, serial.SerialException):
+            transport.close()
+
+
+def open_port(port: str) -> tuple[SerialTransport, str]:
+    """Open a port as `connect` does; return mpremote's transport and the device's name.
+
+    What runs on the meter runs on. Raises MeterError.
+    """
+    try:
+        device = ports.resolve(port)
+    except ports.PortError as error:
+        raise MeterError(str(error)) from None
+    # mpremote waits for a pty without polling if the name shows that it is one.
+    real = device if "://" in device else os.path.realpath(device)
+    try:
+        transport = SerialTransport(real, timeout=_ANSWER_S)
+    except (TransportError, OSError, ValueError) as error:
+        raise MeterError(ports.why_closed(device, error)) from None
+    if not device.startswith("rfc2217:"):  # pyserial has none there
+        transport.serial.write_timeout = _ANSWER_S
+    return transport, device

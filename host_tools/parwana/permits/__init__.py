@@ -1,0 +1,1 @@
+"""Make, sign, check and publish permits."""

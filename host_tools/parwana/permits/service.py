@@ -1,0 +1,90 @@
+"""Keep a signer at work: poll, report, back off from what is out of reach, start again."""
+
+import logging
+import math
+import time
+from collections.abc import Callable
+
+from parwana.chain.deployment import Deployment
+from parwana.chain.keys import Key
+from parwana.chain.node import Chain, ChainError
+from parwana.permits.bundle import indexed
+from parwana.permits.publisher import Publisher
+from parwana.permits.signer import PermitSigner, Progress, TimeSigner
+from parwana.store.reader import Store, StoreError
+from parwana.world.broker import BrokerError
+from parwana.world.clock import WorldClock
+
+_BACK_OFF_S = (1.0, 30.0)
+_LOOKS = 4  # that each signer takes at an instant of signed time
+log = logging.getLogger("parwana.permits")
+
+
+class _Chore:
+    """Run one part of a signer again and again; what fails waits longer each time."""
+
+    def __init__(self, name: str, step: Callable[[], Progress]) -> None:
+        self._name = name
+        self._step = step
+        self._pause_s = _BACK_OFF_S[0]
+        self._not_before = 0.0
+
+    def run(self, *, fatal: bool) -> Progress:
+        """Do one step, unless one failed a moment ago; `fatal` raises what failed."""
+        if time.monotonic() < self._not_before:
+            return Progress()
+        try:
+            done = self._step()
+        except (ChainError, StoreError, BrokerError) as error:
+            if fatal:
+                raise
+            log.warning("%s: %s; again in %.0f s", self._name, error, self._pause_s)
+            self._not_before = time.monotonic() + self._pause_s
+            self._pause_s = min(_BACK_OFF_S[1], self._pause_s * 2)
+            return Progress()
+        self._pause_s = _BACK_OFF_S[0]
+        return done
+
+
+def serve(
+    deployment: Deployment,
+    keys: list[Key],
+    rpc: str | None,
+    *,
+    time_step_s: int,
+    poll_s: float,
+    once: bool,
+    report: Callable[[Progress], None],
+) -> None:
+    """Sign permits and time until interrupted, or once; report what was done.
+
+    `time_step_s` 0 signs no time. Raises PermitError, and with `once` whatever failed.
+    """
+    mine = indexed(keys, deployment.signers)
+    store = Store(deployment.store)
+    publisher = Publisher(deployment)
+    clock = WorldClock.from_environment()
+    permits = PermitSigner(deployment, store, keys, lambda: Chain.of(deployment, keys[0], rpc))
+    chores = [_Chore("permits", permits.step)]
+    if time_step_s:
+        # In a fast world the signers would otherwise never look at the same instant.
+        steps = max(1, math.ceil(_LOOKS * poll_s * clock.factor / time_step_s))
+        step_s = steps * time_step_s
+        times = TimeSigner(deployment, store, keys, clock.now, step_s, publisher.publish)
+        chores.append(_Chore("time", times.step))
+    numbers = " and ".join(str(number) for number in mine)
+    log.info("signer %s of %d at work", numbers, len(deployment.signers))
+    said = ""
+    try:
+        while True:
+            for chore in chores:
+                done = chore.run(fatal=once)
+                if once or done.signed or done.claimed or done.failure not in ("", said):
+                    report(done)
+                said = done.failure or said
+            if once:
+                return
+            time.sleep(poll_s)
+    finally:
+        publisher.close()
+        store.close()

@@ -1,0 +1,1 @@
+"""Carry readings to store and chain, permits to meters."""

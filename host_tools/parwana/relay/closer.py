@@ -1,0 +1,167 @@
+"""Land closings: which reading closes which period, whose turn it is, many at once."""
+
+import logging
+from collections.abc import Callable, Iterable
+from typing import Any
+
+from eth_utils import to_checksum_address
+from web3.logs import DISCARD
+
+import wire
+from parwana.chain.contracts import unpack_closing, unpack_skipped
+from parwana.chain.deployment import DAY_S, Period
+from parwana.chain.node import Chain, Ledgers, Reverted
+from parwana.store.reader import SignedFrame, Store
+
+CLOSINGS_MAX = 128  # a transaction
+_AHEAD = 2  # a reason to skip that time cures; of the others none
+log = logging.getLogger("parwana.landing")
+
+
+def closed_period(frame: bytes, periods: Period) -> int | None:
+    """Return the period that a frame closes, None if it is no closing. Source: section 7."""
+    fields = wire.parse(frame)
+    if not isinstance(fields, wire.Reading) or not fields.flags & wire.FLAG_CLOSING:
+        return None
+    current = periods.of(fields.time_s)
+    in_window = fields.time_s < periods.start(current) + DAY_S
+    if fields.clock_trust == wire.TRUST_NONE or not (in_window or fields.flags & wire.FLAG_BOOT):
+        return None
+    return current - 1
+
+
+class Closer:
+    """Find and land the next closing of each meter; `last` is what each one closed last.
+
+    Periods are landed in order. A later one waits for an earlier one while that may still arrive,
+    until `deadline_s` after its end. The first transaction of a period waits until all are
+    there, or for `gather_s`.
+    """
+
+    def __init__(
+        self,
+        chain: Chain,
+        ledgers: Ledgers,
+        store: Store,
+        periods: Period,
+        now: Callable[[], float],
+        gather_s: int,
+    ) -> None:
+        self.last: dict[bytes, int] = {}
+        self.deadline_s = int(chain.call(ledgers.energy.functions.closing_deadline_s()))
+        self._chain = chain
+        self._energy = ledgers.energy
+        self._store = store
+        self._periods = periods
+        self._now = now
+        self._gather_s = gather_s
+        self._refused: set[bytes] = set()  # digests that are done with
+
+    def knows(self, meter: bytes) -> bool:
+        """Say whether the chain has the meter: a reorganisation may have taken it away."""
+        if meter not in self.last:
+            try:
+                self.last[meter] = self._read(meter)
+            except Reverted:
+                return False
+        return True
+
+    def land(self, rows: dict[bytes, Any], current: int) -> int:
+        """Land what can be landed of `rows`, by address, before period `current`; count it."""
+        landed = 0
+        while found := self._turn(rows, current):
+            landed += self._send(rows, found)
+        return landed
+
+    def finish(self, meter: bytes, retired_s: int) -> bool:
+        """Land the last reading of a retired meter, if it says more than its last closing."""
+        reading = self._store.last_reading(meter, retired_s)
+        if not retired_s or reading is None or reading.digest in self._refused:
+            return False
+        fields = wire.parse(reading.frame)
+        assert isinstance(fields, wire.Reading)
+        closing = self._chain.call(self._energy.functions.closing(to_checksum_address(meter)))
+        if fields.clock_trust == wire.TRUST_NONE or fields.energy_wh <= closing.energy_wh:
+            self._refused.add(reading.digest)
+            return False
+        period = self._periods.of(retired_s)
+        waited = self._now() >= self._periods.start(period) + self.deadline_s
+        if closing.period + 1 < period and not waited:
+            return False
+        self._refused.add(reading.digest)
+        try:
+            self._chain.send(self._energy.functions.finish(reading.frame + reading.signature))
+        except Reverted as error:
+            log.warning("last reading of %s: %s", meter.hex(), error)
+            return False
+        self.last[meter] = self._read(meter)
+        return True
+
+    def _turn(self, rows: dict[bytes, Any], current: int) -> list[SignedFrame]:
+        """Return the next closing of each meter that lacks one and whose turn it is."""
+        due = {m: self.last[m] + 1 for m in rows if self.last[m] + 1 < current}
+        found = self._choose(due, rows, current)
+        # Another relay may have landed them: what it closed is not sent again.
+        for meter in found:
+            self.last[meter] = self._read(meter)
+        found = {m: f for m, f in found.items() if self.last[m] < self._period(f)}
+        gathered = {m for m in due if rows[m].in_service} <= set(found)
+        return [f for f in found.values() if gathered or self._waited(self._period(f))]
+
+    def _choose(
+        self, due: dict[bytes, int], rows: dict[bytes, Any], current: int
+    ) -> dict[bytes, SignedFrame]:
+        chosen: dict[bytes, SignedFrame] = {}
+        for period in range(min(due.values(), default=current), current):
+            waiting = [m for m in due if due[m] <= period and m not in chosen]
+            from_s, to_s = self._periods.start(period + 1), self._periods.start(period + 2)
+            for frame in self._store.closings(waiting, from_s, to_s):
+                if frame.meter in chosen or frame.digest in self._refused:
+                    continue
+                if self._period(frame) != period:
+                    continue
+                first = due[frame.meter]
+                if period == first or not self._may_come(rows[frame.meter], first, frame):
+                    chosen[frame.meter] = frame
+        return chosen
+
+    def _may_come(self, row: Any, period: int, later: SignedFrame) -> bool:
+        """Say whether the closing of an earlier period may still arrive in time."""
+        if self._now() >= self._periods.start(period + 1) + self.deadline_s:
+            return False
+        return self._store.lowest_missing(row.meter, row.oldest) < later.sequence
+
+    def _period(self, frame: SignedFrame) -> int:
+        period = closed_period(frame.frame, self._periods)
+        return -1 if period is None else period
+
+    def _waited(self, period: int) -> bool:
+        return self._now() >= self._periods.start(period + 1) + self._gather_s
+
+    def _read(self, meter: bytes) -> int:
+        address = to_checksum_address(meter)
+        return int(self._chain.call(self._energy.functions.closing(address)).period)
+
+    def _send(self, rows: dict[bytes, Any], found: list[SignedFrame]) -> int:
+        taken = 0
+        found.sort(key=lambda frame: (rows[frame.meter].feeder, rows[frame.meter].number))
+        for batch in _batches(found):
+            data = b"".join(frame.frame + frame.signature for frame in batch)
+            receipt = self._chain.send(self._energy.functions.close(data))
+            values = self._energy.events.Closed().process_receipt(receipt, DISCARD)[0]["args"]
+            taken += len(values["closings"])
+            for closing in map(unpack_closing, values["closings"]):
+                self.last[closing.meter] = closing.period
+            for place, reason in map(unpack_skipped, values["skipped"]):
+                frame = batch[place]
+                log.warning("closing of %s skipped, reason %d", frame.meter.hex(), reason)
+                if reason != _AHEAD:
+                    self._refused.add(frame.digest)
+            if len(values["skipped"]) == len(batch):
+                break
+        return taken
+
+
+def _batches(found: list[SignedFrame]) -> Iterable[list[SignedFrame]]:
+    for start in range(0, len(found), CLOSINGS_MAX):
+        yield found[start : start + CLOSINGS_MAX]

@@ -1,0 +1,159 @@
+"""Take what meters published: check every signature, store in one transaction, say what to answer.
+
+Nothing that arrives is believed. A payload, or a frame in it, that proves nothing goes to the
+quarantine with one of the reasons below.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+import wire
+from parwana.store.reader import SignedFrame, Store, Writer, signed_frame
+from parwana.store.signatures import SignatureError, signer
+
+TOPIC = "topic"  # not a meter's `up` topic of this utility
+MALFORMED = "malformed"  # the payload does not parse, or is not for a relay
+SIGNATURE = "signature"  # a frame was not signed by the topic's meter
+UNKNOWN = "unknown meter"  # the MeterRegistry does not have it, yet
+CONTRADICTION = "contradiction"  # more contradicting frames of one sequence than are kept
+
+
+@dataclass(frozen=True)
+class Letter:
+    """One payload, examined: what it proves, and what of it goes to the quarantine."""
+
+    topic: str
+    payload: bytes
+    meter: bytes = b""
+    hello: wire.Hello | None = None
+    frames: list[SignedFrame] = field(default_factory=list)
+    refused: list[tuple[bytes, str, str]] = field(default_factory=list)  # payload, reason, detail
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What a meter gets: the sequence to send next, and a permit that it seems not to have."""
+
+    meter: bytes
+    want: int
+    bundle: bytes | None = None
+
+
+@dataclass
+class Counters:
+    """What a relay did since it started."""
+
+    messages: int = 0
+    hellos: int = 0
+    frames_new: int = 0
+    frames_repeated: int = 0
+    contradictions: int = 0
+    quarantined: int = 0
+    answers: int = 0
+    permits_delivered: int = 0
+    closings: int = 0
+    bills: int = 0
+    balances: int = 0
+    store_failures: int = 0
+    chain_failures: int = 0
+    dropped: int = 0
+
+
+def examine(topic: str, payload: bytes, utility_id: str, domain: bytes) -> Letter:
+    """Parse one payload of `up` and check its signatures; whatever it is, this returns."""
+
+    def refuse(reason: str, error: Exception) -> Letter:
+        return Letter(topic, payload, refused=[(payload, reason, str(error))])
+
+    try:
+        utility, meter, leaf = wire.parse_topic(topic)
+        if utility != utility_id or leaf != "up":
+            raise wire.FrameError(f"must be an `up` topic of {utility_id}")
+    except wire.FrameError as error:
+        return refuse(TOPIC, error)
+    try:
+        kind, value = wire.parse_message(payload)
+        if kind == wire.MESSAGE_HELLO:
+            return Letter(topic, payload, meter, hello=value)
+        if kind != wire.MESSAGE_FRAMES:
+            raise wire.FrameError(f"message {kind} is not for a relay")
+        frames = [signed_frame(meter, domain, *pair) for pair in value]
+        if frames[0].sequence == 0:
+            raise wire.FrameError("sequence 0, the first is 1")
+    except wire.FrameError as error:
+        return refuse(MALFORMED, error)
+    letter = Letter(topic, payload, meter)
+    for frame in frames:
+        try:
+            made_by = signer(frame.digest, frame.signature)
+            if made_by != meter:
+                raise SignatureError(f"signed by {made_by.hex()}")
+            letter.frames.append(frame)
+        except SignatureError as error:
+            letter.refused.append((frame.frame + frame.signature, SIGNATURE, str(error)))
+    return letter
+
+
+def commit(
+    store: Store, letters: Iterable[Letter], time_s: int
+) -> tuple[list[Answer], Counters, list[Letter]]:
+    """Store letters in one transaction; return the answers, what to count and who is unknown.
+
+    Every answer rests on what is durable by then. A meter that the registry does not have gets
+    none, so that it sends again and nothing is lost once it is enrolled. Raises StoreError, after
+    which nothing of it was kept.
+    """
+    counters, answers, unknown = Counters(), [], []
+    by_meter: dict[bytes, list[Letter]] = {}
+    with store.transaction() as tx:
+        for letter in letters:
+            counters.messages += 1
+            for payload, reason, detail in letter.refused:
+                counters.quarantined += 1
+                tx.quarantine(letter.topic, payload, reason, detail, time_s)
+            if letter.hello or letter.frames:
+                by_meter.setdefault(letter.meter, []).append(letter)
+        for meter in sorted(by_meter):
+            row = tx.lock(meter)
+            if row is not None:
+                answers.append(_answer(tx, meter, row.oldest, by_meter[meter], time_s, counters))
+                continue
+            unknown += by_meter[meter]
+            for letter in by_meter[meter]:
+                counters.quarantined += 1
+                detail = "enrol it: parwana pair"
+                tx.quarantine(letter.topic, letter.payload, UNKNOWN, detail, time_s)
+    counters.answers = len(answers)
+    return answers, counters, unknown
+
+
+def _answer(
+    tx: Writer, meter: bytes, oldest: int, letters: list[Letter], time_s: int, counters: Counters
+) -> Answer:
+    has_serial: int | None = None
+    for letter in letters:
+        if letter.hello:
+            counters.hellos += 1
+            oldest, has_serial = letter.hello.oldest, letter.hello.permit_serial
+            tx.heard(meter, letter.hello, time_s)
+            continue
+        added = tx.add_frames(meter, letter.frames, time_s)
+        counters.frames_new += added.new
+        counters.frames_repeated += added.repeated
+        counters.contradictions += len(added.contradicting)
+        for frame in added.refused:
+            tx.quarantine(letter.topic, frame.frame + frame.signature, CONTRADICTION, "", time_s)
+        first = letter.frames[0].sequence
+        if first < oldest:
+            oldest = first
+            tx.lower_oldest(meter, first)
+        for frame in letter.frames:
+            fields = wire.parse(frame.frame)
+            if isinstance(fields, wire.Event) and fields.code == wire.EVENT_PERMIT_ACCEPTED:
+                tx.accepted(meter, fields.a)
+    bundle = None
+    if has_serial is not None:
+        permit = tx.newest_permit(meter)
+        if permit is not None and permit.serial > has_serial:
+            bundle = permit.bundle
+    return Answer(meter, tx.lowest_missing(meter, oldest), bundle)

@@ -1,0 +1,210 @@
+"""Land on the chain what the store proves: closings, bills, balances, and who contradicts himself.
+
+Everything here is open to anyone and repeatable: several relays may land at once, the contracts
+skip what is there already.
+"""
+
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+from eth_utils import to_checksum_address
+from web3.logs import DISCARD
+
+from parwana.chain.deployment import Deployment
+from parwana.chain.errors import translated
+from parwana.chain.node import Chain, ChainError, Ledgers, Reverted, Unreachable
+from parwana.relay.closer import Closer
+from parwana.store.reader import Store
+
+HOUSES_MAX = 64  # a transaction
+GATHER_S = 3600  # how long a period's closings are gathered before the first transaction
+KIND_HOUSE = 1
+log = logging.getLogger("parwana.landing")
+
+
+@dataclass
+class Landed:
+    """How much one step landed."""
+
+    closings: int = 0
+    bills: int = 0
+    balances: int = 0
+
+
+@dataclass
+class _Known:
+    """What is known of one chain; a reorganisation makes all of it doubtful."""
+
+    chain: Chain
+    ledgers: Ledgers
+    closer: Closer
+    head: tuple[int, bytes]
+    balanced: dict[tuple[int, int], int]  # (feeder, period): how many were missing
+    billed: dict[bytes, int] = field(default_factory=dict)  # the last period, by house
+    next: dict[int, int] = field(default_factory=dict)  # period to reconcile, by feeder
+    retired: dict[bytes, int] = field(default_factory=dict)  # when, by meter
+    reported: set[bytes] = field(default_factory=set)  # meters shown to contradict themselves
+
+
+class Landing:
+    """Land step by step; `now` is the world's time, `connect` gives a chain with a paying key."""
+
+    def __init__(
+        self,
+        deployment: Deployment,
+        store: Store,
+        connect: Callable[[], Chain],
+        now: Callable[[], float],
+        gather_s: int = GATHER_S,
+    ) -> None:
+        self._deployment = deployment
+        self._periods = deployment.periods
+        self._store = store
+        self._connect = connect
+        self._now = now
+        self._gather_s = gather_s
+        self._known: _Known | None = None
+
+    def step(self) -> Landed:
+        """Land all that can be landed now. Raises ChainError, StoreError."""
+        known = self._current()
+        period = self._periods.of(int(self._now()))
+        rows = {row.meter: row for row in self._store.meters() if row.number is not None}
+        rows = {meter: row for meter, row in rows.items() if known.closer.knows(meter)}
+        landed = Landed(known.closer.land(rows, period))
+        landed.closings += self._finish(known, rows)
+        landed.bills = self._settle(known, rows)
+        landed.balances = self._reconcile(known, rows, period)
+        self._report(known, rows)
+        return landed
+
+    def _current(self) -> _Known:
+        """Return what is known of the chain, from the start again if the chain was reorganised."""
+        known = self._known
+        if known is not None and _block_hash(known.chain, known.head[0]) != known.head[1]:
+            log.warning("the chain was reorganised; looking again at all that was landed")
+            known = None
+        if known is None:
+            chain = known.chain if known else self._connect()
+            ledgers = chain.ledgers(self._deployment)
+            closer = Closer(chain, ledgers, self._store, self._periods, self._now, self._gather_s)
+            logs = chain.logs(ledgers.energy.events.Reconciled, self._deployment.from_block)
+            balanced = {
+                (log["args"]["feeder"], log["args"]["period"]): log["args"]["missing"]
+                for log in logs
+            }
+            known = _Known(chain, ledgers, closer, (0, b""), balanced)
+        head = known.chain.head()
+        known.head = head, _block_hash(known.chain, head)
+        self._known = known
+        return known
+
+    def _finish(self, known: _Known, rows: dict[bytes, Any]) -> int:
+        """Land the last readings of meters that left service."""
+        finished, functions = 0, known.ledgers.registry.functions
+        for meter in (meter for meter, row in rows.items() if not row.in_service):
+            if meter not in known.retired:
+                place = known.chain.call(functions.meter(to_checksum_address(meter)))
+                known.retired[meter] = place.retired_at_s
+            finished += known.closer.finish(meter, known.retired[meter])
+        return finished
+
+    def _settle(self, known: _Known, rows: dict[bytes, Any]) -> int:
+        """Bill the houses whose last closing is not billed."""
+        houses, functions = [], known.ledgers.payment.functions
+        for meter, row in rows.items():
+            last = known.closer.last[meter]
+            if row.kind != KIND_HOUSE or known.billed.get(meter, -1) >= last:
+                continue
+            address = to_checksum_address(meter)
+            closed_s = known.chain.call(known.ledgers.energy.functions.closing(address)).time_s
+            if closed_s and known.chain.call(functions.account(address)).period < last:
+                houses.append(address)
+            known.billed[meter] = last
+        bills = 0
+        for start in range(0, len(houses), HOUSES_MAX):
+            batch = houses[start : start + HOUSES_MAX]
+            try:
+                bills += self._bill(known, functions.settle_many(batch))
+            except Reverted:
+                # One house must not keep the others from their bills.
+                bills += sum(self._bill_one(known, house) for house in batch)
+        return bills
+
+    def _bill_one(self, known: _Known, house: str) -> int:
+        try:
+            return self._bill(known, known.ledgers.payment.functions.settle(house))
+        except Reverted as error:
+            log.warning("bill of %s: %s", house, error)
+            return 0
+
+    def _bill(self, known: _Known, function: Any) -> int:
+        receipt = known.chain.send(function)
+        return len(known.ledgers.payment.events.Billed().process_receipt(receipt, DISCARD))
+
+    def _reconcile(self, known: _Known, rows: dict[bytes, Any], current: int) -> int:
+        """Balance the feeders whose closings are complete or too late, and improve on that."""
+        done = 0
+        for row in rows.values():
+            if row.kind == KIND_HOUSE or not row.in_service:
+                continue
+            feeder = row.number
+            if feeder not in known.next:
+                functions = known.ledgers.registry.functions
+                known.next[feeder] = self._periods.of(
+                    known.chain.call(functions.served_since(feeder))
+                )
+            for (number, period), missing in list(known.balanced.items()):
+                if number == feeder and missing:
+                    done += self._balance(known, feeder, period)
+            while known.next[feeder] < current:
+                period = known.next[feeder]
+                if (feeder, period) not in known.balanced:
+                    if not self._balance(known, feeder, period):
+                        break
+                    done += 1
+                known.next[feeder] += 1
+        return done
+
+    def _balance(self, known: _Known, feeder: int, period: int) -> bool:
+        sums = known.chain.call(known.ledgers.energy.functions.sums(feeder, period))
+        missing = sums.expected - sums.closed + (not sums.own_closed)
+        before = known.balanced.get((feeder, period))
+        if before is not None and missing >= before:
+            return False
+        late = self._now() >= self._periods.start(period + 1) + known.closer.deadline_s
+        if missing and not late:
+            return False
+        try:
+            known.chain.send(known.ledgers.energy.functions.reconcile(feeder, period))
+        except Reverted as error:
+            # Another relay was first, or the chain's clock is behind ours: look again later.
+            log.info("feeder %d, period %d: %s", feeder, period, error)
+            return False
+        known.balanced[feeder, period] = missing
+        return True
+
+    def _report(self, known: _Known, rows: dict[bytes, Any]) -> None:
+        """Show the chain, once for each meter, two frames of one sequence."""
+        functions = known.ledgers.energy.functions
+        for meter, pair in self._store.contradictions().items():
+            if meter in known.reported or meter not in rows:
+                continue
+            if not known.chain.call(functions.equivocated(to_checksum_address(meter))):
+                proof = [part for f in pair for part in (f.frame, f.signature)]
+                log.warning("%s signed two frames of sequence %d", meter.hex(), pair[0].sequence)
+                known.chain.send(functions.report_equivocation(*proof))
+            known.reported.add(meter)
+
+
+def _block_hash(chain: Chain, number: int) -> bytes:
+    """Return a block's hash, b"" if there is no such block (any more). Raises Unreachable."""
+    try:
+        with translated("eth_getBlockByNumber", chain.rpc_url):
+            return bytes(chain.w3.eth.get_block(number)["hash"])
+    except Unreachable:
+        raise
+    except ChainError:
+        return b""

@@ -1,0 +1,207 @@
+"""`parwana relay`: carry readings from the broker to the store and the chain, and permits back.
+
+A relay believes nothing and owns nothing: several may share one subscription and one store. Four
+threads: the broker's network, the store (verify, commit, then answer), the chain's reader, and the
+landing of closings. The first two never wait for a chain.
+"""
+
+import json
+import logging
+import signal
+import sys
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import asdict
+from typing import Annotated, Any
+
+import typer
+
+from parwana.chain import contracts
+from parwana.chain.deployment import Deployment
+from parwana.chain.keys import resolve
+from parwana.chain.node import Chain, ChainError
+from parwana.relay.carrier import Carrier
+from parwana.relay.follower import Follower
+from parwana.relay.intake import Counters
+from parwana.relay.landing import Landing
+from parwana.store.reader import Store, StoreError
+from parwana.world.clock import WorldClock
+from parwana.world.options import DeploymentFile, Rpc, StoreUrl
+
+CONTRACTS = ("MeterRegistry", "EnergyLedger", "PaymentLedger")
+log = logging.getLogger("parwana.relay")
+
+
+class Repeated:
+    """Run a step of chain work in a thread every `pause_s`; count a failure and try again."""
+
+    def __init__(
+        self, name: str, step: Callable[[], Any], pause_s: float, failed: Callable[[], None]
+    ) -> None:
+        self.name = name
+        self._step = step
+        self._pause_s = pause_s
+        self._failed = failed
+        self.wake = threading.Event()
+        self._stopping = threading.Event()
+        self._thread = threading.Thread(target=self._run, name=name, daemon=True)
+        self.failure = ""
+
+    def start(self) -> None:
+        """Begin."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Ask to end after the step in hand."""
+        self._stopping.set()
+
+    def join(self) -> None:
+        """Wait for the end, half a minute at most."""
+        self._thread.join(30)
+
+    def _run(self) -> None:
+        pause_s = self._pause_s
+        while not self._stopping.is_set():
+            try:
+                self._step()
+                if self.failure:
+                    log.info("%s: works again", self.name)
+                self.failure, pause_s = "", self._pause_s
+            except (ChainError, StoreError) as error:
+                if str(error) != self.failure:
+                    log.warning("%s: %s", self.name, error)
+                self.failure, pause_s = str(error), min(30.0, pause_s * 2)
+                self._failed()
+            except Exception as error:  # a bug in chain work must not stop the metering data
+                log.exception("%s: this is a bug, please report it", self.name)
+                self.failure, pause_s = repr(error), 30.0
+            self._wait(pause_s)
+
+    def _wait(self, pause_s: float) -> None:
+        deadline = time.monotonic() + pause_s
+        while not self._stopping.wait(min(0.2, self._pause_s)) and time.monotonic() < deadline:
+            if self.wake.is_set() and not self.failure:
+                self.wake.clear()
+                return
+
+
+def run(
+    deployment: Deployment,
+    *,
+    broker_url: str,
+    store: Store,
+    connect: Callable[[], Chain],
+    land: bool,
+    stop: threading.Event,
+    clock: WorldClock,
+    report: Callable[[dict[str, Any]], None],
+    pause_s: float = 1.0,
+    report_s: float = 10.0,
+) -> None:
+    """Relay until `stop`; `report` gets the counters every `report_s`. Raises BrokerError."""
+    for name in CONTRACTS:
+        contracts.load(name)  # now: the compiler must not run in two threads
+    carrier = Carrier(deployment.utility_id, broker_url, store, clock.now)
+    follower = Follower(deployment, store, connect, carrier.deliver)
+
+    def failed() -> None:
+        carrier.count(Counters(chain_failures=1))
+
+    chores = [Repeated("chain", follower.step, pause_s, failed)]
+    carrier.unknown_heard = chores[0].wake
+    if land:
+        landing = Landing(deployment, store, connect, clock.now)
+
+        def land_step() -> None:
+            done = landing.step()
+            carrier.count(Counters(**asdict(done)))
+
+        chores.append(Repeated("landing", land_step, pause_s, failed))
+
+    def state() -> dict[str, Any]:
+        failures = {chore.name: chore.failure for chore in chores if chore.failure}
+        return {"broker": carrier.connected, **asdict(carrier.counters), "failures": failures}
+
+    carrier.start()
+    for chore in chores:
+        chore.start()
+    try:
+        while not stop.wait(report_s):
+            report(state())
+            if carrier.bug is not None:
+                raise carrier.bug
+    finally:
+        for chore in chores:
+            chore.stop()
+        carrier.stop()
+        for chore in chores:
+            chore.join()
+        report(state())
+
+
+def command(
+    deployment: DeploymentFile,
+    broker_url: Annotated[
+        str | None, typer.Option("--broker", help="mqtt://host:port; default: the deployment's.")
+    ] = None,
+    store_url: StoreUrl = None,
+    rpc: Rpc = None,
+    key: Annotated[
+        str | None, typer.Option(help="Key file (or dev:N) that pays for landing closings.")
+    ] = None,
+    once: Annotated[
+        bool, typer.Option("--once", help="Only land what the store holds, then stop.")
+    ] = False,
+    every: Annotated[float, typer.Option(min=0.1, help="Seconds between reports.")] = 10.0,
+    as_json: Annotated[bool, typer.Option("--json", help="Report as a line of JSON.")] = False,
+) -> None:
+    """Carry readings from the broker to the store and the chain, and permits back to the meters.
+
+    Without --key it lands nothing, and somebody else's relay must. Several relays may share one
+    broker and one PostgreSQL; end it with Ctrl-C or SIGTERM.
+
+    Example: parwana relay --deployment build/town/deployment.json --key relay.json
+    """
+    logging.basicConfig(format="%(name)s: %(message)s", level=logging.INFO, stream=sys.stderr)
+    found = Deployment.load(deployment)
+    payer = resolve(key) if key else None
+    clock = WorldClock.from_environment()
+
+    def connect() -> Chain:
+        return Chain.of(found, payer, rpc)
+
+    def report(state: dict[str, Any]) -> None:
+        print(json.dumps(state) if as_json else _line(state), flush=True)
+
+    store = Store(store_url or found.store)
+    stop = threading.Event()
+    try:
+        if once:
+            Follower(found, store, connect, lambda _meter, _bundle: None).step()
+            report(asdict(Landing(found, store, connect, clock.now, gather_s=0).step()))
+            return
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, lambda _number, _frame: stop.set())
+        run(
+            found,
+            broker_url=broker_url or found.broker,
+            store=store,
+            connect=connect,
+            land=payer is not None,
+            stop=stop,
+            clock=clock,
+            report=report,
+            report_s=every,
+        )
+    finally:
+        store.close()
+
+
+def _line(state: dict[str, Any]) -> str:
+    """Return the counters that are not zero as one line."""
+    parts = [f"{name} {value}" for name, value in state.items() if type(value) is int and value]
+    trouble = [f"{name}: {text}" for name, text in state.get("failures", {}).items()]
+    if not state.get("broker", True):
+        trouble.insert(0, "no broker")
+    return "relay: " + ", ".join([*parts, *trouble] or ["nothing yet"])

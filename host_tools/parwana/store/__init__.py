@@ -1,0 +1,1 @@
+"""What relays and signers keep: signed frames, permits, signatures."""

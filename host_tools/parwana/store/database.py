@@ -1,0 +1,102 @@
+"""Open the store's database, SQLite or PostgreSQL, and say what to do when it fails."""
+
+from pathlib import Path
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.exc import ArgumentError, NoSuchModuleError, SQLAlchemyError
+
+from parwana.store.tables import VERSION, metadata, schema
+
+_WAIT_S = 15
+
+
+class StoreError(Exception):
+    """The store cannot be used now; of the transaction nothing was kept. Says what to do."""
+
+
+def engine(url: str, create: bool) -> sa.Engine:
+    """Make the engine of a store's URL. Raises StoreError."""
+    wanted = "write sqlite:///file.db or postgresql://user:password@host/name"
+    try:
+        parsed = sa.make_url(url)
+    except ArgumentError:
+        raise StoreError(f"the store's URL does not parse; {wanted}") from None
+    kind = parsed.get_backend_name()
+    if kind == "postgresql":
+        parsed = parsed.set(drivername="postgresql+psycopg")
+    elif kind != "sqlite":
+        raise StoreError(f"the store's URL is for {kind}; {wanted}")
+    elif not parsed.database or parsed.database == ":memory:":
+        raise StoreError(f"the store needs a file, memory forgets; {wanted}")
+    elif not create and not Path(parsed.database).is_file():
+        raise StoreError(f"there is no store at {parsed.database}; start `parwana relay` first")
+    waits = _waits(kind)
+    try:
+        made = sa.create_engine(parsed, pool_pre_ping=kind != "sqlite", connect_args=waits)
+    except NoSuchModuleError:
+        raise StoreError(f"the store's URL names an unknown driver; {wanted}") from None
+    except ModuleNotFoundError:
+        raise StoreError("PostgreSQL needs psycopg: pip install 'parwana[postgresql]'") from None
+    if kind == "sqlite":
+        sa.event.listen(made, "connect", _sqlite_connect)
+        sa.event.listen(made, "begin", _sqlite_begin)
+    return made
+
+
+def _waits(kind: str) -> dict[str, Any]:
+    if kind == "sqlite":
+        return {"timeout": _WAIT_S}
+    return {
+        "connect_timeout": _WAIT_S,
+        "options": f"-c lock_timeout={_WAIT_S}s",
+        # A server that vanished must not be waited for for hours.
+        "keepalives_idle": 10,
+        "keepalives_interval": 5,
+        "keepalives_count": 3,
+        "tcp_user_timeout": _WAIT_S * 1000,
+    }
+
+
+def _sqlite_connect(connection: Any, _record: Any) -> None:
+    # The driver shall not begin transactions by itself: a write must take its lock at the start.
+    connection.isolation_level = None
+    connection.execute("PRAGMA journal_mode=WAL")
+    connection.execute("PRAGMA synchronous=FULL")  # NORMAL loses commits in a power cut
+
+
+def _sqlite_begin(connection: sa.Connection) -> None:
+    writes = connection.get_execution_options().get("parwana_write")
+    connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
+
+
+def prepare(db: sa.Connection, create: bool, name: str) -> None:
+    """Make the tables of an empty store, check the version of another. Raises StoreError."""
+    if not sa.inspect(db).has_table(schema.name):
+        if not create:
+            raise StoreError(f"{name} holds no Parwana store; name the store of `parwana relay`")
+        if db.dialect.name == "postgresql":
+            # Two relays that start together make the tables one after the other.
+            db.execute(sa.text("SELECT pg_advisory_xact_lock(7091)"))
+        metadata.create_all(db)
+        if db.execute(sa.select(schema.c.version)).scalar_one_or_none() is None:
+            db.execute(schema.insert().values(version=VERSION))
+    version = db.execute(sa.select(schema.c.version)).scalar_one_or_none()
+    if version != VERSION:
+        raise StoreError(f"{name} has schema {version}, this Parwana reads {VERSION}; use its own")
+
+
+def advice(error: SQLAlchemyError, name: str) -> str:
+    """Say what to do about a database error, without the statement or its values."""
+    said = str(getattr(error, "orig", None) or error).strip().splitlines()[0]
+    if "locked" in said or "lock timeout" in said:
+        return f"{name} is locked by another process for {_WAIT_S} s; end that one first ({said})"
+    if "not a database" in said or "malformed" in said:
+        return f"{name} is damaged; move it away and restore a copy ({said})"
+    if "unable to open" in said:
+        return f"{name} cannot be opened; check that its folder exists and is yours ({said})"
+    if "readonly" in said or "read-only" in said:
+        return f"{name} cannot be written; check who owns it and its folder ({said})"
+    if "full" in said or "No space" in said:
+        return f"{name} cannot grow, the disk is full; make room ({said})"
+    return f"{name} cannot be used now: {said}"

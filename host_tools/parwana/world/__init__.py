@@ -1,0 +1,1 @@
+"""What every room may use: the world's clock, programs and their runtimes, the broker."""
