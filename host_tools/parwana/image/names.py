@@ -4,7 +4,7 @@ On a meter every distinct name takes some 20 bytes of heap, and past 620 the tab
 doubles. A module's private functions, attributes and values become `_a`, `_b` ... here, arguments
 `a`, `b` ...: the same in every module. A traceback then tells the module and a short name, and
 
-    python -m parwana.image.names control _c
+    python -m parwana.image control _c
 
 tells what that is in the sources at hand.
 """
@@ -12,7 +12,6 @@ tells what that is in the sources at hand.
 import ast
 import builtins
 import re
-import sys
 from collections.abc import Iterator
 from itertools import product
 from string import ascii_lowercase
@@ -139,9 +138,3 @@ def _letters(start: str, taken: set[str]) -> Iterator[str]:
             name = start + "".join(letters)
             if name not in taken and name not in _WORDS:
                 yield name
-
-
-if __name__ == "__main__":
-    from parwana.image import firmware
-
-    print(meaning(firmware.trimmed(), *sys.argv[1:3]) or "nothing")
