@@ -8,7 +8,7 @@ from typing import Any
 from paho.mqtt.client import Client, MQTTMessage
 
 import wire
-from parwana.relay.intake import examine
+from parwana.store.letters import examine
 from parwana.world import broker
 from parwana.world.broker import BrokerError
 

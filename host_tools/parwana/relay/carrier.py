@@ -12,7 +12,8 @@ from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 
 import wire
-from parwana.relay.intake import Answer, Counters, Letter, commit, examine
+from parwana.relay.intake import Answer, Counters, commit
+from parwana.store.letters import Letter, examine
 from parwana.store.reader import Store, StoreError
 from parwana.world import broker
 

@@ -1,33 +1,17 @@
-"""Take what meters published: check every signature, store in one transaction, say what to answer.
+"""Take what meters published: store it in one transaction, say what to answer.
 
-Nothing that arrives is believed. A payload, or a frame in it, that proves nothing goes to the
-quarantine with one of the reasons below.
+What cannot be kept goes to the quarantine, with a reason of store/letters.py or one of these.
 """
 
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import wire
-from parwana.store.reader import SignedFrame, Store, Writer, signed_frame
-from parwana.store.signatures import SignatureError, signer
+from parwana.store.letters import Letter
+from parwana.store.reader import Store, Writer
 
-TOPIC = "topic"  # not a meter's `up` topic of this utility
-MALFORMED = "malformed"  # the payload does not parse, or is not for a relay
-SIGNATURE = "signature"  # a frame was not signed by the topic's meter
 UNKNOWN = "unknown meter"  # the MeterRegistry does not have it, yet
 CONTRADICTION = "contradiction"  # more contradicting frames of one sequence than are kept
-
-
-@dataclass(frozen=True)
-class Letter:
-    """One payload, examined: what it proves, and what of it goes to the quarantine."""
-
-    topic: str
-    payload: bytes
-    meter: bytes = b""
-    hello: wire.Hello | None = None
-    frames: list[SignedFrame] = field(default_factory=list)
-    refused: list[tuple[bytes, str, str]] = field(default_factory=list)  # payload, reason, detail
 
 
 @dataclass(frozen=True)
@@ -57,41 +41,6 @@ class Counters:
     store_failures: int = 0
     chain_failures: int = 0
     dropped: int = 0
-
-
-def examine(topic: str, payload: bytes, utility_id: str, domain: bytes) -> Letter:
-    """Parse one payload of `up` and check its signatures; whatever it is, this returns."""
-
-    def refuse(reason: str, error: Exception) -> Letter:
-        return Letter(topic, payload, refused=[(payload, reason, str(error))])
-
-    try:
-        utility, meter, leaf = wire.parse_topic(topic)
-        if utility != utility_id or leaf != "up":
-            raise wire.FrameError(f"must be an `up` topic of {utility_id}")
-    except wire.FrameError as error:
-        return refuse(TOPIC, error)
-    try:
-        kind, value = wire.parse_message(payload)
-        if kind == wire.MESSAGE_HELLO:
-            return Letter(topic, payload, meter, hello=value)
-        if kind != wire.MESSAGE_FRAMES:
-            raise wire.FrameError(f"message {kind} is not for a relay")
-        frames = [signed_frame(meter, domain, *pair) for pair in value]
-        if frames[0].sequence == 0:
-            raise wire.FrameError("sequence 0, the first is 1")
-    except wire.FrameError as error:
-        return refuse(MALFORMED, error)
-    letter = Letter(topic, payload, meter)
-    for frame in frames:
-        try:
-            made_by = signer(frame.digest, frame.signature)
-            if made_by != meter:
-                raise SignatureError(f"signed by {made_by.hex()}")
-            letter.frames.append(frame)
-        except SignatureError as error:
-            letter.refused.append((frame.frame + frame.signature, SIGNATURE, str(error)))
-    return letter
 
 
 def commit(
