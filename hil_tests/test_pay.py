@@ -9,9 +9,9 @@ from hil_tests.chainkit import Utility, terms
 from parwana import cli
 from parwana.chain import contracts
 from parwana.chain.deploy import deploy
-from parwana.chain.deployment import DAY_S
 from parwana.chain.keys import Key, dev_key
 from parwana.chain.node import Chain, OutOfGas, Reverted
+from parwana.chain.periods import DAY_S
 from parwana.pay import Payer, PayError
 from parwana.permits.signer import PermitSigner
 from parwana.store.reader import Store

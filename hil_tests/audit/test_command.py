@@ -17,9 +17,9 @@ from parwana import cli
 from parwana.audit import command as audit_module
 from parwana.audit.command import AuditError, audit
 from parwana.audit.findings import Finding, Report
-from parwana.chain.deployment import DAY_S
 from parwana.chain.keys import dev_key
 from parwana.chain.node import Chain
+from parwana.chain.periods import DAY_S
 from parwana.chain.tariff import Tariff, bill
 from parwana.permits.signer import PermitSigner
 from parwana.relay.landing import Landed

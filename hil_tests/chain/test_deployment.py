@@ -2,14 +2,11 @@
 
 import json
 from dataclasses import asdict
-from datetime import UTC, datetime
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from parwana.chain import keys
-from parwana.chain.deployment import Deployment, DeploymentError, Period
+from parwana.chain.deployment import Deployment, DeploymentError
 
 
 def make(**changes):
@@ -103,28 +100,3 @@ def test_what_is_no_deployment_is_refused(tmp_path, text):
         path.write_text(text)
     with pytest.raises(DeploymentError, match="deployment.json"):
         Deployment.load(path)
-
-
-@given(
-    st.integers(86400 * 400, 2**32 - 1),
-    st.sampled_from([0, 19800, -12600, 50400, -43200]),
-    st.integers(0, 366),
-)
-def test_a_period_holds_its_instants(time_s, offset_s, days):
-    period = Period("days" if days else "month", days, offset_s)
-    number = period.of(time_s)
-    assert period.start(number) <= time_s < period.start(number + 1)
-    assert period.of(period.start(number)) == number
-    assert period.of(period.start(number) - 1) == number - 1
-
-
-def test_a_month_is_local():
-    period = Period.parse("month", 19800)
-    last = int(datetime(2026, 1, 31, 18, 29, 59, tzinfo=UTC).timestamp())
-    assert (period.of(last), period.of(last + 1)) == (56 * 12, 56 * 12 + 1)
-
-
-@pytest.mark.parametrize("text", ["days:0", "days:", "days:367", "week", "days:1.5", ""])
-def test_a_wrong_period_says_what_to_write(text):
-    with pytest.raises(DeploymentError, match="write month, or days:1"):
-        Period.parse(text, 0)

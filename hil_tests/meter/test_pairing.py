@@ -14,8 +14,9 @@ from typing import Any, cast
 import pytest
 
 from parwana import cli
-from parwana.chain.deployment import DAY_S, Deployment
+from parwana.chain.deployment import Deployment
 from parwana.chain.keys import dev_key
+from parwana.chain.periods import DAY_S
 from parwana.meter import device
 from parwana.meter.device import Click, Identity, State
 from parwana.meter.enrolment import Place

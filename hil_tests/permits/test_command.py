@@ -8,9 +8,9 @@ import pytest
 import wire
 from hil_tests.chainkit import SIGNERS, Utility
 from parwana import cli
-from parwana.chain.deployment import DAY_S
 from parwana.chain.keys import Key, dev_key
 from parwana.chain.node import Chain, ChainError
+from parwana.chain.periods import DAY_S
 from parwana.permits import signer
 from parwana.permits.bundle import (
     PermitError,

@@ -9,9 +9,10 @@ from paho.mqtt.enums import CallbackAPIVersion
 import wire
 from hil_tests.chainkit import HandClock, Utility
 from hil_tests.services import Broker, wait_until
-from parwana.chain.deployment import DAY_S, Deployment
+from parwana.chain.deployment import Deployment
 from parwana.chain.keys import dev_key
 from parwana.chain.node import Chain
+from parwana.chain.periods import DAY_S
 from parwana.permits.bundle import check_bundle
 from parwana.world.clock import VARIABLE, WorldClock
 from parwana.world.programs import Program, parwana, run

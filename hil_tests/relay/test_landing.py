@@ -6,14 +6,12 @@ from typing import Any
 
 import pytest
 
-import wire
 from hil_tests.chainkit import utility
 from hil_tests.services import SignedMeter
 from hil_tests.town import Town
 from parwana.audit.command import audit
-from parwana.chain.deployment import DAY_S, Period
 from parwana.chain.node import Chain, Reverted
-from parwana.relay.closer import closed_period
+from parwana.chain.periods import DAY_S
 from parwana.relay.landing import Landed
 from parwana.store.reader import Store
 
@@ -249,25 +247,3 @@ def test_a_meter_that_contradicts_itself_is_shown_to_the_chain_once(town: Town) 
     assert town.world.chain.call(energy.functions.equivocated(house.key.address))
     (entry,) = town.world.chain.logs(energy.events.Equivocation, 0)
     assert entry["args"]["meter"] == house.key.address
-
-
-@pytest.mark.parametrize(
-    ("periods", "time_s", "flags", "trust", "expected"),
-    [
-        (Period("days", 1, 0), 86400 * 5, wire.FLAG_CLOSING, 1, 4),
-        (Period("days", 30, 0), 86400 * 60, wire.FLAG_CLOSING, 2, 1),
-        (Period("days", 30, 0), 86400 * 61 - 1, wire.FLAG_CLOSING, 2, 1),
-        (Period("days", 30, 0), 86400 * 61, wire.FLAG_CLOSING, 2, None),
-        (Period("days", 30, 0), 86400 * 61, wire.FLAG_CLOSING | wire.FLAG_BOOT, 2, 1),
-        (Period("days", 1, 0), 86400 * 5, wire.FLAG_CLOSING, 0, None),
-        (Period("days", 1, 0), 86400 * 5, 0, 2, None),
-        (Period("month", 0, 19800), 1_796_063_400, wire.FLAG_CLOSING, 1, 682),
-        (Period("month", 0, 19800), 1_796_063_399, wire.FLAG_CLOSING, 1, None),
-    ],
-)
-def test_which_period_a_reading_closes(
-    periods: Period, time_s: int, flags: int, trust: int, expected: int | None
-) -> None:
-    frame = wire.pack_reading(flags, 1, time_s, 0, 0, 0, 0, 0, 0, 0, 0, trust)
-    assert closed_period(frame, periods) == expected
-    assert closed_period(wire.pack_event(1, 1, time_s, 0, clock_trust=trust), periods) is None

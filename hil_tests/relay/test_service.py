@@ -19,9 +19,9 @@ from hil_tests.chainkit import Utility
 from hil_tests.relay.test_carrier import FakeMeter
 from hil_tests.services import Broker, SignedMeter, wait_until
 from hil_tests.town import FEEDER, Town
-from parwana.chain.deployment import DAY_S
 from parwana.chain.keys import dev_key
 from parwana.chain.node import Chain
+from parwana.chain.periods import DAY_S
 from parwana.permits.bundle import indexed, make_permit, sign_frame
 from parwana.relay import service as relay
 from parwana.relay.follower import CURSOR, Follower

@@ -9,7 +9,7 @@ from eth_utils import to_checksum_address
 from parwana.audit.findings import Report
 from parwana.audit.store import Evidence
 from parwana.chain.contracts import unpack_closing
-from parwana.chain.deployment import Period
+from parwana.chain.periods import Period
 
 HOUSE = 1
 THEFT, OVERBILLING, INCOMPARABLE = 1, 2, 3

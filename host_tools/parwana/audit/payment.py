@@ -6,7 +6,8 @@ from typing import Any
 import wire
 from parwana.audit.energy import HOUSE, EnergyAudit
 from parwana.audit.findings import Report
-from parwana.chain.deployment import DAY_S, Deployment
+from parwana.chain.deployment import Deployment
+from parwana.chain.periods import DAY_S
 from parwana.chain.tariff import Tariff, bill
 from parwana.store.signatures import SignatureError, signer
 

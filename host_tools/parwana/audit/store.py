@@ -7,8 +7,8 @@ from typing import Any
 import wire
 from parwana.audit.findings import Report
 from parwana.chain.deployment import Deployment
+from parwana.chain.periods import closed_period
 from parwana.permits.bundle import believed
-from parwana.relay.closer import closed_period
 from parwana.store.reader import SignedFrame, Store
 from parwana.store.signatures import SignatureError, signer
 

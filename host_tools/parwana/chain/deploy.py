@@ -12,9 +12,10 @@ from eth_utils import is_address, to_checksum_address
 from rich.console import Console
 
 from parwana.chain import contracts
-from parwana.chain.deployment import DAY_S, Deployment, Period, refuse_existing
+from parwana.chain.deployment import Deployment, refuse_existing
 from parwana.chain.keys import resolve
 from parwana.chain.node import Chain, ChainError
+from parwana.chain.periods import DAY_S, Period
 from parwana.store import signatures
 from parwana.world.clock import WorldClock
 

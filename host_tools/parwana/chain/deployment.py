@@ -3,52 +3,17 @@
 import json
 import re
 from dataclasses import asdict, dataclass, fields
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import wire
+from parwana.chain.periods import DAY_S, Period
 
-DAY_S = 86400
 _URLS = ("rpc", "broker", "store")
 
 
 class DeploymentError(ValueError):
     """The deployment file is absent or wrong; the text names the key and what to write."""
-
-
-@dataclass(frozen=True)
-class Period:
-    """Billing periods: N days, or local calendar months. Source: docs/protocol.md section 7."""
-
-    kind: str
-    days: int
-    utc_offset_s: int
-
-    def of(self, time_s: int) -> int:
-        """Return the number of the period that holds an instant."""
-        local = time_s + self.utc_offset_s
-        if self.kind == "days":
-            return local // (DAY_S * self.days)
-        date = datetime.fromtimestamp(local, UTC)
-        return 12 * (date.year - 1970) + date.month - 1
-
-    def start(self, period: int) -> int:
-        """Return the first instant of a period, Unix seconds."""
-        if self.kind == "days":
-            return period * DAY_S * self.days - self.utc_offset_s
-        first = datetime(1970 + period // 12, period % 12 + 1, 1, tzinfo=UTC)
-        return int(first.timestamp()) - self.utc_offset_s
-
-    @classmethod
-    def parse(cls, text: str, utc_offset_s: int) -> "Period":
-        """Read `month` or `days:N`. Raises DeploymentError."""
-        if text == "month":
-            return cls("month", 0, utc_offset_s)
-        days = text.removeprefix("days:")
-        if days == text or not days.isdecimal() or not 1 <= int(days) <= 366:
-            raise DeploymentError(f"period {text!r}: write month, or days:1 to days:366")
-        return cls("days", int(days), utc_offset_s)
 
 
 @dataclass(frozen=True)

@@ -11,9 +11,10 @@ import typer
 from eth_utils import to_checksum_address
 
 import wire
-from parwana.chain.deployment import DAY_S, Deployment
+from parwana.chain.deployment import Deployment
 from parwana.chain.keys import resolve
 from parwana.chain.node import Chain
+from parwana.chain.periods import DAY_S
 from parwana.permits.bundle import (
     PermitError,
     believed,

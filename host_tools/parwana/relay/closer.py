@@ -9,25 +9,13 @@ from web3.logs import DISCARD
 
 import wire
 from parwana.chain.contracts import unpack_closing, unpack_skipped
-from parwana.chain.deployment import DAY_S, Period
 from parwana.chain.node import Chain, Ledgers, Reverted
+from parwana.chain.periods import Period, closed_period
 from parwana.store.reader import SignedFrame, Store
 
 CLOSINGS_MAX = 128  # a transaction
 _AHEAD = 2  # a reason to skip that time cures; of the others none
 log = logging.getLogger("parwana.landing")
-
-
-def closed_period(frame: bytes, periods: Period) -> int | None:
-    """Return the period that a frame closes, None if it is no closing. Source: section 7."""
-    fields = wire.parse(frame)
-    if not isinstance(fields, wire.Reading) or not fields.flags & wire.FLAG_CLOSING:
-        return None
-    current = periods.of(fields.time_s)
-    in_window = fields.time_s < periods.start(current) + DAY_S
-    if fields.clock_trust == wire.TRUST_NONE or not (in_window or fields.flags & wire.FLAG_BOOT):
-        return None
-    return current - 1
 
 
 class Closer:
