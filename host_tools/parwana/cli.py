@@ -28,7 +28,7 @@ COMMANDS = {
         "parwana.relay.service",
         "Carry readings from the broker to the store and the chain.",
     ),
-    "permits": ("parwana.permits.command", "Sign permits for paid bills, and signed time."),
+    "permits": ("parwana.meter.handover", "Sign permits for paid bills, and signed time."),
     "pay": ("parwana.pay", "Show a meter's bill and pay exactly what is due."),
     "balance": (
         "parwana.audit.balance",

@@ -19,11 +19,11 @@ from parwana.chain.keys import Key
 from parwana.chain.node import ChainError
 from parwana.meter import device
 from parwana.meter.enrolment import EnrolError, Enrolment, Place
+from parwana.meter.handover import ACCEPTED, explain, hand_over
 from parwana.meter.label import Label
 from parwana.meter.listener import Listener
 from parwana.meter.repl import START_S, Meter, MeterError
 from parwana.permits.bundle import PermitError
-from parwana.permits.offline import ACCEPTED, explain, hand_over
 from parwana.world.broker import BrokerError, parse_url
 from parwana.world.clock import WorldClock
 

@@ -24,7 +24,7 @@ from parwana.permits.bundle import (
     parse_flags,
     sign_frame,
 )
-from parwana.permits.offline import load, read_bundle, read_meter, show
+from parwana.permits.offline import read_bundle, read_meter, show
 from parwana.permits.service import serve
 from parwana.world.clock import WorldClock
 from parwana.world.options import DeploymentFile, Json, Rpc
@@ -155,7 +155,6 @@ def sign(
 
 
 app.command()(show)
-app.command()(load)
 
 
 def _read(file: Path) -> Any:
