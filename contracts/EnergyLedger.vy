@@ -13,15 +13,20 @@ from interfaces import IEnergyLedger
 import calendar
 import merkle
 import signature
+import tolerances
 
 implements: IEnergyLedger
 initializes: calendar
+initializes: tolerances
 exports: (
     calendar.period_days,
     calendar.utc_offset_s,
     calendar.period_of,
     calendar.start_of,
+    merkle.commit,
     merkle.verify_leaf,
+    tolerances.default_tolerance_bp,
+    tolerances.tolerance_bp,
 )
 
 
@@ -60,20 +65,6 @@ event Equivocation:
     signature_b: Bytes[SIGNATURE]
 
 
-event DailyRoot:
-    feeder: indexed(uint48)
-    day: indexed(uint256)
-    committer: indexed(address)
-    root: bytes32
-    leaves: uint256
-
-
-event ToleranceSet:
-    feeder: indexed(uint48)
-    tolerance_bp: uint256
-    from_period: uint256
-
-
 # structs
 
 struct Sums:
@@ -97,7 +88,6 @@ MAX_CLOSINGS: constant(uint256) = 128
 DAY_S: constant(uint256) = 86400
 # how far a meter's clock may be ahead of the chain's
 AHEAD_S: constant(uint256) = 3600
-MAX_TOLERANCE_BP: constant(uint256) = 2000
 
 KIND_READING: constant(uint256) = 1
 KIND_EVENT: constant(uint256) = 2
@@ -154,13 +144,10 @@ _OWN: constant(uint256) = 1
 registry: public(immutable(IMeterRegistry))
 domain: public(immutable(bytes32))
 closing_deadline_s: public(immutable(uint256))
-default_tolerance_bp: public(immutable(uint256))
 
 _meters: HashMap[address, uint256]
 # feeder << 32 | period
 _feeders: HashMap[uint256, uint256]
-# set 1 | from_period 32 | tolerance_bp from then 16 | tolerance_bp before 16
-_tolerances: HashMap[uint48, uint256]
 
 
 # constructor
@@ -184,15 +171,14 @@ def __init__(
     @param _tolerance_bp 32 bytes: allowed difference of a feeder in 1/10000 of what was supplied.
     """
     calendar.__init__(_period_days, _utc_offset_s)
+    tolerances.__init__(_tolerance_bp)
     signature._check_sha256()
     assert _registry.is_contract, "registry is no contract"
     assert len(_utility_id) != 0, "utility id is empty"
     assert _closing_deadline_s <= 366 * DAY_S, "deadline above 366 days"
-    assert _tolerance_bp <= MAX_TOLERANCE_BP, "tolerance above 2000"
     registry = IMeterRegistry(_registry)
     domain = sha256(concat(b"parwana/reading/1", convert(_utility_id, Bytes[32])))
     closing_deadline_s = _closing_deadline_s
-    default_tolerance_bp = _tolerance_bp
 
 
 # permissionless functions
@@ -373,7 +359,7 @@ def reconcile(_feeder: uint48, _period: uint256) -> uint256:
     there_before, before = staticcall registry.feeder_at(_feeder, calendar._start_of(_period))
     supplied_wh: uint256 = (state >> _SUPPLIED) & _U72
     sold_wh: uint256 = state >> _SOLD
-    allowed_wh: uint256 = supplied_wh * self._tolerance_bp(_feeder, _period) // 10000
+    allowed_wh: uint256 = supplied_wh * tolerances._tolerance_bp(_feeder, _period) // 10000
     alarm: uint256 = ALARM_NONE
     if (
         state & _OWN == 0
@@ -441,20 +427,6 @@ def report_equivocation(
     )
 
 
-@external
-def commit(_feeder: uint48, _day: uint256, _root: bytes32, _leaves: uint256):
-    """
-    @notice Log a Merkle root over a day's signed frames. Whose root it is, is logged; believe whom
-            you know: a leaf still carries the meter's own signature.
-    @param _feeder 6-byte number of the feeder, 0 = the whole utility.
-    @param _day 32 bytes: days of local time since 1970.
-    @param _root 32-byte root.
-    @param _leaves 32 bytes: how many leaves the tree has.
-    """
-    assert _leaves != 0 and _leaves <= 2**merkle.MAX_DEPTH, "leaves not 1 to 2**32"
-    log DailyRoot(feeder=_feeder, day=_day, committer=msg.sender, root=_root, leaves=_leaves)
-
-
 # views
 
 @view
@@ -507,17 +479,6 @@ def sums(_feeder: uint48, _period: uint256) -> Sums:
     )
 
 
-@view
-@external
-def tolerance_bp(_feeder: uint48, _period: uint256) -> uint256:
-    """
-    @notice Read the allowed difference of a feeder in 1/10000 of what was supplied.
-    @param _feeder 6-byte number of the feeder.
-    @param _period 32-byte number of the period.
-    """
-    return self._tolerance_bp(_feeder, _period)
-
-
 # admin
 
 @external
@@ -528,11 +489,7 @@ def set_tolerance(_feeder: uint48, _tolerance_bp: uint256):
     @param _tolerance_bp 32 bytes: 1/10000 of what is supplied, at most 2000.
     """
     assert msg.sender == staticcall registry.utility(), "not the utility"
-    assert _tolerance_bp <= MAX_TOLERANCE_BP, "tolerance above 2000"
-    period: uint256 = calendar._period_of(block.timestamp)
-    before: uint256 = self._tolerance_bp(_feeder, period)
-    self._tolerances[_feeder] = 1 << 64 | (period + 1) << 32 | _tolerance_bp << 16 | before
-    log ToleranceSet(feeder=_feeder, tolerance_bp=_tolerance_bp, from_period=period + 1)
+    tolerances._set(_feeder, _tolerance_bp, calendar._period_of(block.timestamp))
 
 
 # internal
@@ -584,14 +541,3 @@ def _pull(_meter: address, _state: uint256) -> (uint256, uint256):
 def _moved(_state: uint256, _energy_wh: uint256, _time_s: uint256, _period: uint256) -> uint256:
     kept: uint256 = _state & ~((_U64 << _ENERGY) | (_U32 << _TIME) | (_U24 << _PERIOD))
     return kept | (_energy_wh << _ENERGY) | (_time_s << _TIME) | (_period << _PERIOD)
-
-
-@view
-@internal
-def _tolerance_bp(_feeder: uint48, _period: uint256) -> uint256:
-    set: uint256 = self._tolerances[_feeder]
-    if set == 0:
-        return default_tolerance_bp
-    if _period >= (set >> 32) & _U32:
-        return (set >> 16) & _U16
-    return set & _U16

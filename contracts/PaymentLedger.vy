@@ -9,16 +9,17 @@
      coin, or one ERC-20 that moves exact amounts. Frames are those of docs/protocol.md.
 """
 
-from ethereum.ercs import IERC20
 from interfaces import IMeterRegistry
 from interfaces import IEnergyLedger
 import signature
 import permit_signers
 import tariffs
+import money
 import admin
 
 initializes: permit_signers
 initializes: tariffs
+initializes: money
 initializes: admin
 exports: (
     permit_signers.threshold,
@@ -32,6 +33,9 @@ exports: (
     permit_signers.apply_rotation,
     tariffs.tariff,
     tariffs.tariff_count,
+    money.token,
+    money.credits,
+    money.withdraw,
     admin.utility,
     admin.offered,
     admin.offer_utility,
@@ -90,11 +94,6 @@ event PermitPublished:
     period: indexed(uint256)
     frame: Bytes[FRAME]
     signatures: Bytes[permit_signers.SIGNATURES]
-
-
-event Withdrawn:
-    account: indexed(address)
-    amount: uint256
 
 
 # structs
@@ -160,12 +159,9 @@ _LOCKED: constant(uint256) = 1
 
 registry: public(immutable(IMeterRegistry))
 energy_ledger: public(immutable(IEnergyLedger))
-token: public(immutable(address))
 payment_window_s: public(immutable(uint256))
 escrow_window_s: public(immutable(uint256))
 notice_periods: public(immutable(uint256))
-
-credits: public(HashMap[address, uint256])
 
 _accounts: HashMap[uint48, uint256]
 # number << 32 | index -> payer 160 | amount 96; a lock is the payment that is not counted yet
@@ -209,10 +205,10 @@ def __init__(
     """
     signature._check_sha256()
     admin.__init__(_utility)
+    money.__init__(_token)
     permit_signers.__init__(_signers, _threshold, _rotation_delay_s)
     assert _registry.is_contract, "registry is no contract"
     assert _energy_ledger.is_contract, "energy ledger is no contract"
-    assert _token == empty(address) or _token.is_contract, "token is no contract"
     assert _escrow_window_s != 0, "escrow window is zero"
     assert _payment_window_s <= 366 * DAY_S, "payment window above 366 days"
     assert _escrow_window_s <= _payment_window_s, "escrow above payment window"
@@ -220,7 +216,6 @@ def __init__(
     assert _notice_periods >= 1 and _notice_periods <= 366, "notice not 1 to 366"
     registry = IMeterRegistry(_registry)
     energy_ledger = IEnergyLedger(_energy_ledger)
-    token = _token
     payment_window_s = _payment_window_s
     escrow_window_s = _escrow_window_s
     notice_periods = _notice_periods
@@ -273,16 +268,7 @@ def pay(_meter: address, _amount: uint256):
     self._accounts[number] = account & ~(_U96 << _DUE)
     self._payers[key] = (convert(msg.sender, uint256) << 96) | due
     self._payments[key] = (period << _FOR_PERIOD) | (deadline_s << _DEADLINE) | _LOCKED
-    if token == empty(address):
-        assert msg.value == due, "value not the amount"
-    else:
-        assert msg.value == 0, "pay in the token"
-        before: uint256 = staticcall IERC20(token).balanceOf(self)
-        assert extcall IERC20(token).transferFrom(
-            msg.sender, self, due, default_return_value=True
-        ), "token refused"
-        received: uint256 = staticcall IERC20(token).balanceOf(self) - before
-        assert received == due, "token takes a fee"
+    money._collect(due)
     log Locked(
         meter=_meter,
         number=number,
@@ -327,7 +313,7 @@ def claim(_meter: address, _frame: Bytes[FRAME], _signatures: Bytes[permit_signe
         (payment & ~_LOCKED) | (serial << _SERIAL) | (block.timestamp << _PAID_AT)
     )
     self._accounts[entry.number] = account + (1 << _PAYMENTS)
-    self.credits[admin.utility] += payer & _U96
+    money._credit(admin.utility, payer & _U96)
     log Paid(
         meter=_meter,
         number=entry.number,
@@ -356,7 +342,7 @@ def refund(_number: uint48):
     self._payments[key] = 0
     self._payers[key] = 0
     self._accounts[_number] = self._with_due(account, (account >> _DUE) + amount)
-    self.credits[convert(payer >> 96, address)] += amount
+    money._credit(convert(payer >> 96, address), amount)
     log Refunded(
         number=_number,
         payer=convert(payer >> 96, address),
@@ -383,26 +369,6 @@ def publish(_meter: address, _frame: Bytes[FRAME], _signatures: Bytes[permit_sig
     ), "paid, claim instead"
     self._check_permit(_frame)
     self._publish(_meter, _frame, _signatures)
-
-
-@nonreentrant
-@external
-def withdraw() -> uint256:
-    """
-    @notice Take what is credited to you, as the utility or as a payer with a refund.
-    @return the amount.
-    """
-    amount: uint256 = self.credits[msg.sender]
-    assert amount != 0, "no credit"
-    self.credits[msg.sender] = 0
-    log Withdrawn(account=msg.sender, amount=amount)
-    if token == empty(address):
-        raw_call(msg.sender, b"", value=amount)
-    else:
-        assert extcall IERC20(token).transfer(
-            msg.sender, amount, default_return_value=True
-        ), "token refused"
-    return amount
 
 
 # views

@@ -3,11 +3,33 @@
 """
 @title Merkle
 @license MIT
-@notice Open one leaf of a daily root.
+@notice Log a daily root, open one leaf of it.
 @dev leaf = sha256(0x00 | digest), node = sha256(0x01 | left | right): no node passes as a leaf.
 """
 
+event DailyRoot:
+    feeder: indexed(uint48)
+    day: indexed(uint256)
+    committer: indexed(address)
+    root: bytes32
+    leaves: uint256
+
+
 MAX_DEPTH: constant(uint256) = 32
+
+
+@external
+def commit(_feeder: uint48, _day: uint256, _root: bytes32, _leaves: uint256):
+    """
+    @notice Log a Merkle root over a day's signed frames. Whose root it is, is logged; believe whom
+            you know: a leaf still carries the meter's own signature.
+    @param _feeder 6-byte number of the feeder, 0 = the whole utility.
+    @param _day 32 bytes: days of local time since 1970.
+    @param _root 32-byte root.
+    @param _leaves 32 bytes: how many leaves the tree has.
+    """
+    assert _leaves != 0 and _leaves <= 2**MAX_DEPTH, "leaves not 1 to 2**32"
+    log DailyRoot(feeder=_feeder, day=_day, committer=msg.sender, root=_root, leaves=_leaves)
 
 
 @pure
