@@ -1,9 +1,10 @@
 #!/usr/bin/env bash
-# Sets up and runs every check: ./test.sh [pytest arguments]
+# Sets up and runs every check: ./test.sh [--long] [pytest arguments]
 set -euo pipefail
 cd "$(dirname "$0")"
 . host_tools/setup.sh
 python -m parwana.world.runtime >/dev/null
+python -m hil_tests.postgresql >/dev/null
 ruff check --quiet .
 mypy --no-error-summary
 # Two processes, a file's tests in one of them, by name, so that no long file comes last; hardware (--bench FILE) wants one: pytest hil_tests --bench FILE

@@ -12,10 +12,25 @@ import pytest
 if TYPE_CHECKING:
     from boards.virtual.board import VirtualBoard
     from hil_tests.chainkit import Utility
+    from hil_tests.postgresql import Server
     from hil_tests.services import Broker
     from parwana.store.reader import Store
 
 pytest_plugins = ["hil_tests.bench.plugin"]
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Add --long."""
+    parser.addoption("--long", action="store_true", help="run also the tests marked `long`")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leave out what is long, unless it is asked for."""
+    if config.getoption("--long"):
+        return
+    long = [item for item in items if item.get_closest_marker("long")]
+    config.hook.pytest_deselected(items=long)
+    items[:] = [item for item in items if item not in long]
 
 
 @pytest.fixture
@@ -33,6 +48,16 @@ def broker(tmp_path_factory: pytest.TempPathFactory) -> "Iterator[Broker]":
     from hil_tests.services import Broker
 
     running = Broker(tmp_path_factory.mktemp("broker"))
+    yield running
+    running.stop()
+
+
+@pytest.fixture(scope="session")
+def postgresql(tmp_path_factory: pytest.TempPathFactory) -> "Iterator[Server]":
+    """Lend the PostgreSQL of this test process."""
+    from hil_tests.postgresql import Server
+
+    running = Server(tmp_path_factory.mktemp("postgresql"))
     yield running
     running.stop()
 

@@ -1,12 +1,7 @@
-"""Start what Parwana runs beside, for one test: a broker, a PostgreSQL; and make signed frames."""
+"""Start a broker for one test, and make signed frames."""
 
-import importlib.util
-import os
-import shutil
-import subprocess
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 
 import wire
@@ -109,52 +104,3 @@ class Broker:
     def stop(self) -> None:
         """End the broker; what it had retained is gone."""
         self._program.stop()
-
-
-def postgresql_missing() -> str:
-    """Return why no PostgreSQL can be started here, "" if one can."""
-    if importlib.util.find_spec("psycopg") is None:
-        return "psycopg is not installed: pip install 'parwana[postgresql]'"
-    return "" if _postgresql_bin() else "no PostgreSQL server programs on this machine"
-
-
-def _postgresql_bin() -> Path | None:
-    on_path = shutil.which("initdb")
-    found = [Path(on_path).parent] if on_path else []
-    found += [path.parent for path in sorted(Path("/usr/lib/postgresql").glob("*/bin/initdb"))]
-    return found[-1] if found else None
-
-
-@contextmanager
-def postgresql(folder: Path) -> Iterator[str]:
-    """Run a PostgreSQL on the loopback; give the URL of an empty database."""
-    programs = _postgresql_bin()
-    assert programs is not None, postgresql_missing()
-    # PostgreSQL refuses to run as root.
-    user = "postgres" if os.geteuid() == 0 else None
-    home = folder / "postgresql"
-    home.mkdir()
-    if user:
-        shutil.chown(home, user)
-        for parent in home.parents:
-            if parent.stat().st_uid == 0 and parent != Path("/") and parent != Path("/tmp"):
-                parent.chmod(0o755)
-    port, data = free_port(), home / "data"
-    initdb = [str(programs / "initdb"), "-D", str(data), "-U", "parwana", "-A", "trust"]
-    subprocess.run(initdb, check=True, capture_output=True, timeout=120, user=user, cwd=home)
-    options = ["-D", str(data), "-p", str(port), "-h", "127.0.0.1", "-k", str(home), "-F"]
-    with (folder / "postgresql.log").open("wb") as log:
-        server = subprocess.Popen(
-            [str(programs / "postgres"), *options], stdout=log, stderr=log, user=user, cwd=home
-        )
-    ready = [str(programs / "pg_isready"), "-q", "-h", "127.0.0.1", "-p", str(port)]
-    try:
-        wait_until(
-            lambda: subprocess.run(ready, check=False, timeout=10).returncode == 0,
-            f"PostgreSQL to start; its log is in {folder}",
-            60,
-        )
-        yield f"postgresql://parwana@127.0.0.1:{port}/postgres"
-    finally:
-        server.terminate()
-        server.wait(30)

@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 import wire
-from hil_tests.services import SignedMeter, postgresql, postgresql_missing
+from hil_tests.postgresql import Server
+from hil_tests.services import SignedMeter
 from parwana.store import writer
 from parwana.store.reader import SignedFrame, Store, StoreError
 
@@ -17,31 +18,12 @@ METER = SignedMeter(1)
 OTHER = SignedMeter(2)
 
 
-@pytest.fixture(scope="module")
-def postgresql_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    if postgresql_missing():
-        pytest.skip(postgresql_missing())
-    with postgresql(tmp_path_factory.mktemp("pg")) as url:
-        yield url
-
-
 @pytest.fixture(params=["sqlite", "postgresql"])
 def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     if request.param == "sqlite":
         return f"sqlite:///{tmp_path}/store.db"
-    base: str = request.getfixturevalue("postgresql_url")
-    _empty(base)
-    return base
-
-
-def _empty(url: str) -> None:
-    import sqlalchemy as sa
-
-    engine = sa.create_engine(url.replace("postgresql:", "postgresql+psycopg:"))
-    with engine.begin() as db:
-        db.execute(sa.text("DROP SCHEMA public CASCADE"))
-        db.execute(sa.text("CREATE SCHEMA public"))
-    engine.dispose()
+    server: Server = request.getfixturevalue("postgresql")
+    return server.database()
 
 
 @pytest.fixture
@@ -318,7 +300,6 @@ def test_an_unusable_url_says_what_to_write(url: str, says: str) -> None:
 
 
 def test_an_unreachable_postgresql_does_not_show_the_password() -> None:
-    pytest.importorskip("psycopg")
     with pytest.raises(StoreError, match="cannot be used now") as caught:
         Store("postgresql://u:secret@127.0.0.1:1/db")
     assert "secret" not in str(caught.value)

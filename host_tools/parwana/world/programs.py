@@ -66,10 +66,10 @@ class Program:
         lines = self.log.read_text(errors="replace").splitlines()
         return " / ".join(lines[-3:]) + f" (log: {self.log})"
 
-    def stop(self) -> None:
+    def stop(self, by: int = signal.SIGTERM) -> None:
         """Ask the process to end, then end it."""
         if self.running:
-            self._process.send_signal(signal.SIGTERM)
+            self._process.send_signal(by)
             try:
                 self._process.wait(_STOP_S)
             except subprocess.TimeoutExpired:

@@ -34,7 +34,7 @@ root=$(cd "$(dirname "$(readlink -f "$0")")" && pwd)/root
 lib=$root/usr/lib/{triplet}
 exec "$lib"/{loader} --library-path "$lib" "$root/{program}" "$@"
 """
-_ARCHITECTURES = {
+ARCHITECTURES = {
     "i386": ("i386-linux-gnu", "ld-linux.so.2"),
     "amd64": ("x86_64-linux-gnu", "ld-linux-x86-64.so.2"),
     "arm64": ("aarch64-linux-gnu", "ld-linux-aarch64.so.1"),
@@ -52,7 +52,7 @@ def micropython() -> Path:
     if on_path and version and version[0] >= MICROPYTHON_AT_LEAST and version[1] == 32:
         return Path(on_path)
     reasons = []
-    for architecture in ("i386", _native_architecture()):
+    for architecture in ("i386", native_architecture()):
         try:
             program = debian_program("micropython", architecture, "usr/bin/micropython")
             if _micropython_version(program) is None:
@@ -79,7 +79,7 @@ def mosquitto() -> Path:
         if found and (int(found[1]), int(found[2])) >= MOSQUITTO_AT_LEAST:
             return Path(on_path)
     try:
-        return debian_program("mosquitto", _native_architecture(), "usr/sbin/mosquitto")
+        return debian_program("mosquitto", native_architecture(), "usr/sbin/mosquitto")
     except RuntimeMissing as error:
         raise RuntimeMissing(f"mosquitto is missing ({error}); install mosquitto >= 2.0") from None
 
@@ -149,7 +149,8 @@ def _write_whole(path: Path, data: bytes) -> None:
     aside.replace(path)
 
 
-def _native_architecture() -> str:
+def native_architecture() -> str:
+    """Return Debian's name of this machine's architecture."""
     return (_output(["dpkg", "--print-architecture"]) or "").strip() or "amd64"
 
 
@@ -179,7 +180,7 @@ def debian_program(package: str, architecture: str, program: str) -> Path:
     wrapper = home / package
     if wrapper.exists():
         return wrapper
-    if architecture not in _ARCHITECTURES:
+    if architecture not in ARCHITECTURES:
         raise RuntimeMissing(f"no Debian packages are known for {architecture}")
     shutil.rmtree(home, ignore_errors=True)
     options = apt_state(home / "apt", architecture)
@@ -198,7 +199,7 @@ def debian_program(package: str, architecture: str, program: str) -> Path:
 
 def write_wrapper(wrapper: Path, architecture: str, program: str) -> None:
     """Write a script that runs `root/program`, beside it, with the libraries of that root."""
-    triplet, loader = _ARCHITECTURES[architecture]
+    triplet, loader = ARCHITECTURES[architecture]
     aside = wrapper.with_name(wrapper.name + ".new")
     aside.write_text(_WRAPPER.format(triplet=triplet, loader=loader, program=program))
     aside.chmod(0o755)
