@@ -130,19 +130,31 @@ class Server:
         """Close all sessions, then end the server; its data stays."""
         self._server.stop(signal.SIGINT)
 
+    def url(self, database: str, user: str = "parwana") -> str:
+        """Return a URL of this server."""
+        return f"postgresql://{user}@127.0.0.1:{self.port}/{database}"
+
     def database(self) -> str:
         """Make an empty database; return its URL."""
         self._databases += 1
         name = f"test_{self._databases}"
         self.execute(f"CREATE DATABASE {name}")
-        return f"postgresql://parwana@127.0.0.1:{self.port}/{name}"
+        return self.url(name)
 
     def execute(self, statement: str, url: str = "") -> list[tuple[object, ...]]:
         """Execute a statement as the superuser, in the database of `url`; return its rows."""
-        url = url or f"postgresql://parwana@127.0.0.1:{self.port}/postgres"
-        with psycopg.connect(url, autocommit=True) as session:
+        with psycopg.connect(url or self.url("postgres"), autocommit=True) as session:
             done = session.execute(statement.encode())
             return done.fetchall() if done.description else []
+
+    def ask_for_passwords(self, user: str, password: str) -> None:
+        """Ask everybody but `parwana` for a password; make a user that has one."""
+        rules = "host all parwana 127.0.0.1/32 trust\nhost all all 127.0.0.1/32 scram-sha-256\n"
+        (self._data / "pg_hba.conf").write_text(rules)
+        self.execute(f"DROP ROLE IF EXISTS {user}")
+        self.execute(f"CREATE ROLE {user} LOGIN PASSWORD '{password}'")
+        self.execute("REVOKE CREATE ON SCHEMA public FROM PUBLIC")
+        self.execute("SELECT pg_reload_conf()")
 
     def _unprivileged(self, command: "Sequence[str | Path]") -> "list[str | Path]":
         """Return a command that ends with this process, as nobody if this one is root's."""

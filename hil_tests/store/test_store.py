@@ -283,49 +283,6 @@ def test_another_schema_is_refused(tmp_path: Path) -> None:
         Store(f"sqlite:///{path}")
 
 
-@pytest.mark.parametrize(
-    ("url", "says"),
-    [
-        ("no url", "does not parse"),
-        ("mysql://u:secret@h/db", "is for mysql"),
-        ("sqlite://", "memory forgets"),
-        ("sqlite:///:memory:", "memory forgets"),
-        ("sqlite:////nowhere/at/all/s.db", "check that its folder exists"),
-    ],
-)
-def test_an_unusable_url_says_what_to_write(url: str, says: str) -> None:
-    with pytest.raises(StoreError, match=says) as caught:
-        Store(url)
-    assert "secret" not in str(caught.value)
-
-
-def test_an_unreachable_postgresql_does_not_show_the_password() -> None:
-    with pytest.raises(StoreError, match="cannot be used now") as caught:
-        Store("postgresql://u:secret@127.0.0.1:1/db")
-    assert "secret" not in str(caught.value)
-
-
-def test_a_damaged_file_is_named(tmp_path: Path) -> None:
-    path = tmp_path / "store.db"
-    path.write_bytes(b"this is no database" * 500)
-    with pytest.raises(StoreError, match="is damaged"):
-        Store(f"sqlite:///{path}")
-
-
-def test_a_locked_file_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("parwana.store.database._WAIT_S", 0.1)
-    path = tmp_path / "store.db"
-    store = Store(f"sqlite:///{path}")
-    other = sqlite3.connect(path, isolation_level=None)
-    other.execute("BEGIN IMMEDIATE")
-    with pytest.raises(StoreError, match="locked by another process"):
-        add(store, METER, 1)
-    other.execute("ROLLBACK")
-    other.close()
-    add(store, METER, 1)
-    store.close()
-
-
 def test_a_missing_store_is_not_made_for_a_reader(tmp_path: Path) -> None:
     with pytest.raises(StoreError, match="there is no store"):
         Store(f"sqlite:///{tmp_path}/none.db", create=False)

@@ -61,7 +61,7 @@ def serve(
     `time_step_s` 0 signs no time. Raises PermitError, and with `once` whatever failed.
     """
     mine = indexed(keys, deployment.signers)
-    store = Store(deployment.store)
+    store = Store(deployment.store, patient=not once)
     publisher = Publisher(deployment)
     clock = WorldClock.from_environment()
     permits = PermitSigner(deployment, store, keys, lambda: Chain.of(deployment, keys[0], rpc))

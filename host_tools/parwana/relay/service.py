@@ -174,7 +174,7 @@ def command(
     def report(state: dict[str, Any]) -> None:
         print(json.dumps(state) if as_json else _line(state), flush=True)
 
-    store = Store(store_url or found.store)
+    store = Store(store_url or found.store, patient=not once)
     stop = threading.Event()
     try:
         if once:

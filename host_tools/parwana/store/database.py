@@ -1,18 +1,14 @@
-"""Open the store's database, SQLite or PostgreSQL, and say what to do when it fails."""
+"""Open the store's database, SQLite or PostgreSQL."""
 
 from pathlib import Path
 from typing import Any
 
 import sqlalchemy as sa
-from sqlalchemy.exc import ArgumentError, NoSuchModuleError, SQLAlchemyError
+from sqlalchemy.exc import ArgumentError, NoSuchModuleError
 
+from parwana.store import advice
+from parwana.store.advice import StoreError
 from parwana.store.tables import VERSION, metadata, schema
-
-_WAIT_S = 15
-
-
-class StoreError(Exception):
-    """The store cannot be used now; of the transaction nothing was kept. Says what to do."""
 
 
 def engine(url: str, create: bool) -> sa.Engine:
@@ -20,42 +16,52 @@ def engine(url: str, create: bool) -> sa.Engine:
     wanted = "write sqlite:///file.db or postgresql://user:password@host/name"
     try:
         parsed = sa.make_url(url)
-    except ArgumentError:
+    except (ArgumentError, ValueError):
         raise StoreError(f"the store's URL does not parse; {wanted}") from None
     kind = parsed.get_backend_name()
     if kind == "postgresql":
         parsed = parsed.set(drivername="postgresql+psycopg")
+        if "@" in f"{parsed.host}{parsed.database}":
+            raise StoreError("the store's URL has two @; write that of a password as %40")
     elif kind != "sqlite":
         raise StoreError(f"the store's URL is for {kind}; {wanted}")
     elif not parsed.database or parsed.database == ":memory:":
         raise StoreError(f"the store needs a file, memory forgets; {wanted}")
     elif not create and not Path(parsed.database).is_file():
         raise StoreError(f"there is no store at {parsed.database}; start `parwana relay` first")
-    waits = _waits(kind)
+    waits = {key: value for key, value in _waits(kind).items() if key not in parsed.query}
     try:
         made = sa.create_engine(parsed, pool_pre_ping=kind != "sqlite", connect_args=waits)
     except NoSuchModuleError:
         raise StoreError(f"the store's URL names an unknown driver; {wanted}") from None
-    except ModuleNotFoundError:
+    except ImportError:
         raise StoreError("PostgreSQL needs psycopg: pip install 'parwana[postgresql]'") from None
     if kind == "sqlite":
         sa.event.listen(made, "connect", _sqlite_connect)
         sa.event.listen(made, "begin", _sqlite_begin)
+    else:
+        sa.event.listen(made, "handle_error", _drop_pool)
     return made
 
 
 def _waits(kind: str) -> dict[str, Any]:
     if kind == "sqlite":
-        return {"timeout": _WAIT_S}
+        return {"timeout": advice.WAIT_S}
     return {
-        "connect_timeout": _WAIT_S,
-        "options": f"-c lock_timeout={_WAIT_S}s",
+        "connect_timeout": advice.WAIT_S,
+        "options": f"-c lock_timeout={advice.WAIT_S}s",
         # A server that vanished must not be waited for for hours.
         "keepalives_idle": 10,
         "keepalives_interval": 5,
         "keepalives_count": 3,
-        "tcp_user_timeout": _WAIT_S * 1000,
+        "tcp_user_timeout": advice.WAIT_S * 1000,
     }
+
+
+def _drop_pool(context: sa.ExceptionContext) -> None:
+    # After a fail-over the old primary still answers: every session to it must be made anew.
+    if advice.lost(getattr(context.original_exception, "sqlstate", None)):
+        context.is_disconnect = True
 
 
 def _sqlite_connect(connection: Any, _record: Any) -> None:
@@ -84,19 +90,3 @@ def prepare(db: sa.Connection, create: bool, name: str) -> None:
     version = db.execute(sa.select(schema.c.version)).scalar_one_or_none()
     if version != VERSION:
         raise StoreError(f"{name} has schema {version}, this Parwana reads {VERSION}; use its own")
-
-
-def advice(error: SQLAlchemyError, name: str) -> str:
-    """Say what to do about a database error, without the statement or its values."""
-    said = str(getattr(error, "orig", None) or error).strip().splitlines()[0]
-    if "locked" in said or "lock timeout" in said:
-        return f"{name} is locked by another process for {_WAIT_S} s; end that one first ({said})"
-    if "not a database" in said or "malformed" in said:
-        return f"{name} is damaged; move it away and restore a copy ({said})"
-    if "unable to open" in said:
-        return f"{name} cannot be opened; check that its folder exists and is yours ({said})"
-    if "readonly" in said or "read-only" in said:
-        return f"{name} cannot be written; check who owns it and its folder ({said})"
-    if "full" in said or "No space" in said:
-        return f"{name} cannot grow, the disk is full; make room ({said})"
-    return f"{name} cannot be used now: {said}"

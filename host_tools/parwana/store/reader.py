@@ -11,7 +11,8 @@ import sqlalchemy as sa
 from sqlalchemy.exc import SQLAlchemyError
 
 import wire
-from parwana.store.database import StoreError, advice, engine, prepare
+from parwana.store.advice import StoreAway, StoreError, label, translated
+from parwana.store.database import engine, prepare
 from parwana.store.frames import SignedFrame, signed_frame
 from parwana.store.tables import (
     cursors,
@@ -27,24 +28,35 @@ from parwana.store.writer import Added, Writer, lowest_missing_of, newest_permit
 
 _METERS_MAX = 500  # a query; SQLite takes 32,766 values in one
 
-__all__ = ["Added", "SignedFrame", "Store", "StoreError", "Writer", "signed_frame"]
+__all__ = ["Added", "SignedFrame", "Store", "StoreAway", "StoreError", "Writer", "signed_frame"]
 
 
 class Store:
     """Open a store; `create=False` refuses one that is not there. Raises StoreError.
 
     `url` is sqlite:///path or postgresql://user:password@host/name. Any thread may use it.
+    `patient` takes a server that is away: until it is back, whatever is asked raises StoreAway.
     """
 
-    def __init__(self, url: str, *, create: bool = True) -> None:
+    def __init__(self, url: str, *, create: bool = True, patient: bool = False) -> None:
         self._engine = engine(url, create)
-        self.name = self._engine.url.render_as_string(hide_password=True)
+        self._create = create
+        self._prepared = False
+        self.name = label(self._engine.url)
         try:
-            with self.transaction() as writer:
-                prepare(writer.connection, create, self.name)
-        except StoreError:
+            self._prepare()
+        except StoreError as error:
+            if patient and isinstance(error, StoreAway):
+                return
             self.close()
             raise
+
+    def _prepare(self) -> None:
+        with self._translated(), self._engine.connect() as connection:
+            connection = connection.execution_options(parwana_write=True)
+            with connection.begin():
+                prepare(connection, self._create, self.name)
+        self._prepared = True
 
     def close(self) -> None:
         """Close all connections."""
@@ -52,14 +64,20 @@ class Store:
 
     @contextmanager
     def transaction(self) -> Iterator[Writer]:
-        """Give a Writer; commit at the end, or keep nothing if anything was raised."""
-        with self._translated(), self._engine.connect() as connection:
+        """Give a Writer; commit at the end, or keep nothing if anything was raised.
+
+        A server that goes away during the commit may have kept all: what is written again then
+        must be the same.
+        """
+        with self._connected() as connection:
             connection = connection.execution_options(parwana_write=True)
             with connection.begin():
                 yield Writer(connection)
 
     @contextmanager
-    def _reading(self) -> Iterator[sa.Connection]:
+    def _connected(self) -> Iterator[sa.Connection]:
+        if not self._prepared:
+            self._prepare()
         with self._translated(), self._engine.connect() as connection:
             yield connection
 
@@ -68,16 +86,16 @@ class Store:
         try:
             yield
         except SQLAlchemyError as error:
-            raise StoreError(advice(error, self.name)) from None
+            raise translated(error, self.name) from None
 
     def meter(self, meter: bytes) -> sa.Row | None:
         """Return the meter's row, None if the store never heard of it."""
-        with self._reading() as db:
+        with self._connected() as db:
             return db.execute(sa.select(meters).where(meters.c.meter == meter)).one_or_none()
 
     def meters(self) -> list[sa.Row]:
         """Return the rows of all meters, by number."""
-        with self._reading() as db:
+        with self._connected() as db:
             query = sa.select(meters).order_by(meters.c.number, meters.c.meter)
             return list(db.execute(query))
 
@@ -88,7 +106,7 @@ class Store:
 
     def framed_meters(self) -> list[bytes]:
         """Return the meters that have frames, whether they are enrolled or not."""
-        with self._reading() as db:
+        with self._connected() as db:
             return list(db.execute(sa.select(frames.c.meter).distinct()).scalars())
 
     def closings(self, of: Sequence[bytes], from_s: int, to_s: int) -> list[SignedFrame]:
@@ -115,7 +133,7 @@ class Store:
     def contradictions(self) -> dict[bytes, list[SignedFrame]]:
         """Return, for each meter that contradicts itself, two frames of one sequence."""
         found: dict[bytes, list[SignedFrame]] = {}
-        with self._reading() as db:
+        with self._connected() as db:
             query = sa.select(frames.c.meter, sa.func.min(frames.c.sequence))
             doubted = db.execute(query.where(frames.c.contradicted).group_by(frames.c.meter)).all()
         for meter, sequence in doubted:
@@ -125,7 +143,7 @@ class Store:
 
     def _signed(self, query: sa.Select) -> Iterator[SignedFrame]:
         streaming = {"yield_per": 1000}
-        with self._reading() as db, db.execution_options(**streaming).execute(query) as rows:
+        with self._connected() as db, db.execution_options(**streaming).execute(query) as rows:
             for row in rows:
                 values = row._asdict()
                 del values["kind"]
@@ -133,18 +151,18 @@ class Store:
 
     def lowest_missing(self, meter: bytes, oldest: int) -> int:
         """Return the lowest sequence, not below `oldest`, that is not held."""
-        with self._reading() as db:
+        with self._connected() as db:
             return lowest_missing_of(db, meter, oldest)
 
     def runs(self, meter: bytes) -> list[tuple[int, int]]:
         """Return the held sequences as (first, last), rising."""
-        with self._reading() as db:
+        with self._connected() as db:
             query = sa.select(runs.c.first, runs.c.last).where(runs.c.meter == meter)
             return [(first, last) for first, last in db.execute(query.order_by(runs.c.first))]
 
     def newest_permit(self, meter: bytes) -> sa.Row | None:
         """Return the permit (meter, serial, bundle, block) of the greatest serial, if any."""
-        with self._reading() as db:
+        with self._connected() as db:
             return newest_permit_of(db, meter)
 
     def outstanding(self) -> list[sa.Row]:
@@ -161,40 +179,40 @@ class Store:
             .join(meters, meters.c.meter == permits.c.meter)
             .where(meters.c.permit_serial < permits.c.serial)
         )
-        with self._reading() as db:
+        with self._connected() as db:
             return list(db.execute(query))
 
     def permits(self) -> list[sa.Row]:
         """Return all permits (meter, serial, bundle, block) that were picked from the chain."""
-        with self._reading() as db:
+        with self._connected() as db:
             return list(db.execute(sa.select(permits).order_by(permits.c.meter, permits.c.serial)))
 
     def signatures(self, digest: bytes) -> list[tuple[int, bytes]]:
         """Return (signer index, signature) of all that signed `digest`, by index."""
         columns = signatures.c.signer_index, signatures.c.signature
-        with self._reading() as db:
+        with self._connected() as db:
             query = sa.select(*columns).where(signatures.c.digest == digest)
             return [(i, s) for i, s in db.execute(query.order_by(signatures.c.signer_index))]
 
     def signed(self, scope: bytes) -> list[sa.Row]:
         """Return the signatures (rows of the table) of one scope, the newest frame's last."""
-        with self._reading() as db:
+        with self._connected() as db:
             query = sa.select(signatures).where(signatures.c.scope == scope)
             order = signatures.c.made_s, signatures.c.digest, signatures.c.signer_index
             return list(db.execute(query.order_by(*order)))
 
     def cursor(self, name: str) -> int | None:
         """Return the block up to which `name` has read, None if it never did."""
-        with self._reading() as db:
+        with self._connected() as db:
             query = sa.select(cursors.c.block).where(cursors.c.name == name)
             return db.execute(query).scalar_one_or_none()
 
     def quarantined(self) -> list[sa.Row]:
         """Return what is in quarantine, the newest last."""
-        with self._reading() as db:
+        with self._connected() as db:
             return list(db.execute(sa.select(quarantine).order_by(quarantine.c.last_s)))
 
     def tallies(self) -> dict[str, tuple[int, int]]:
         """Return {reason: (kept, dropped)} of the quarantine."""
-        with self._reading() as db:
+        with self._connected() as db:
             return {row.reason: (row.kept, row.dropped) for row in db.execute(sa.select(tallies))}
