@@ -94,7 +94,7 @@ class Server:
 
     def __init__(self, folder: Path) -> None:
         self.port = free_port()
-        self._programs = programs()
+        self.programs = programs()
         self._data = folder / "data"
         self._data.mkdir(parents=True)
         self._log = folder / "postgresql.log"
@@ -107,7 +107,7 @@ class Server:
 
     def run(self, program: str, *arguments: "str | Path") -> None:
         """Run one of PostgreSQL's programs to its end. Raises RuntimeError."""
-        command = self._unprivileged([self._programs / program, *arguments])
+        command = self._unprivileged([self.programs / program, *arguments])
         done = subprocess.run(command, capture_output=True, text=True, timeout=120, cwd="/")
         if done.returncode:
             raise RuntimeError(f"{program} failed ({done.returncode}): {done.stderr}")
@@ -118,7 +118,7 @@ class Server:
         given += ["max_connections=20", "shared_buffers=16MB", "log_timezone=UTC", *settings]
         options = [part for setting in given for part in ("-c", setting)]
         place: list[str | Path] = ["-D", self._data, "-p", str(self.port)]
-        command = self._unprivileged([self._programs / "postgres", *place, *options])
+        command = self._unprivileged([self.programs / "postgres", *place, *options])
         self._server = Program("postgres", command, self._log)
         try:
             self._server.wait_for("ready to accept connections", _START_S)
