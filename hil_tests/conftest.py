@@ -63,6 +63,15 @@ def postgresql(tmp_path_factory: pytest.TempPathFactory) -> "Iterator[Server]":
 
 
 @pytest.fixture
+def stopped_postgresql(postgresql: "Server") -> "Iterator[Server]":
+    """Lend the PostgreSQL, stopped; whatever is done to it, it runs again afterwards."""
+    postgresql.stop()
+    yield postgresql
+    postgresql.stop()
+    postgresql.start()
+
+
+@pytest.fixture
 def store(tmp_path: Path) -> "Iterator[Store]":
     """Lend an empty store, `store.db`: the one of `world`."""
     from parwana.store.reader import Store

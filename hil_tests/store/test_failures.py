@@ -123,16 +123,9 @@ def store(url: str) -> Iterator[Store]:
     opened.close()
 
 
-@pytest.fixture
-def stopped(postgresql: Server) -> Iterator[Server]:
-    """Lend the server, stopped; whatever is done to it, it runs again afterwards."""
-    postgresql.stop()
-    yield postgresql
-    postgresql.stop()
-    postgresql.start()
-
-
-def test_a_patient_store_waits_for_a_server_that_is_away(url: str, stopped: Server) -> None:
+def test_a_patient_store_waits_for_a_server_that_is_away(
+    url: str, stopped_postgresql: Server
+) -> None:
     with pytest.raises(StoreAway, match=r"cannot be reached; check that it runs"):
         Store(url)
     store = Store(url, patient=True)
@@ -141,7 +134,7 @@ def test_a_patient_store_waits_for_a_server_that_is_away(url: str, stopped: Serv
             add(store, 1)
         with pytest.raises(StoreAway, match="cannot be reached"):
             store.runs(METER.address)
-    stopped.start()
+    stopped_postgresql.start()
     assert store.runs(METER.address) == []
     add(store, 1)
     assert store.runs(METER.address) == [(1, 1)]
