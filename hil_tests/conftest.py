@@ -33,6 +33,12 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     items[:] = [item for item in items if item not in long]
 
 
+@pytest.fixture(scope="session")
+def long(request: pytest.FixtureRequest) -> bool:
+    """Say whether a test that samples shall try all."""
+    return bool(request.config.getoption("--long"))
+
+
 @pytest.fixture
 def board(tmp_path: Path) -> "Iterator[VirtualBoard]":
     """Lend a virtual board that has started."""

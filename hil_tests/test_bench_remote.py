@@ -185,21 +185,16 @@ def board(tmp_path_factory: pytest.TempPathFactory) -> Iterator[VirtualBoard]:
         yield board
 
 
-@pytest.fixture
-def whole(request: pytest.FixtureRequest) -> bool:
-    return bool(request.config.getoption("--bench-whole"))
-
-
 def common(board: VirtualBoard, console: Bridge) -> str:
     return COMMON.format(console=console.url, sense=SENSE, clock=board.clock, broker=free_port())
 
 
 def test_they_pass_on_a_board_behind_a_socket(
-    board: VirtualBoard, tmp_path: Path, whole: bool
+    board: VirtualBoard, tmp_path: Path, long: bool
 ) -> None:
     with Bridge(board.serial_port) as console, Bridge(board.uart_port) as uart:
         bench = common(board, console) + BARE.format(uart=uart.url)
-        report = run(tmp_path / "run", bench, EVERY if whole else " or ".join(FEW_BARE))
+        report = run(tmp_path / "run", bench, EVERY if long else " or ".join(FEW_BARE))
     assert {name.partition("[")[0] for name in report.passed} >= set(FEW_BARE) - set(BLIND)
     assert all(name.startswith(tuple(BLIND)) for name in report.skipped)
     reasons = set(report.skipped.values())
@@ -210,7 +205,7 @@ def test_they_pass_on_a_board_behind_a_socket(
 
 
 def test_they_pass_through_an_adapters_lines_and_a_switched_plug(
-    board: VirtualBoard, tmp_path: Path, whole: bool
+    board: VirtualBoard, tmp_path: Path, long: bool
 ) -> None:
     with (
         Bridge(board.serial_port) as console,
@@ -220,6 +215,6 @@ def test_they_pass_through_an_adapters_lines_and_a_switched_plug(
         bench = common(board, console) + WIRED.format(
             uart=uart.url, python=sys.executable, switch=SWITCH, plug=switch
         )
-        report = run(tmp_path / "run", bench, EVERY if whole else " or ".join(FEW_WIRED))
+        report = run(tmp_path / "run", bench, EVERY if long else " or ".join(FEW_WIRED))
     assert report.skipped == {}
     assert {name.partition("[")[0] for name in report.passed} >= set(FEW_WIRED)

@@ -42,11 +42,6 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         default=REPO / "build" / "bench",
         help="where the board's log of each test goes; default: build/bench",
     )
-    group.addoption(
-        "--bench-whole",
-        action="store_true",
-        help="have hil_tests/test_bench_remote.py run all tests of a bench, not a few (7 minutes)",
-    )
 
 
 @pytest.hookimpl(tryfirst=True)

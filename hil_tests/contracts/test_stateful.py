@@ -245,10 +245,19 @@ class Ledgers(RuleBasedStateMachine):
                 assert state.billed_wh <= state.closed_wh <= state.energy_wh
 
 
+class MoreLedgers(Ledgers):
+    """The same, in many more lives than each run has time for."""
+
+
+def lives(count: int) -> settings:
+    """Return settings for so many lives."""
+    every = list(HealthCheck)
+    return settings(
+        max_examples=count, stateful_step_count=40, deadline=None, suppress_health_check=every
+    )
+
+
 TestLedgers = Ledgers.TestCase
-TestLedgers.settings = settings(
-    max_examples=20,
-    stateful_step_count=40,
-    deadline=None,
-    suppress_health_check=list(HealthCheck),
-)
+TestLedgers.settings = lives(8)
+TestMoreLedgers = pytest.mark.long(MoreLedgers.TestCase)
+TestMoreLedgers.settings = lives(200)
