@@ -244,6 +244,15 @@ def test_sessions_to_a_server_that_became_read_only_are_not_used_again(
     assert store.runs(METER.address) == [(1, 2)]
 
 
+def test_of_several_hosts_the_one_that_takes_writes_is_used(url: str, postgresql: Server) -> None:
+    hosts = f"host=127.0.0.1:1&host=127.0.0.1:{postgresql.port}&target_session_attrs=read-write"
+    store = Store(f"postgresql://parwana:secret@/{url.rsplit('/', 1)[1]}?{hosts}")
+    add(store, 1)
+    assert store.runs(METER.address) == [(1, 1)]
+    assert "secret" not in store.name
+    store.close()
+
+
 @pytest.mark.parametrize(
     ("state", "says"),
     [("53100", "make room on the server"), ("08006", "connects anew"), ("XX000", "cannot be")],
