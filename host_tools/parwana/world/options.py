@@ -5,6 +5,8 @@ from typing import Annotated
 
 import typer
 
+from parwana.world.logs import Level
+
 DeploymentFile = Annotated[Path, typer.Option(help="The file that `parwana deploy` wrote.")]
 Rpc = Annotated[str | None, typer.Option(help="JSON-RPC URL; default: the deployment's.")]
 StoreUrl = Annotated[
@@ -15,3 +17,4 @@ Port = Annotated[
 ]
 Key = Annotated[str, typer.Option(help="Key file (or dev:N) of the utility.")]
 Json = Annotated[bool, typer.Option("--json", help="End with a line of JSON.")]
+LogLevel = Annotated[Level, typer.Option("--log-level", help="The least that is logged.")]

@@ -1,0 +1,127 @@
+"""Log in one format, tell a trouble once and its end once, and never a password."""
+
+import logging
+import re
+import sys
+import threading
+import time
+from collections.abc import Callable
+from datetime import UTC, datetime
+from enum import StrEnum
+
+_FORMAT = "%(asctime)s %(levelname)s %(name)s: %(message)s"
+_FIRST_S, _MOST_S = 60.0, 3600.0  # until the same trouble is told again
+_TEXTS = 32  # that a trouble keeps apart
+_PASSWORD = re.compile(r"(://[^\s:/@]*:)[^\s/]+@")
+_URL = re.compile(r"https?://\S+")
+_KEY = re.compile(r"(?<=/)[\w-]{20,}|(?<=\?)\S+")
+_VARIES = re.compile(r"0x[0-9a-fA-F]+|[0-9a-f]{16,}|\d+(\.\d+)?")
+
+
+class Level(StrEnum):
+    """What --log-level takes."""
+
+    DEBUG = "debug"
+    INFO = "info"
+    WARNING = "warning"
+    ERROR = "error"
+
+
+def start(level: Level = Level.INFO) -> None:
+    """Send what this project logs, from `level` up, to stderr; others' warnings too."""
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(_Format())
+    logging.basicConfig(level=logging.WARNING, handlers=[handler])
+    logging.getLogger("parwana").setLevel(level.upper())
+
+
+def redacted(text: str) -> str:
+    """Return `text` without the passwords and the API keys of the URLs in it."""
+    return _URL.sub(lambda url: _KEY.sub("…", url[0]), _PASSWORD.sub(r"\1…@", text))
+
+
+class _Format(logging.Formatter):
+    """UTC in ISO 8601, level, name, text."""
+
+    def __init__(self) -> None:
+        super().__init__(_FORMAT)
+
+    def formatTime(self, record: logging.LogRecord, datefmt: str | None = None) -> str:
+        """Return when it was, to the millisecond."""
+        del datefmt
+        time = datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds")
+        return time.replace("+00:00", "Z")
+
+    def format(self, record: logging.LogRecord) -> str:
+        """Return the record's line, with its traceback if it has one."""
+        return redacted(super().format(record))
+
+
+class Trouble:
+    """Tell what keeps failing once, then at growing intervals; and when it works, after how long.
+
+    What fails and recovers by turns is one trouble, too, until it has worked for a minute. Texts
+    that differ in numbers alone are the same one. May be used by several threads.
+    """
+
+    def __init__(
+        self, log: logging.Logger, name: str, now: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._log, self._name, self._now = log, name, now
+        self._lock = threading.Lock()
+        self.text = ""  # what fails now
+        self._since_s: float | None = None
+        self._over_s = float("-inf")
+        self._told = False  # and so its end is worth a line
+        self._times = 0
+        self._texts: dict[str, list[float]] = {}  # times, since the last line; when, and interval
+
+    def failed(
+        self, text: str, level: int = logging.WARNING, *, bug: BaseException | None = None
+    ) -> None:
+        """Note a failure; tell it if it is news, with the traceback of a `bug`."""
+        with self._lock:
+            now_s = self._now()
+            self.text = text
+            if self._since_s is None:
+                self._since_s, self._told, self._times = now_s, False, 0
+                if now_s - self._over_s > _FIRST_S:
+                    self._texts.clear()
+            self._times += 1
+            key = _VARIES.sub("#", text)
+            known = self._texts.get(key)
+            if known is None:
+                if len(self._texts) >= _TEXTS:
+                    self._texts.clear()
+                self._texts[key] = [0, now_s, _FIRST_S]
+                more = ""
+            else:
+                known[0] += 1
+                if now_s - known[1] < known[2]:
+                    return
+                more = f" ({known[0]:.0f} times in {span(now_s - known[1])})"
+                self._texts[key] = [0, now_s, min(_MOST_S, 2 * known[2])]
+            self._told = True
+        level = logging.ERROR if bug else level
+        self._log.log(level, "%s: %s%s", self._name, text, more, exc_info=bug)
+
+    def over(self) -> None:
+        """Note that it works; tell it if that is news."""
+        with self._lock:
+            if self._since_s is None:
+                return
+            self.text = ""
+            since_s, self._since_s, self._over_s = self._since_s, None, self._now()
+            if not self._told:
+                return
+            away_s, times = self._over_s - since_s, self._times
+        failures = "1 failure" if times == 1 else f"{times} failures"
+        self._log.info("%s: works again after %s, %s", self._name, span(away_s), failures)
+
+
+def span(seconds: float) -> str:
+    """Return a span of time as a person says it: 4 s, 12 min, 3 h 20 min."""
+    if seconds < 120:
+        return f"{seconds:.0f} s"
+    minutes = round(seconds / 60)
+    return f"{minutes} min" if minutes < 120 else f"{minutes // 60} h {minutes % 60} min"
