@@ -13,7 +13,7 @@ from boards.virtual.lines import Contactor, Wiring
 from boards.virtual.ntp import NtpServer
 from boards.virtual.registerfile import RegisterFile
 from boards.virtual.serialport import SerialPort
-from parwana.world import runtime
+from parwana.world import runtime, secretfiles
 from parwana.world.clock import WorldClock
 
 __all__ = ["FLASH_SIZE", "HEAP", "BoardError", "VirtualBoard", "Wiring"]
@@ -221,9 +221,7 @@ class VirtualBoard:
 def _flash_image(path: Path) -> Path:
     """Return `path`, an image of the flash; make an empty one if there is none."""
     if not path.exists():
-        aside = path.with_suffix(".new")
-        aside.write_bytes(b"\xff" * FLASH_SIZE)
-        aside.replace(path)
+        secretfiles.replace(path, b"\xff" * FLASH_SIZE)  # it will hold a meter's key
     elif path.stat().st_size != FLASH_SIZE:
         raise BoardError(f"{path} is not an image of {FLASH_SIZE} bytes; delete it")
     return path

@@ -1,6 +1,7 @@
 """The deployment file: what is written comes back, what is wrong is named."""
 
 import json
+import stat
 from dataclasses import asdict
 
 import pytest
@@ -33,6 +34,23 @@ def test_a_file_comes_back(tmp_path):
     Deployment(**make(from_block=7)).save(path)
     assert Deployment.load(path) == Deployment(**make(from_block=7))
     assert json.loads(path.read_text()) == asdict(Deployment(**make(from_block=7)))
+
+
+def test_a_file_with_a_password_is_nobody_elses(tmp_path, caplog):
+    path = tmp_path / "deployment.json"
+    Deployment(**make(broker="mqtt://services:sesame@127.0.0.1:1883")).save(path)
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+    Deployment.load(path)
+    assert caplog.text == ""
+    path.chmod(0o644)
+    Deployment.load(path)
+    assert f"holds a secret and can be read by others; chmod 600 {path}" in caplog.text
+    assert "sesame" not in caplog.text
+    caplog.clear()
+    Deployment(**make()).save(path, force=True)
+    path.chmod(0o644)
+    Deployment.load(path)
+    assert caplog.text == ""
 
 
 def test_a_file_is_not_overwritten_unless_forced(tmp_path):

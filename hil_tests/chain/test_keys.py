@@ -10,6 +10,7 @@ from eth_account import Account
 from parwana.chain import keys
 from parwana.chain.keys import KeySourceError
 from parwana.store import signatures
+from parwana.world.secretfiles import SecretFileError
 
 PASSWORD = "correct horse battery"
 
@@ -43,9 +44,17 @@ def test_what_is_no_key_file_is_refused(file, content):
 
 
 def test_the_password_may_come_from_a_file(file, tmp_path, monkeypatch):
-    (tmp_path / "password").write_text(PASSWORD + "\n")
-    monkeypatch.setenv(keys.PASSWORD_FILE, str(tmp_path / "password"))
+    source = tmp_path / "password"
+    source.write_text(PASSWORD + "\n")
+    monkeypatch.setenv(keys.PASSWORD_FILE, str(source))
+    source.chmod(0o644)
+    with pytest.raises(SecretFileError, match=f"{keys.PASSWORD_FILE} .* chmod 600 {source}"):
+        keys.resolve(str(file))
+    source.chmod(0o600)
     assert keys.resolve(str(file)).address == keys.load(file, PASSWORD).address
+    file.chmod(0o644)
+    with pytest.raises(SecretFileError, match=f"the key file .* chmod 600 {file}"):
+        keys.resolve(str(file))
 
 
 def test_no_password_says_how_to_give_one(file, monkeypatch):

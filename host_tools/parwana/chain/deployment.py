@@ -1,6 +1,7 @@
 """The file that `parwana deploy` writes and every other command reads."""
 
 import json
+import logging
 import re
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
@@ -8,7 +9,10 @@ from typing import Any
 
 import wire
 from parwana.chain.periods import DAY_S, Period
+from parwana.world import secretfiles
+from parwana.world.logs import redacted
 
+log = logging.getLogger("parwana.deployment")
 _URLS = ("rpc", "broker", "store")
 
 
@@ -115,12 +119,13 @@ class Deployment:
         return wire.permit_domain(self.chain_id, ledger, bytes.fromhex(meter.removeprefix("0x")))
 
     def save(self, path: Path, *, force: bool = False) -> None:
-        """Write the file. Raises DeploymentError when it exists already, unless `force`."""
+        """Write the file, mode 600, as its URLs may hold passwords.
+
+        Raises DeploymentError when it exists already, unless `force`.
+        """
         refuse_existing(path, force=force)
         path.parent.mkdir(parents=True, exist_ok=True)
-        aside = path.with_suffix(".new")
-        aside.write_text(json.dumps(asdict(self), indent=2) + "\n")
-        aside.replace(path)
+        secretfiles.replace(path, (json.dumps(asdict(self), indent=2) + "\n").encode())
 
     @classmethod
     def load(cls, path: Path) -> "Deployment":
@@ -134,6 +139,9 @@ class Deployment:
         names = {item.name for item in fields(cls)}
         if not isinstance(values, dict):
             raise DeploymentError(f"{path} must hold one JSON object")
+        held = any(redacted(url) != url for url in map(str, values.values()))
+        if held and secretfiles.exposed(path):
+            log.warning("%s holds a secret and can be read by others; chmod 600 %s", path, path)
         unknown, absent = set(values) - names, names - set(values) - {"from_block"}
         if unknown:
             raise DeploymentError(f"{path}: unknown key {sorted(unknown)[0]!r}; remove it")

@@ -13,6 +13,8 @@ from eth_account import Account
 from eth_account.hdaccount import HDPath, seed_from_mnemonic
 from eth_utils import keccak, to_checksum_address
 
+from parwana.world import secretfiles
+
 PASSWORD_FILE = "PARWANA_PASSWORD_FILE"
 DEV_CHAIN_ID = 31337
 DEV_KEYS = 32
@@ -69,17 +71,19 @@ def create(path: Path, password: str, *, iterations: int | None = None) -> Key:
     keystore = Account.encrypt(secret, password, iterations=iterations)
     path.parent.mkdir(parents=True, exist_ok=True)
     try:
-        handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        secretfiles.create(path, json.dumps(keystore).encode())
     except FileExistsError:
         raise KeySourceError(f"{path} exists; choose another name") from None
-    with os.fdopen(handle, "w") as file:
-        json.dump(keystore, file)
     return Key(secret)
 
 
 def load(path: Path, password: str) -> Key:
-    """Decrypt a keystore file (web3 secret storage, version 3). Raises KeySourceError."""
+    """Decrypt a keystore file (web3 secret storage, version 3), which nobody else can read.
+
+    Raises KeySourceError, SecretFileError.
+    """
     try:
+        secretfiles.refuse_exposed(path, "the key file")
         keystore = json.loads(path.read_text())
     except FileNotFoundError:
         raise KeySourceError(f"{path} does not exist; make it: parwana key new {path}") from None
@@ -92,10 +96,14 @@ def load(path: Path, password: str) -> Key:
 
 
 def password(path: Path, *, confirm: bool = False) -> str:
-    """Read a keystore's password from the file PARWANA_PASSWORD_FILE names, else a prompt."""
+    """Read a keystore's password from the file PARWANA_PASSWORD_FILE names, else a prompt.
+
+    Raises KeySourceError, SecretFileError.
+    """
     source = os.environ.get(PASSWORD_FILE)
     if source:
         try:
+            secretfiles.refuse_exposed(Path(source), PASSWORD_FILE)
             return Path(source).read_text().rstrip("\r\n")
         except OSError as error:
             raise KeySourceError(f"{PASSWORD_FILE}: {source}: {error.strerror}") from None

@@ -122,7 +122,7 @@ def command(
         console.print(f"[dim]{time.monotonic() - began_s:5.0f} s[/]  {text}")
 
     shutil.rmtree(folder, ignore_errors=True)
-    folder.mkdir(parents=True)
+    folder.mkdir(0o700, parents=True)  # it will hold meters' keys and a Wi-Fi password
     with Rehearsal(folder, houses, say) as world:
         say(f"flashing {houses + 2} blank boards with flash.sh")
         world.flash()
