@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from littlefs import LittleFS
-from paho.mqtt.client import Client, MQTTMessage
+from paho.mqtt.client import MQTTMessage
 
 import wire
 from boards.virtual.board import FLASH_SIZE, VirtualBoard
@@ -18,7 +18,7 @@ from hil_tests.services import Broker, wait_until
 from parwana.chain.keys import Key, dev_key
 from parwana.image import firmware
 from parwana.store import signatures
-from parwana.world import broker
+from parwana.world.broker import Session
 from parwana.world.clock import WorldClock
 
 UTILITY = "bench"
@@ -97,24 +97,21 @@ class Relay:
         self.status = b""
         self.answers = True
         self._domain = wire.reading_domain(UTILITY)
-        self._client = broker.client(url)
-        self._client.on_connect = self._on_connect
-        self._client.on_message = self._on_message
-        _, host, port, _, _ = broker.parse_url(url)
-        self._client.connect(host, port)
-        self._client.loop_start()
+        topics = [wire.topic(UTILITY, METER, leaf) for leaf in ("up", "status")]
+        self._session = Session(url, topics, take=self._take)
+        self._session.start()
+        self._session.wait(15)
 
     def close(self) -> None:
-        self._client.disconnect()
-        self._client.loop_stop()
+        self._session.stop()
 
     def publish(self, leaf: str, payload: bytes, retain: bool = False) -> None:
         """Publish on one of the meter's topics."""
-        self._client.publish(wire.topic(UTILITY, METER, leaf), payload, 1, retain)
+        self._session.publish(wire.topic(UTILITY, METER, leaf), payload, retain=retain)
 
     def publish_time(self, payload: bytes) -> None:
         """Publish on the utility's time topic."""
-        self._client.publish(wire.time_topic(UTILITY), payload, 1, True)
+        self._session.publish(wire.time_topic(UTILITY), payload, retain=True)
 
     @property
     def wanted(self) -> int:
@@ -139,11 +136,7 @@ class Relay:
         parsed = [wire.parse(self.frames[s]) for s in sorted(self.frames)]
         return [frame for frame in parsed if isinstance(frame, wire.Event)]
 
-    def _on_connect(self, client: Client, *_: Any) -> None:
-        client.subscribe(wire.topic(UTILITY, METER, "up"), 1)
-        client.subscribe(wire.topic(UTILITY, METER, "status"), 1)
-
-    def _on_message(self, _client: Client, _data: Any, message: MQTTMessage) -> None:
+    def _take(self, message: MQTTMessage) -> None:
         if message.topic.endswith("/status"):
             self.status = bytes(message.payload)
             return

@@ -91,6 +91,8 @@ def wait_until(
 class Broker:
     """A mosquitto, usually on the loopback, that can be stopped and started again."""
 
+    settings = "allow_anonymous true\n"
+
     def __init__(self, folder: Path, host: str = "127.0.0.1", port: int = 0) -> None:
         self.host, self.port = host, port or free_port()
         self.url = f"mqtt://{self.host}:{self.port}"
@@ -99,7 +101,7 @@ class Broker:
 
     def start(self) -> None:
         """Start the broker and wait until it listens."""
-        self._program = mosquitto(self._folder, self.port, self.host)
+        self._program = mosquitto(self._folder, self.port, self.host, self.settings)
 
     def stop(self) -> None:
         """End the broker; what it had retained is gone."""

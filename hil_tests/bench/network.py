@@ -4,14 +4,12 @@ import time
 from contextlib import ExitStack
 from pathlib import Path
 
-from paho.mqtt.client import Client, MQTTMessageInfo
-
 import wire
 from hil_tests.bench.protocols import BenchError
-from hil_tests.services import Broker, wait_until
+from hil_tests.services import Broker
 from parwana.relay.carrier import Carrier
 from parwana.store.reader import Store
-from parwana.world import broker
+from parwana.world.broker import BrokerError, Session
 from parwana.world.clock import WorldClock
 
 _CONNECT_S = 15
@@ -50,20 +48,16 @@ class Network:
         carrier = Carrier(self._utility_id, self.broker.url, self.store, self._clock.now)
         carrier.start()
         self._stack.callback(carrier.stop)
-        self._client: Client = broker.client(self.broker.url)
-        self._client.connect_async(self._host, self._port)
-        self._client.loop_start()
-        self._stack.callback(self._client.loop_stop)
-        self._stack.callback(self._client.disconnect)
-        wait_until(self._client.is_connected, "the broker", _CONNECT_S, lambda: self.broker.url)
+        self._session = self._stack.enter_context(Session(self.broker.url))
+        self._session.wait(_CONNECT_S)
 
     def send(self, meter: bytes, bundle: bytes) -> float:
         """Send a bundle to the meter; return when it left (time.monotonic)."""
         topic = wire.topic(self._utility_id, meter, "down")
         payload = bytes([wire.MESSAGE_BUNDLE]) + bundle
-        sent: MQTTMessageInfo = self._client.publish(topic, payload, qos=1)
         left_s = time.monotonic()
-        sent.wait_for_publish(_CONNECT_S)
-        if not sent.is_published():
-            raise BenchError(f"network: the broker at {self.broker.url} took no message")
+        try:
+            self._session.put(topic, payload, _CONNECT_S)
+        except BrokerError as error:
+            raise BenchError(f"network: {error}") from None
         return left_s

@@ -21,6 +21,7 @@ from boards.virtual.board import VirtualBoard
 from boards.virtual.load import House, Profile
 from boards.virtual.pzem import Pzem, PzemEmulator
 from hil_tests.boardkit import mpremote, store
+from hil_tests.brokers import URL_PASSWORD, Authority, GuardedBroker
 from hil_tests.chainkit import terms
 from hil_tests.meter.test_pairing import DEPLOYMENT
 from hil_tests.meterkit import configuration
@@ -276,8 +277,12 @@ def test_each_thing_that_is_wrong_stops_its_step_and_is_mended(
     assert (step, "no network of that name" in advice) == ("wifi", True)
     bench.broker.stop()
     step, advice = stopped()
-    assert (step, "does it run" in advice) == ("broker", True)
+    assert (step, "is it running" in advice) == ("broker", True)
     bench.broker.start()
+    with guarded_broker(bench.folder) as (url, ca):
+        step, advice = stopped("--broker", url, "--broker-ca", ca)
+        assert (step, "does not authorise user 'meters'" in advice) == ("broker", True), advice
+        assert URL_PASSWORD not in advice
     bench.sensor.silent = True
     step, advice = stopped()
     assert (step, "mains" in advice) == ("sensor", True)
@@ -299,6 +304,18 @@ def test_each_thing_that_is_wrong_stops_its_step_and_is_mended(
     # It was in service, so it goes on.
     bench.board.wait_console("\nparwana ", 20)
     assert bench.board.contactor
+
+
+@contextmanager
+def guarded_broker(folder: Path) -> Iterator[tuple[str, str]]:
+    """Run a broker with TLS and passwords; lend its URL, with a wrong password, and the CA."""
+    authority = Authority(folder / "ca")
+    tls = authority.issue("broker", "DNS:localhost")
+    broker = GuardedBroker(folder / "guarded", {"meters": "topic readwrite #"}, tls)
+    try:
+        yield broker.of("meters", URL_PASSWORD + "x", "localhost"), str(authority.certificate)
+    finally:
+        broker.stop()
 
 
 @contextmanager

@@ -18,10 +18,12 @@ from parwana.chain.deployment import Deployment
 from parwana.chain.keys import dev_key
 from parwana.chain.periods import DAY_S
 from parwana.meter import device
+from parwana.meter import device, listener
 from parwana.meter.device import Click, Identity, State
 from parwana.meter.enrolment import Place
 from parwana.meter.pairing import WIFI_PASSWORD, PairError, Pairing, Wish
 from parwana.meter.repl import Meter
+from parwana.world.broker import BrokerError
 from parwana.world.clock import WorldClock
 from parwana.world.programs import parwana
 
@@ -138,11 +140,20 @@ def test_what_keeps_a_meter_from_its_network_is_told(told: Any, status: int, say
     assert pairing(wifi_password="").join_wifi() == "joined mast, open"
 
 
-def test_a_broker_that_refuses_is_told_without_its_password(told: Any) -> None:
+def test_a_broker_that_refuses_is_told_without_its_password(
+    told: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = pairing()
+    made.identity = Identity("0.1.0", bytes(64), bytes(20), "0200", False)
+    monkeypatch.setattr(listener, "_CONNECT_S", 0.5)
+    with pytest.raises(BrokerError, match="the broker 127.0.0.1:1 .* is it running") as unheard:
+        made.reach_broker()
+    # what this computer is granted, the meter need not be
+    monkeypatch.setattr("parwana.meter.pairing.try_broker", lambda *_: None)
     told("reach_broker", "it refuses the login, code 5")
     with pytest.raises(PairError, match="127.0.0.1:1 .it refuses the login, code 5") as caught:
-        pairing().reach_broker()
-    assert "sesame" not in str(caught.value)
+        made.reach_broker()
+    assert "sesame" not in str(caught.value) + str(unheard.value)
 
 
 def test_a_clock_that_does_not_take_the_time_is_told(told: Any) -> None:

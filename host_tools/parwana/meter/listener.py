@@ -1,54 +1,75 @@
-"""Listen beside the relays to what one meter sends, and to what they answer it."""
+"""Try the broker as a meter will use it; listen to what the meter sends, and relays answer."""
 
 import threading
 import time
 from collections.abc import Callable
 from typing import Any
 
-from paho.mqtt.client import Client, MQTTMessage
+from paho.mqtt.client import MQTTMessage
 
 import wire
 from parwana.store.letters import examine
 from parwana.world import broker
 from parwana.world.broker import BrokerError
+from parwana.relay.intake import examine
+from parwana.world.broker import BrokerError, Session
 
 _CONNECT_S = 15
+_ANSWER_S = 10
+
+
+def try_broker(url: str, utility_id: str, meter: bytes, ca: bytes = b"") -> None:
+    """Log in from here as the meter will, and use every right that it, or a Listener, needs.
+
+    To relays the empty message says nothing; the status is true while the meter is in service
+    mode. `ca` is what the meter will trust, b"" for the operating system's. Raises BrokerError.
+    """
+    up, down, permit, status = (
+        wire.topic(utility_id, meter, leaf) for leaf in ("up", "down", "permit", "status")
+    )
+    heard = threading.Event()
+
+    def take(message: MQTTMessage) -> None:
+        if message.topic == up:
+            heard.set()
+
+    topics = (up, down, permit, wire.time_topic(utility_id))
+    client_id = f"parwana-{meter.hex()}"
+    with Session(url, topics, take=take, client_id=client_id, ca=ca) as session:
+        session.wait(_CONNECT_S)
+        session.put(status, wire.STATUS_OFFLINE, _ANSWER_S, retain=True)
+        session.put(up, b"", _ANSWER_S)
+        if not heard.wait(_ANSWER_S):
+            raise BrokerError(
+                f"the broker {session.place} does not hand over what is published to {up}; give "
+                f"{session.user} the right to read it, too: pairing listens there"
+            )
 
 
 class Listener:
     """Collect one meter's verified frames and the answers of relays. Raises BrokerError."""
 
-    def __init__(self, url: str, utility_id: str, meter: bytes) -> None:
+    def __init__(self, url: str, utility_id: str, meter: bytes, ca: bytes = b"") -> None:
         self._utility_id = utility_id
-        self._meter = meter
         self._domain = wire.reading_domain(utility_id)
         self._changed = threading.Condition()
-        self._subscribed = False
         self._hello = False
         self._frames: dict[int, Any] = {}
         self._want = 0
-        self._url = url
-        self._client = broker.client(url)
-        self._client.on_connect = self._on_connect
-        self._client.on_subscribe = self._on_subscribe
-        self._client.on_message = self._on_message
+        topics = [wire.topic(utility_id, meter, leaf) for leaf in ("up", "down")]
+        self._session = Session(url, topics, take=self._take, ca=ca)
 
     def __enter__(self) -> "Listener":
-        _, host, port, _, _ = broker.parse_url(self._url)
-        self._client.connect_async(host, port)
-        self._client.loop_start()
+        self._session.start()
         try:
-            self._wait(
-                lambda: self._subscribed, _CONNECT_S, f"the broker at {host} does not answer"
-            )
+            self._session.wait(_CONNECT_S)
         except BrokerError:
-            self._client.loop_stop()
+            self._session.stop()
             raise
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._client.disconnect()
-        self._client.loop_stop()
+        self._session.stop()
 
     def wait_for_relay(self, timeout_s: float) -> None:
         """Wait until a relay wants what follows a frame that the meter signed."""
@@ -110,16 +131,7 @@ class Listener:
                     text = advice if isinstance(advice, str) else advice()
                     raise BrokerError(f"{text} (waited {timeout_s:g} s)")
 
-    def _on_connect(self, client: Client, *_: Any) -> None:
-        topics = [wire.topic(self._utility_id, self._meter, leaf) for leaf in ("up", "down")]
-        client.subscribe([(topic, 1) for topic in topics])
-
-    def _on_subscribe(self, *_: Any) -> None:
-        with self._changed:
-            self._subscribed = True
-            self._changed.notify_all()
-
-    def _on_message(self, _client: Client, _data: Any, message: MQTTMessage) -> None:
+    def _take(self, message: MQTTMessage) -> None:
         payload = bytes(message.payload)
         with self._changed:
             if message.topic.endswith("/up"):

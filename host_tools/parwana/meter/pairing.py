@@ -21,7 +21,7 @@ from parwana.meter import device
 from parwana.meter.enrolment import EnrolError, Enrolment, Place
 from parwana.meter.handover import ACCEPTED, explain, hand_over
 from parwana.meter.label import Label
-from parwana.meter.listener import Listener
+from parwana.meter.listener import Listener, try_broker
 from parwana.meter.repl import START_S, Meter, MeterError
 from parwana.permits.bundle import PermitError
 from parwana.world.broker import BrokerError, parse_url
@@ -186,7 +186,10 @@ class Pairing:
         return f"joined {self.wish.wifi_ssid}" + ("" if self.wish.wifi_password else ", open")
 
     def reach_broker(self) -> str:
-        """Have the meter log in to its broker."""
+        """Log in to the meter's broker as it will, from here with all its rights, then from it."""
+        assert self.identity is not None
+        utility_id, meter = self.deployment.utility_id, self.identity.address
+        try_broker(self.wish.broker, utility_id, meter, self.wish.broker_ca)
         wrong = device.reach_broker(self.meter)
         if wrong:
             _, host, port, _, _ = parse_url(self.wish.broker)
@@ -194,7 +197,7 @@ class Pairing:
                 f"the meter does not reach the broker at {host}:{port} ({wrong}): does it run, "
                 "and does the Wi-Fi lead to it?"
             )
-        return "reached from the meter"
+        return "takes the meter's login and messages; reached from the meter"
 
     def set_clock(self) -> str:
         """Set the meter's clock by this computer's, until it hears a better one."""
@@ -255,7 +258,12 @@ class Pairing:
     def be_heard(self) -> str:
         """Start the firmware; wait until a relay holds something that the meter signed."""
         assert self.identity is not None
-        heard = Listener(self.wish.broker, self.deployment.utility_id, self.identity.address)
+        heard = Listener(
+            self.wish.broker,
+            self.deployment.utility_id,
+            self.identity.address,
+            self.wish.broker_ca,
+        )
         self._heard = self._stack.enter_context(heard)
         device.set_clock(self.meter, int(self.clock.now()))
         self.meter.reset()

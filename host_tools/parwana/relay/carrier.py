@@ -3,19 +3,19 @@
 import logging
 import queue
 import threading
+import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, fields
-from typing import Any
 
-from paho.mqtt.client import Client, MQTTMessage
-from paho.mqtt.packettypes import PacketTypes
-from paho.mqtt.properties import Properties
+from paho.mqtt.client import MQTTMessage
 
 import wire
 from parwana.relay.intake import Answer, Counters, commit
 from parwana.store.letters import Letter, examine
 from parwana.store.reader import Store, StoreError
-from parwana.world import broker
+from parwana.world.broker import BrokerError, Denied, Session
+from parwana.world.logs import Trouble
 
 GROUP = "relays"
 BATCH = 256  # payloads in one transaction
@@ -23,6 +23,7 @@ INFLIGHT = 256  # unacknowledged payloads that the broker may hand over
 PACKET_BYTES = 8192  # the broker drops what is larger; a full `frames` has 1,665 bytes
 _QUEUE = 4 * INFLIGHT
 _RETRY_S = 2.0
+_DENIED_S = (5.0, 300.0)  # until denied permits are tried again
 log = logging.getLogger("parwana.relay")
 
 
@@ -48,44 +49,45 @@ class Carrier:
         self._store = store
         self._now = now
         self._arrived: queue.Queue[_Arrived | None] = queue.Queue()
-        self._connection = 0
-        self._subscribed = False
         self._lock = threading.Lock()
+        self._denied: dict[bytes, bytes] = {}  # permits by meter
+        self._denied_s = _DENIED_S[0]
+        self._denied_again_s = 0.0
+        self._trouble = {n: Trouble(log, n) for n in ("broker", "store", "permits", "answers")}
         self.bug: Exception | None = None
         self._stopping = threading.Event()
-        self._client = self._make_client(broker_url)
+        self._session = Session(
+            broker_url,
+            [f"$share/{GROUP}/parwana/1/{utility_id}/+/up"],
+            take=self._on_message,
+            changed=self._changed,
+            manual_ack=True,
+            packet_bytes=PACKET_BYTES,
+            inflight=INFLIGHT,
+        )
         self._worker = threading.Thread(target=self._work, name="store")
-
-    def _make_client(self, url: str) -> Client:
-        made = broker.client(url, manual_ack=True)
-        made.on_connect = self._on_connect
-        made.on_subscribe = self._on_subscribe
-        made.on_disconnect = self._on_disconnect
-        made.on_message = self._on_message
-        limits = Properties(PacketTypes.CONNECT)
-        limits.ReceiveMaximum = INFLIGHT
-        limits.MaximumPacketSize = PACKET_BYTES
-        _, host, port, _, _ = broker.parse_url(url)
-        made.connect_async(host, port, keepalive=30, clean_start=True, properties=limits)
-        return made
 
     def start(self) -> None:
         """Begin; the broker may come later."""
         self._worker.start()
-        self._client.loop_start()
+        self._session.start()
 
     def stop(self) -> None:
         """Finish the payloads in hand, then leave the broker."""
         self._stopping.set()
         self._arrived.put(None)
         self._worker.join()
-        self._client.disconnect()
-        self._client.loop_stop()
+        self._session.stop()
 
     @property
     def connected(self) -> bool:
         """Say whether the broker is connected and sends what meters publish."""
-        return self._subscribed and self._client.is_connected()
+        return self._session.ready
+
+    @property
+    def failures(self) -> dict[str, str]:
+        """Return what goes wrong now, by what it is of: broker, store, permits, answers."""
+        return {name: trouble.text for name, trouble in self._trouble.items() if trouble.text}
 
     def count(self, more: Counters) -> None:
         """Add to the counters."""
@@ -97,47 +99,53 @@ class Carrier:
     def deliver(self, meter: bytes, bundle: bytes) -> None:
         """Publish a permit, retained on the meter's permit topic.
 
-        Without the broker it is not published now, but after the next connect.
+        Without the broker it is not published now, but after the next connect; one that the
+        broker denies is tried again, less and less often.
         """
         if not self.connected:
             return
+
+        def done(error: BrokerError | None) -> None:
+            self._published("permits", error, Counters(permits_delivered=1))
+            with self._lock:
+                if isinstance(error, Denied):
+                    if not self._denied:
+                        self._denied_again_s = time.monotonic() + self._denied_s
+                    self._denied[meter] = bundle
+                elif error is None:
+                    self._denied.pop(meter, None)
+                    self._denied_s = _DENIED_S[0]
+
         topic = wire.topic(self._utility_id, meter, "permit")
         payload = bytes([wire.MESSAGE_BUNDLE]) + bundle
-        self._client.publish(topic, payload, qos=1, retain=True)
-        self.count(Counters(permits_delivered=1))
+        self._session.publish(topic, payload, retain=True, done=done)
 
-    def _on_connect(
-        self, client: Client, _data: Any, _flags: Any, reason: Any, _properties: Any
-    ) -> None:
-        if reason.is_failure:
-            log.warning("the broker refuses: %s; check its user, password and rights", reason)
-            return
-        self._connection += 1
-        client.subscribe(f"$share/{GROUP}/parwana/1/{self._utility_id}/+/up", qos=1)
+    def _published(self, what: str, error: BrokerError | None, good: Counters) -> None:
+        if error is None:
+            self.count(good)
+            self._trouble[what].over()
+        elif isinstance(error, Denied):
+            self.count(Counters(denied=1))
+            self._trouble[what].failed(str(error))
 
-    def _on_subscribe(
-        self, _client: Client, _data: Any, _mid: int, reasons: list[Any], _properties: Any
-    ) -> None:
-        if any(reason.is_failure for reason in reasons):
-            log.warning("the broker refuses the subscription: %s; check our rights", reasons[0])
+    def _changed(self) -> None:
+        if not self._session.ready:
+            self._trouble["broker"].failed(self._session.trouble)
             return
-        self._subscribed = True
-        log.info("connected to the broker")
+        self._trouble["broker"].over()
+        if self._session.connection == 1:
+            log.info("connected to the broker %s", self._session.place)
         # A broker that restarted may have forgotten what it had retained.
         self._arrived.put(None)
 
-    def _on_disconnect(
-        self, _client: Client, _data: Any, _flags: Any, reason: Any, _properties: Any
-    ) -> None:
-        self._subscribed = False
-        if not self._stopping.is_set():
-            log.warning("lost the broker (%s), trying again", reason)
-
-    def _on_message(self, _client: Client, _data: Any, message: MQTTMessage) -> None:
+    def _on_message(self, message: MQTTMessage) -> None:
+        if not message.payload:  # who asks whether it may publish, as `parwana pair` does
+            self._session.ack(message)
+            return
         if message.qos == 0 and self._arrived.qsize() > _QUEUE:
             self.count(Counters(dropped=1))
             return
-        self._arrived.put(_Arrived(message, self._connection))
+        self._arrived.put(_Arrived(message, self._session.connection))
 
     def _work(self) -> None:
         try:
@@ -148,22 +156,25 @@ class Carrier:
     def _take_all(self) -> None:
         redeliver = False
         while True:
-            batch: list[_Arrived] = []
-            item = self._arrived.get()
-            while True:
-                if item is None:
-                    redeliver = True
-                else:
-                    batch.append(item)
-                if len(batch) == BATCH or self._arrived.empty():
-                    break
-                item = self._arrived.get()
+            items = self._gather()
+            redeliver |= None in items
+            batch = [item for item in items if item is not None]
             if batch:
                 self._take(batch)
             if self._stopping.is_set():
                 return
-            if redeliver and self.connected:
-                redeliver = not self._redeliver()
+            if self.connected:
+                redeliver = redeliver and not self._redeliver()
+                self._deliver_denied()
+
+    def _gather(self) -> list[_Arrived | None]:
+        """Return what has arrived, at most BATCH; nothing after a second of silence."""
+        items: list[_Arrived | None] = []
+        with suppress(queue.Empty):
+            items.append(self._arrived.get(timeout=1))
+            while len(items) < BATCH:
+                items.append(self._arrived.get_nowait())
+        return items
 
     def _take(self, batch: list[_Arrived]) -> None:
         letters = [self._examine(item.message) for item in batch]
@@ -173,15 +184,18 @@ class Carrier:
                 break
             except StoreError as error:
                 self.count(Counters(store_failures=1))
-                log.error("%s; %d payloads wait for it", error, len(batch))
+                waiting = f"{error}; {len(batch)} payloads wait for it"
+                self._trouble["store"].failed(waiting, logging.ERROR)
                 if self._stopping.wait(_RETRY_S):
                     return
+        self._trouble["store"].over()
+        counters.answers = 0  # those count that the broker takes
         self.count(counters)
         for answer in answers:
             self._answer(answer)
         for item in batch:
-            if item.message.qos and item.connection == self._connection:
-                self._client.ack(item.message.mid, item.message.qos)
+            if item.message.qos and item.connection == self._session.connection:
+                self._session.ack(item.message)
         if unknown:
             self.unknown_heard.set()
 
@@ -196,16 +210,29 @@ class Carrier:
         topic = wire.topic(self._utility_id, answer.meter, "down")
         # Without the broker an answer is worth nothing: the meter asks again when it is back.
         if self.connected:
-            self._client.publish(topic, wire.pack_want(answer.want), qos=1)
+            self._session.publish(topic, wire.pack_want(answer.want), done=self._answered)
             if answer.bundle is not None:
                 self.deliver(answer.meter, answer.bundle)
+
+    def _answered(self, error: BrokerError | None) -> None:
+        self._published("answers", error, Counters(answers=1))
 
     def _redeliver(self) -> bool:
         try:
             outstanding = self._store.outstanding()
         except StoreError as error:
-            log.error("%s", error)
+            self._trouble["store"].failed(str(error), logging.ERROR)
             return False
         for permit in outstanding:
             self.deliver(permit.meter, permit.bundle)
         return True
+
+    def _deliver_denied(self) -> None:
+        """Try again what the broker denied, if it is time to."""
+        with self._lock:
+            if not self._denied or time.monotonic() < self._denied_again_s:
+                return
+            again, self._denied = self._denied, {}
+            self._denied_s = min(_DENIED_S[1], 2 * self._denied_s)
+        for meter, bundle in again.items():
+            self.deliver(meter, bundle)

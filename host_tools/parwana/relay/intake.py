@@ -35,6 +35,7 @@ class Counters:
     quarantined: int = 0
     answers: int = 0
     permits_delivered: int = 0
+    denied: int = 0  # permits and answers that the broker did not take
     closings: int = 0
     bills: int = 0
     balances: int = 0

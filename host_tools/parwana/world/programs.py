@@ -66,15 +66,15 @@ class Program:
         lines = self.log.read_text(errors="replace").splitlines()
         return " / ".join(lines[-3:]) + f" (log: {self.log})"
 
-    def stop(self, by: int = signal.SIGTERM) -> None:
-        """Ask the process to end, then end it."""
+    def stop(self, by: int = signal.SIGTERM) -> int:
+        """Ask the process to end, then end it; return its exit code."""
         if self.running:
             self._process.send_signal(by)
             try:
                 self._process.wait(_STOP_S)
             except subprocess.TimeoutExpired:
                 self._process.kill()
-        self._process.wait(_STOP_S)
+        return self._process.wait(_STOP_S)
 
     def __enter__(self) -> "Program":
         return self
@@ -118,14 +118,16 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
-def mosquitto(folder: Path, port: int, host: str = "127.0.0.1") -> Program:
-    """Start a broker that anybody may use, and wait until it listens.
+def mosquitto(
+    folder: Path, port: int, host: str = "127.0.0.1", settings: str = "allow_anonymous true\n"
+) -> Program:
+    """Start a broker, one that anybody may use unless `settings` say else; wait until it listens.
 
     Its configuration and log are in `folder`. Raises ProgramError, RuntimeMissing.
     """
     folder.mkdir(parents=True, exist_ok=True)
     config = folder / "mosquitto.conf"
-    config.write_text(f"listener {port} {host}\nallow_anonymous true\nmax_packet_size 1000000\n")
+    config.write_text(f"listener {port} {host}\nmax_packet_size 1000000\n{settings}")
     command = (runtime.mosquitto(), "-c", config, "-v")
     broker = Program("mosquitto", command, folder / "mosquitto.log")
     try:
