@@ -1,14 +1,18 @@
 """The command line's own duties: quick help, one line for a known error, clean stops."""
 
 import json
+import re
 import subprocess
 import sys
 import urllib.request
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import typer
 
+from hil_tests.meter.test_pairing import DEPLOYMENT
+from hil_tests.services import wait_until
 from parwana import REPO, cli
 from parwana.chain import keys
 from parwana.world.clock import WorldClock
@@ -135,8 +139,46 @@ def test_the_devchain_serves_other_processes_and_stops_cleanly(tmp_path):
         with urllib.request.urlopen(url, data=body, timeout=10) as reply:
             block = json.loads(reply.read())["result"]
         assert abs(int(block["timestamp"], 16) - clock.now()) < 20_000
-        program.stop()
+        assert program.stop() == 0
     assert "Traceback" not in (tmp_path / "log").read_text()
+
+
+def test_a_service_ends_well_on_sigterm_while_it_starts_and_while_all_it_needs_is_away(tmp_path):
+    path = tmp_path / "deployment.json"
+    replace(DEPLOYMENT, store=f"sqlite:///{tmp_path}/s.db").save(path)
+    run = parwana("permits", "run", "--deployment", path, "--key", "dev:1")
+    with Program("signer", run, tmp_path / "log") as signer:
+        signer.wait_for("does not answer", 60)
+        assert signer.stop() == 0
+    said = (tmp_path / "log").read_text()
+    lines = [line.split(" ", 3) for line in said.splitlines()]
+    assert [line[1:3] for line in lines] == [["INFO", "parwana.permits:"]] + [
+        ["WARNING", "parwana.permits:"]
+    ] * (len(lines) - 1), said
+    assert all(re.fullmatch(r"[-\d]{10}T[:\d]{8}\.\d{3}Z", line[0]) for line in lines)
+    assert "sesame" not in said
+    with Program("early", run, tmp_path / "early.log") as early:
+        wait_until(lambda: _imports(early), "an import of the command's", 30)
+        assert early.stop() == 0
+    assert (tmp_path / "early.log").read_text() == ""
+
+
+def _imports(program: Program) -> bool:
+    """Say whether the process has come to importing its command, which takes a second or two."""
+    maps = Path(f"/proc/{program._process.pid}/maps").read_text()
+    return "coincurve" in maps or "pydantic_core" in maps
+
+
+@pytest.mark.parametrize("service", [["relay"], ["devchain"], ["permits", "run"]])
+def test_a_service_that_is_told_to_end_did_not_fail(monkeypatch, capsys, service):
+    monkeypatch.setattr(cli, "build", lambda _name: _told_to_end)
+    assert cli.main([*service, "--deployment", "x"]) == 0
+    assert capsys.readouterr().err == ""
+    assert cli.main([*service[:1], "show"]) == (130 if service[0] == "permits" else 0)
+
+
+def _told_to_end(*_, **__):
+    raise KeyboardInterrupt
 
 
 def test_the_devchain_names_its_accounts():

@@ -1,6 +1,7 @@
 """Run one virtual board until Ctrl-C: python -m boards.virtual --folder build/board"""
 
 import argparse
+import signal
 import sys
 import threading
 from pathlib import Path
@@ -26,6 +27,7 @@ def main() -> int:
     parser.add_argument("--ssid", default="parwana", help="the network in reach")
     parser.add_argument("--password", default="parwana-bench", help="its password")
     options = parser.parse_args()
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         clock = WorldClock.parse(options.clock) if options.clock else WorldClock.from_environment()
         with VirtualBoard(

@@ -5,6 +5,7 @@ Source: PZEM-004T-100A v3.0 user manual, sections 2.3-2.8 (Modbus-RTU, 9600 8N1)
 
 import argparse
 import contextlib
+import signal
 import sys
 import threading
 import time
@@ -237,6 +238,7 @@ def main() -> int:
     source.add_argument("--watts", type=float, help="constant load")
     source.add_argument("--profile", type=Path, help="CSV with a heading, watts each 15 minutes")
     parser.add_argument("--column", type=int, default=0, help="column of --profile, from 0")
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         _serve(parser.parse_args())
     except KeyboardInterrupt:

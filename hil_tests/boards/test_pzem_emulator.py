@@ -218,18 +218,19 @@ def test_a_port_that_is_not_there_and_ctrl_c_show_no_traceback(bus: Bus) -> None
     assert wrong.returncode == 1
     (line,) = wrong.stderr.splitlines()
     assert line.startswith("parwana: ")
-    process = subprocess.Popen(
-        [*command, bus.sensor],
-        stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
-    )  # fmt: skip
-    assert process.stdin is not None
-    assert process.stdout is not None
-    process.stdin.write("\n")
-    process.stdin.flush()
-    assert process.stdout.readline() == "ok 0 Wh, 0 requests\n"
-    process.send_signal(signal.SIGINT)
-    assert process.communicate(timeout=10) == ("", None)
-    assert process.returncode == 0
+    for stop in (signal.SIGINT, signal.SIGTERM):
+        process = subprocess.Popen(
+            [*command, bus.sensor],
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+        )  # fmt: skip
+        assert process.stdin is not None
+        assert process.stdout is not None
+        process.stdin.write("\n")
+        process.stdin.flush()
+        assert process.stdout.readline() == "ok 0 Wh, 0 requests\n"
+        process.send_signal(stop)
+        assert process.communicate(timeout=10) == ("", None)
+        assert process.returncode == 0
 
 
 def test_a_profile_repeats_and_integrates() -> None:

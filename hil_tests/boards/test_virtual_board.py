@@ -3,6 +3,7 @@
 import os
 import re
 import signal
+import stat
 import subprocess
 import sys
 import threading
@@ -258,7 +259,8 @@ def test_eight_boards_run_at_once(tmp_path: Path) -> None:
     assert not any(os.path.lexists(board.serial_port) for board in boards)
 
 
-def test_one_runs_from_the_command_line(tmp_path: Path) -> None:
+@pytest.mark.parametrize("stop", [signal.SIGINT, signal.SIGTERM])
+def test_one_runs_from_the_command_line(tmp_path: Path, stop: signal.Signals) -> None:
     # what a shell starts in the background ignores Ctrl-C, and all that it starts in turn
     command = ["env", "--default-signal=INT", sys.executable, "-m", "boards.virtual", "--folder"]
     with (tmp_path / "said").open("w") as said:
@@ -268,8 +270,10 @@ def test_one_runs_from_the_command_line(tmp_path: Path) -> None:
         assert str(tmp_path / "serial") in (tmp_path / "said").read_text()
         with raw_repl(str(tmp_path / "serial")) as transport:
             assert transport.exec("print(2 + 3)") == b"5\r\n"
-        process.send_signal(signal.SIGINT)
+        process.send_signal(stop)
         assert process.wait(10) == 0
+        flash = tmp_path / "flash.img"
+        assert stat.S_IMODE(flash.stat().st_mode) == 0o600  # the meter's key is on it
     finally:
         process.kill()
         process.wait(10)

@@ -16,6 +16,8 @@ from typing import Any
 import typer
 from typer.core import TyperGroup
 
+from parwana.world.logs import redacted
+
 COMMANDS = {
     "demo": ("parwana.demo.command", "Show a whole feeder living through three short months."),
     "flash": ("parwana.meter.flash", "Put the firmware on a meter, through its serial port."),
@@ -43,6 +45,7 @@ COMMANDS = {
     "devchain": ("parwana.devchain.command", "Run an Ethereum chain for development."),
 }
 ALIASES = {"permit": "permits"}
+SERVICES = (["relay"], ["devchain"], ["permits", "run"])  # which end by being told to
 _STOPPED = 130
 _OURS = ("parwana", "boards", "wire")
 
@@ -93,24 +96,27 @@ def _nothing() -> None:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run the command line; return 0, or 1 after one line on stderr that says what to do next."""
+    """Run the command line; return 0, or 1 after one line on stderr that says what to do next.
+
+    SIGTERM and Ctrl-C end a service with 0, whatever it does, and other commands with 130.
+    """
     given = list(sys.argv[1:] if arguments is None else arguments)
     given[:1] = [ALIASES.get(word, word) for word in given[:1]]
     signal.signal(signal.SIGTERM, _interrupt)
     try:
         build(given[0] if given else None)(given, prog_name="parwana")
     except KeyboardInterrupt:
-        return _stopped()
+        return _stopped(given)
     except SystemExit as stop:
         if stop.code == _STOPPED:  # typer's answer to Ctrl-C
-            return _stopped()
+            return _stopped(given)
         return stop.code if isinstance(stop.code, int) else 0 if stop.code is None else 1
     except OSError as error:
         told = f"{error.filename}: {error.strerror}; check it" if error.filename else str(error)
     except Exception as error:
         if not type(error).__module__.startswith(_OURS):
             raise
-        told = str(error)
+        told = redacted(str(error))
     else:
         return 0
     print(f"parwana: {told}", file=sys.stderr)
@@ -119,7 +125,9 @@ def main(arguments: list[str] | None = None) -> int:
     return 1
 
 
-def _stopped() -> int:
+def _stopped(given: list[str]) -> int:
+    if given[:1] in SERVICES or given[:2] in SERVICES:
+        return 0
     print("parwana: stopped; run the same line again to go on", file=sys.stderr)
     return _STOPPED
 

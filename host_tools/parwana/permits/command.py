@@ -1,7 +1,6 @@
 """`parwana permits`: run a signer; issue, co-sign and look at single permits."""
 
 import json
-import logging
 from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
@@ -26,8 +25,12 @@ from parwana.permits.bundle import (
 )
 from parwana.permits.offline import read_bundle, read_meter, show
 from parwana.permits.service import serve
+from parwana.permits.offline import load, read_bundle, read_meter, show
+from parwana.permits.service import log, serve
+from parwana.permits.signer import Progress
+from parwana.world import logs
 from parwana.world.clock import WorldClock
-from parwana.world.options import DeploymentFile, Json, Rpc
+from parwana.world.options import DeploymentFile, Json, LogLevel, Rpc
 
 app = typer.Typer(
     help="Sign permits for paid bills, and signed time.",
@@ -54,6 +57,7 @@ def run(
     poll: Annotated[float, typer.Option(min=0.05, help="Real seconds between looks.")] = 1.0,
     once: Annotated[bool, typer.Option("--once", help="Do what is due now, then stop.")] = False,
     as_json: Json = False,
+    log_level: LogLevel = logs.Level.INFO,
 ) -> None:
     """Run a signer: wait for final payments, sign their permits, claim; sign the time.
 
@@ -61,7 +65,15 @@ def run(
 
     Example: parwana permits run --deployment build/demo/deployment.json --key signer-1.json
     """
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
+    logs.start(log_level)
+
+    def report(progress: Progress) -> None:
+        if as_json or once:
+            said = json.dumps(asdict(progress)) if as_json else f"permits: {progress}"
+            print(said, flush=True)
+        else:
+            log.info("%s", progress)
+
     serve(
         Deployment.load(deployment),
         [resolve(text) for text in key],
@@ -69,9 +81,7 @@ def run(
         time_step_s=time_step,
         poll_s=poll,
         once=once,
-        report=lambda progress: print(
-            json.dumps(asdict(progress)) if as_json else f"permits: {progress}", flush=True
-        ),
+        report=report,
     )
 
 

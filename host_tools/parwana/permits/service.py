@@ -14,6 +14,7 @@ from parwana.permits.signer import PermitSigner, Progress, TimeSigner
 from parwana.store.reader import Store, StoreError
 from parwana.world.broker import BrokerError
 from parwana.world.clock import WorldClock
+from parwana.world.logs import Trouble
 
 _BACK_OFF_S = (1.0, 30.0)
 _LOOKS = 4  # that each signer takes at an instant of signed time
@@ -24,8 +25,8 @@ class _Chore:
     """Run one part of a signer again and again; what fails waits longer each time."""
 
     def __init__(self, name: str, step: Callable[[], Progress]) -> None:
-        self._name = name
         self._step = step
+        self._trouble = Trouble(log, name)
         self._pause_s = _BACK_OFF_S[0]
         self._not_before = 0.0
 
@@ -38,10 +39,11 @@ class _Chore:
         except (ChainError, StoreError, BrokerError) as error:
             if fatal:
                 raise
-            log.warning("%s: %s; again in %.0f s", self._name, error, self._pause_s)
+            self._trouble.failed(str(error))
             self._not_before = time.monotonic() + self._pause_s
             self._pause_s = min(_BACK_OFF_S[1], self._pause_s * 2)
             return Progress()
+        self._trouble.over()
         self._pause_s = _BACK_OFF_S[0]
         return done
 

@@ -17,6 +17,7 @@ from parwana.chain.node import Chain, Ledgers, Reverted
 from parwana.permits.bundle import PermitError, believed, indexed, make_permit
 from parwana.store import signatures
 from parwana.store.reader import Store
+from parwana.world.logs import Trouble
 
 CLAIM_WAIT_S = 20.0
 log = logging.getLogger("parwana.signer")
@@ -101,6 +102,7 @@ class PermitSigner:
         self._cursor = f"permits {deployment.payment_ledger}"
         self._open: dict[int, Lock] = {}
         self._ready: dict[Lock, float] = {}
+        self._refused = Trouble(log, "claims")
 
     def step(self) -> Progress:
         """Sign and claim what is final and still locked. Raises ChainError, StoreError."""
@@ -111,8 +113,10 @@ class PermitSigner:
             try:
                 self._serve(chain, ledgers, lock, progress)
             except Reverted as error:  # often: another signer's claim was faster
-                log.info("%s: %s", lock.meter, error)
                 progress.failure = f"{lock.meter}: {error}"
+                self._refused.failed(progress.failure, logging.INFO)
+        if not progress.failure:
+            self._refused.over()
         return progress
 
     def _chain(self) -> tuple[Chain, Ledgers]:

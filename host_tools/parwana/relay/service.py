@@ -8,7 +8,6 @@ landing of closings. The first two never wait for a chain.
 import json
 import logging
 import signal
-import sys
 import threading
 import time
 from collections.abc import Callable
@@ -26,8 +25,9 @@ from parwana.relay.follower import Follower
 from parwana.relay.intake import Counters
 from parwana.relay.landing import Landing
 from parwana.store.reader import Store, StoreError
+from parwana.world import logs
 from parwana.world.clock import WorldClock
-from parwana.world.options import DeploymentFile, Rpc, StoreUrl
+from parwana.world.options import DeploymentFile, LogLevel, Rpc, StoreUrl
 
 CONTRACTS = ("MeterRegistry", "EnergyLedger", "PaymentLedger")
 log = logging.getLogger("parwana.relay")
@@ -46,7 +46,7 @@ class Repeated:
         self.wake = threading.Event()
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name=name, daemon=True)
-        self.failure = ""
+        self.trouble = logs.Trouble(log, name)
 
     def start(self) -> None:
         """Begin."""
@@ -65,23 +65,21 @@ class Repeated:
         while not self._stopping.is_set():
             try:
                 self._step()
-                if self.failure:
-                    log.info("%s: works again", self.name)
-                self.failure, pause_s = "", self._pause_s
+                self.trouble.over()
+                pause_s = self._pause_s
             except (ChainError, StoreError) as error:
-                if str(error) != self.failure:
-                    log.warning("%s: %s", self.name, error)
-                self.failure, pause_s = str(error), min(30.0, pause_s * 2)
+                self.trouble.failed(str(error))
+                pause_s = min(30.0, pause_s * 2)
                 self._failed()
             except Exception as error:  # a bug in chain work must not stop the metering data
-                log.exception("%s: this is a bug, please report it", self.name)
-                self.failure, pause_s = repr(error), 30.0
+                self.trouble.failed(f"this is a bug, please report it: {error!r}", bug=error)
+                pause_s = 30.0
             self._wait(pause_s)
 
     def _wait(self, pause_s: float) -> None:
         deadline = time.monotonic() + pause_s
         while not self._stopping.wait(min(0.2, self._pause_s)) and time.monotonic() < deadline:
-            if self.wake.is_set() and not self.failure:
+            if self.wake.is_set() and not self.trouble.text:
                 self.wake.clear()
                 return
 
@@ -120,7 +118,8 @@ def run(
         chores.append(Repeated("landing", land_step, pause_s, failed))
 
     def state() -> dict[str, Any]:
-        failures = {chore.name: chore.failure for chore in chores if chore.failure}
+        failures = {chore.name: chore.trouble.text for chore in chores if chore.trouble.text}
+        failures |= carrier.failures
         return {"broker": carrier.connected, **asdict(carrier.counters), "failures": failures}
 
     carrier.start()
@@ -154,7 +153,10 @@ def command(
         bool, typer.Option("--once", help="Only land what the store holds, then stop.")
     ] = False,
     every: Annotated[float, typer.Option(min=0.1, help="Seconds between reports.")] = 10.0,
-    as_json: Annotated[bool, typer.Option("--json", help="Report as a line of JSON.")] = False,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Report on stdout, each time, as a line of JSON.")
+    ] = False,
+    log_level: LogLevel = logs.Level.INFO,
 ) -> None:
     """Carry readings from the broker to the store and the chain, and permits back to the meters.
 
@@ -163,7 +165,7 @@ def command(
 
     Example: parwana relay --deployment build/town/deployment.json --key relay.json
     """
-    logging.basicConfig(format="%(name)s: %(message)s", level=logging.INFO, stream=sys.stderr)
+    logs.start(log_level)
     found = Deployment.load(deployment)
     payer = resolve(key) if key else None
     clock = WorldClock.from_environment()
@@ -171,8 +173,15 @@ def command(
     def connect() -> Chain:
         return Chain.of(found, payer, rpc)
 
+    said = ""
+
     def report(state: dict[str, Any]) -> None:
-        print(json.dumps(state) if as_json else _line(state), flush=True)
+        nonlocal said
+        if as_json or once:
+            print(json.dumps(state) if as_json else f"relay: {_line(state)}", flush=True)
+        elif (line := _line(state)) != said:
+            log.info("%s", line)
+            said = line
 
     store = Store(store_url or found.store, patient=not once)
     stop = threading.Event()
@@ -199,9 +208,9 @@ def command(
 
 
 def _line(state: dict[str, Any]) -> str:
-    """Return the counters that are not zero as one line."""
+    """Return the counters that are not zero as one line; what fails has lines of its own."""
     parts = [f"{name} {value}" for name, value in state.items() if type(value) is int and value]
-    trouble = [f"{name}: {text}" for name, text in state.get("failures", {}).items()]
     if not state.get("broker", True):
-        trouble.insert(0, "no broker")
-    return "relay: " + ", ".join([*parts, *trouble] or ["nothing yet"])
+        parts.insert(0, "no broker")
+    parts += [f"{name} failing" for name in state.get("failures", {}) if name != "broker"]
+    return ", ".join(parts or ["nothing yet"])
