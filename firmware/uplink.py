@@ -84,6 +84,8 @@ class Uplink:
                 await self._serve()
             except OSError as error:
                 self._log.warn("%s", error)
+                if self.connected and failures > 2 and self._since(started) < _SETTLED_MS:
+                    self._log.warn("again soon after it accepted: is our client id used twice?")
             finally:
                 self._hang_up()
             if self._since(started) > _SETTLED_MS:

@@ -380,6 +380,36 @@ def test_backs_off_up_to_the_cap():
     assert any("does not answer" in line for line in town.log.lines)
 
 
+def test_a_broker_that_hangs_up_again_and_again_makes_the_client_id_suspect():
+    def kick():
+        def closed():
+            raise OSError("the broker closed the connection")
+
+        town.session.heard = closed
+
+    def suspected():
+        return any("client id used twice" in line for line in town.log.lines)
+
+    town = Town()
+    for second in range(2, 5):
+        town.act(1000 * second, kick)
+    town.run(9_000)
+    assert len(Session.made) >= 2
+    assert not suspected()
+    town = Town()
+    for second in range(2, 30):
+        town.act(1000 * second, kick)
+    town.run(32_000)
+    assert suspected(), town.log.lines
+    town = Town()  # after a network that was away the first loss is no kick
+    town.link.there = False
+    town.act(90_000, lambda: setattr(town.link, "there", True))
+    town.act(300_000, kick)
+    town.run(301_000)
+    assert Session.made[-1].published
+    assert not suspected()
+
+
 def test_jitter_only_shortens_the_pause():
     town = Town()
     town.uplink._random = lambda size: b"\xff" * size
