@@ -3,6 +3,7 @@
 import base64
 import hashlib
 import os
+import re
 import shutil
 import socket
 import subprocess
@@ -13,6 +14,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from hil_tests.services import Broker
+from parwana import REPO
 from parwana.world import runtime
 
 PASSWORD = "sesame, open"
@@ -60,6 +62,16 @@ class GuardedBroker(Broker):
         users = [f"user {user}\n{lines}\n" for user, lines in self._rights.items()]
         self._acl.write_text("\n".join(users))
         self._acl.chmod(0o600)
+
+
+def rights_of_the_guide(utility_id: str) -> dict[str, str]:
+    """Return the rights by user that docs/deploying.md shows, for another utility."""
+    text = (REPO / "docs/deploying.md").read_text()
+    found = re.findall(r"^  user (\w+)\n((?:  topic .*\n)+)", text, re.M)
+    return {
+        user: lines.replace("kalpa", utility_id).replace("  topic", "topic")
+        for user, lines in found
+    }
 
 
 def _password_line(user: str) -> str:

@@ -5,7 +5,14 @@ from pathlib import Path
 
 import pytest
 
-from hil_tests.brokers import PASSWORD, URL_PASSWORD, Authority, GuardedBroker, stranger
+from hil_tests.brokers import (
+    PASSWORD,
+    URL_PASSWORD,
+    Authority,
+    GuardedBroker,
+    rights_of_the_guide,
+    stranger,
+)
 from parwana.meter import listener
 from parwana.meter.listener import Listener, try_broker
 from parwana.world.broker import BrokerError
@@ -13,10 +20,7 @@ from parwana.world.broker import BrokerError
 METER = bytes(range(1, 21))
 BASE = "parwana/1/kalpa"
 MINE = f"{BASE}/{METER.hex()}"
-METERS = "\n".join(  # the rights that docs/deploying.md gives to the meters' user
-    [f"topic readwrite {BASE}/+/up", f"topic write {BASE}/+/status", f"topic read {BASE}/+/down"]
-    + [f"topic read {BASE}/+/permit", f"topic read {BASE}/time"]
-)
+METERS = rights_of_the_guide("kalpa")["meters"]
 left_open = pytest.mark.filterwarnings(  # paho leaves a failed handshake to the collector
     "ignore:Exception ignored in. <ssl.SSLSocket:pytest.PytestUnraisableExceptionWarning"
 )

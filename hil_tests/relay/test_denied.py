@@ -10,7 +10,7 @@ import pytest
 from paho.mqtt.client import MQTTMessage
 
 import wire
-from hil_tests.brokers import PASSWORD, URL_PASSWORD, GuardedBroker, stranger
+from hil_tests.brokers import PASSWORD, URL_PASSWORD, GuardedBroker, rights_of_the_guide, stranger
 from hil_tests.services import UTILITY, SignedMeter, wait_until
 from parwana.relay import carrier as carrying
 from parwana.relay.carrier import Carrier
@@ -18,7 +18,7 @@ from parwana.store.reader import Store
 from parwana.world.broker import Session
 
 READ = f"topic read parwana/1/{UTILITY}/+/up"
-ALL = f"{READ}\ntopic write parwana/1/{UTILITY}/+/permit\ntopic write parwana/1/{UTILITY}/+/down"
+ALL = rights_of_the_guide(UTILITY)["services"]
 HELLO = wire.pack_hello(1, 9, 0, 0, 2, 0x000100, wire.CONTROL_CONNECTED)
 BUNDLE = wire.pack_bundle(wire.pack_permit(0, 7, 1, 2, 1), [(0, b"s" * 64)])
 

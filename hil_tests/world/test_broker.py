@@ -232,7 +232,7 @@ def test_what_was_under_way_when_the_broker_went_is_told_as_lost_and_not_sent_ag
 
 def test_a_broker_that_is_not_there_is_told_and_waited_for() -> None:
     port = free_port()
-    assert "is it running, at this port?" in refusal(f"mqtt://127.0.0.1:{port}", timeout_s=0.5)
+    assert "at this port; is it running?" in refusal(f"mqtt://127.0.0.1:{port}", timeout_s=0.5)
     assert "does not resolve" in refusal("mqtt://no.such.name.invalid", timeout_s=3)
 
 

@@ -26,6 +26,7 @@ from parwana.meter.repl import START_S, Meter, MeterError
 from parwana.permits.bundle import PermitError
 from parwana.world.broker import BrokerError, parse_url
 from parwana.world.clock import WorldClock
+from parwana.world.logs import redacted
 
 WIFI_PASSWORD = "PARWANA_WIFI_PASSWORD"
 CA_PATH = "/ca.der"
@@ -319,9 +320,10 @@ def run(pairing: Pairing, tell: Callable[[str, str], None]) -> dict[str, Any]:
             except (
                 PairError, EnrolError, MeterError, ChainError, PermitError, BrokerError
             ) as error:  # fmt: skip
-                steps.append({"step": name, "ok": False, "detail": str(error)})
+                told = redacted(str(error))
+                steps.append({"step": name, "ok": False, "detail": told})
                 record["ok"] = False
-                tell(name, f"FAILED: {error}")
+                tell(name, f"FAILED: {told}")
                 break
             steps.append({"step": name, "ok": True, "detail": detail})
             tell(name, detail)

@@ -82,7 +82,7 @@ class Trouble:
         """Note a failure; tell it if it is news, with the traceback of a `bug`."""
         with self._lock:
             now_s = self._now()
-            self.text = text
+            self.text = redacted(text)
             if self._since_s is None:
                 self._since_s, self._told, self._times = now_s, False, 0
                 if now_s - self._over_s > _FIRST_S:

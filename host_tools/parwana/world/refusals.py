@@ -112,7 +112,7 @@ def unreachable(error: BaseException | None, host: str, *, tls: bool) -> str:
     if isinstance(error, socket.gaierror):
         return "has a name that does not resolve; check how it is written, and the name server"
     if isinstance(error, ConnectionRefusedError):
-        return "takes no connection: is it running, at this port?"
+        return "takes no connection at this port; is it running?"
     words = errno.errorcode.get(getattr(error, "errno", None) or 0, type(error).__name__)
     if isinstance(error, ssl.SSLError) or (tls and isinstance(error, ConnectionError)):
         words = getattr(error, "reason", words)
