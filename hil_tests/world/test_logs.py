@@ -8,6 +8,7 @@ import threading
 
 import pytest
 
+from parwana.world import logs
 from parwana.world.logs import Trouble, redacted, span
 
 LINE = r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z "
@@ -67,6 +68,32 @@ def test_what_changed_is_news_but_not_a_number_in_it(heard) -> None:
     assert lines == ["WARNING chain: no block 0", f"WARNING chain: meter 0x{0:040x} is busy"]
 
 
+def test_a_line_is_not_repeated_by_whoever_logs_it(heard, monkeypatch) -> None:
+    log, lines = heard
+    clock = Hands()
+    monkeypatch.setattr(logs.time, "monotonic", clock)
+    log.handlers[0].addFilter(logs._Once())
+    for _ in range(61):
+        log.info("feeder %d: %s", 100, "the chain's clock is behind")
+        log.info("feeder %d: %s", 200, "the chain's clock is behind")
+        clock.now_s += 1
+    said = "the chain's clock is behind"
+    assert lines == [
+        f"INFO feeder 100: {said}",
+        f"INFO feeder 200: {said}",
+        f"INFO feeder 100: {said} (60 times in 60 s)",
+        f"INFO feeder 200: {said} (60 times in 60 s)",
+    ]
+    log.info("frames %d", 7)
+    log.info("frames %d", 8)
+    log.info("1 signed", extra=logs.NEWS)
+    log.info("1 signed", extra=logs.NEWS)
+    assert lines[-4:] == ["INFO frames 7", "INFO frames 8", "INFO 1 signed", "INFO 1 signed"]
+    clock.now_s += 3600
+    log.info("feeder %d: %s", 100, said)
+    assert lines[-1] == f"INFO feeder 100: {said}"
+
+
 def test_what_comes_and_goes_does_not_fill_the_log(heard) -> None:
     log, lines = heard
     clock = Hands()
@@ -86,7 +113,7 @@ def test_texts_without_end_do_not_fill_the_memory(heard) -> None:
     trouble = Trouble(heard[0], "x", Hands())
     for i in range(26**3):
         trouble.failed("".join(chr(97 + i // 26**k % 26) for k in range(3)))
-    assert len(trouble._texts) <= 32
+    assert len(trouble._repeats._known) <= 64
 
 
 def test_many_threads_count_every_failure(heard) -> None:

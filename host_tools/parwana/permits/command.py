@@ -72,7 +72,7 @@ def run(
             said = json.dumps(asdict(progress)) if as_json else f"permits: {progress}"
             print(said, flush=True)
         else:
-            log.info("%s", progress)
+            log.info("%s", progress, extra=logs.NEWS)
 
     serve(
         Deployment.load(deployment),

@@ -9,9 +9,10 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 from enum import StrEnum
 
+NEWS = {"news": True}  # `extra` of a line that is news each time, though it reads the same
 _FORMAT = "%(asctime)s %(levelname)s %(name)s: %(message)s"
 _FIRST_S, _MOST_S = 60.0, 3600.0  # until the same trouble is told again
-_TEXTS = 32  # that a trouble keeps apart
+_TEXTS = 64  # that are kept apart
 _PASSWORD = re.compile(r"(://[^\s:/@]*:)[^\s/]+@")
 _URL = re.compile(r"https?://\S+")
 _KEY = re.compile(r"(?<=/)[\w-]{20,}|(?<=\?)\S+")
@@ -31,6 +32,7 @@ def start(level: Level = Level.INFO) -> None:
     """Send what this project logs, from `level` up, to stderr; others' warnings too."""
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(_Format())
+    handler.addFilter(_Once())
     logging.basicConfig(level=logging.WARNING, handlers=[handler])
     logging.getLogger("parwana").setLevel(level.upper())
 
@@ -57,6 +59,52 @@ class _Format(logging.Formatter):
         return redacted(super().format(record))
 
 
+class _Repeats:
+    """Know which text is news: at once, then after 1, 2, 4 ... 60 minutes of it."""
+
+    def __init__(self) -> None:
+        self._known: dict[object, tuple[int, float, float]] = {}  # untold, last told, interval
+
+    def clear(self) -> None:
+        """Take everything for news again."""
+        self._known.clear()
+
+    def news(self, key: object, now_s: float) -> str | None:
+        """Return what to add to the line: "" or how often it came; None: it is no news."""
+        untold, told_s, interval_s = self._known.get(key, (0, float("-inf"), 0.0))
+        if now_s - told_s > 2 * interval_s:
+            if len(self._known) >= _TEXTS:
+                self._known.clear()
+            self._known[key] = 0, now_s, _FIRST_S
+            return f" ({untold} times more before)" if untold else ""
+        untold += 1
+        if now_s - told_s < interval_s:
+            self._known[key] = untold, told_s, interval_s
+            return None
+        self._known[key] = 0, now_s, min(_MOST_S, 2 * interval_s)
+        return f" ({untold} times in {span(now_s - told_s)})"
+
+
+class _Once(logging.Filter):
+    """Let a line through that is news: nothing is repeated that did not change."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._lock = threading.Lock()
+        self._repeats = _Repeats()
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Say whether to log it; a line that was held back says how often."""
+        if hasattr(record, "news"):
+            return True
+        text = record.getMessage()
+        with self._lock:
+            more = self._repeats.news((record.name, text), time.monotonic())
+        if more:
+            record.msg, record.args = text + more, None
+        return more is not None
+
+
 class Trouble:
     """Tell what keeps failing once, then at growing intervals; and when it works, after how long.
 
@@ -74,7 +122,7 @@ class Trouble:
         self._over_s = float("-inf")
         self._told = False  # and so its end is worth a line
         self._times = 0
-        self._texts: dict[str, list[float]] = {}  # times, since the last line; when, and interval
+        self._repeats = _Repeats()
 
     def failed(
         self, text: str, level: int = logging.WARNING, *, bug: BaseException | None = None
@@ -86,24 +134,15 @@ class Trouble:
             if self._since_s is None:
                 self._since_s, self._told, self._times = now_s, False, 0
                 if now_s - self._over_s > _FIRST_S:
-                    self._texts.clear()
+                    self._repeats.clear()
             self._times += 1
-            key = _VARIES.sub("#", text)
-            known = self._texts.get(key)
-            if known is None:
-                if len(self._texts) >= _TEXTS:
-                    self._texts.clear()
-                self._texts[key] = [0, now_s, _FIRST_S]
-                more = ""
-            else:
-                known[0] += 1
-                if now_s - known[1] < known[2]:
-                    return
-                more = f" ({known[0]:.0f} times in {span(now_s - known[1])})"
-                self._texts[key] = [0, now_s, min(_MOST_S, 2 * known[2])]
+            more = self._repeats.news(_VARIES.sub("#", text), now_s)
+            if more is None:
+                return
             self._told = True
         level = logging.ERROR if bug else level
-        self._log.log(level, "%s: %s%s", self._name, text, more, exc_info=bug)
+        values = (self._name, text, more)
+        self._log.log(level, "%s: %s%s", *values, exc_info=bug, extra=NEWS)
 
     def over(self) -> None:
         """Note that it works; tell it if that is news."""
@@ -116,7 +155,8 @@ class Trouble:
                 return
             away_s, times = self._over_s - since_s, self._times
         failures = "1 failure" if times == 1 else f"{times} failures"
-        self._log.info("%s: works again after %s, %s", self._name, span(away_s), failures)
+        text = f"works again after {span(away_s)}, {failures}"
+        self._log.info("%s: %s", self._name, text, extra=NEWS)
 
 
 def span(seconds: float) -> str:
