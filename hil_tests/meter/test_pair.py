@@ -21,7 +21,7 @@ from boards.virtual.board import VirtualBoard
 from boards.virtual.load import House, Profile
 from boards.virtual.pzem import Pzem, PzemEmulator
 from hil_tests.boardkit import mpremote, store
-from hil_tests.brokers import URL_PASSWORD, Authority, GuardedBroker
+from hil_tests.brokers import URL_PASSWORD, Authority, GuardedBroker, rights_of_the_guide
 from hil_tests.chainkit import terms
 from hil_tests.meter.test_pairing import DEPLOYMENT
 from hil_tests.meterkit import configuration
@@ -59,6 +59,7 @@ class Bench:
         self._stack = stack
         self.broker = Broker(folder)
         stack.callback(self.broker.stop)
+        self.broker_url = self.broker.url
         self.node = stack.enter_context(DevChain(clock=self.clock, block_interval_s=0.5))
         self.path = folder / "deployment.json"
         self.deploy()
@@ -77,7 +78,7 @@ class Bench:
         """Deploy the contracts, with a feeder, and give the relay a new store."""
         self.chain = chain = Chain(self.node.url, dev_key(0))
         store_url = f"sqlite:///{self.folder}/store-{time.time_ns()}.db"
-        self.deployment = deploy.deploy(chain, terms(), self.broker.url, store_url, lambda _: None)
+        self.deployment = deploy.deploy(chain, terms(), self.broker_url, store_url, lambda _: None)
         self.ledgers = chain.ledgers(self.deployment)
         self.deployment.save(self.path, force=True)
         self.store = Store(store_url)
@@ -111,7 +112,7 @@ class Bench:
         def work() -> None:
             relay.run(
                 self.deployment,
-                broker_url=self.broker.url,
+                broker_url=self.broker_url,
                 store=self.store,
                 connect=lambda: Chain.of(self.deployment, dev_key(5)),
                 land=True,
@@ -337,6 +338,29 @@ def send(chain: Chain, key: Key, to: str, value: int) -> None:
     signed = Account.sign_transaction(fields, key.secret)
     key_of_it = chain.w3.eth.send_raw_transaction(signed.raw_transaction)
     chain.w3.eth.wait_for_transaction_receipt(key_of_it, timeout=20)
+
+
+def test_all_of_it_over_tls_with_the_rights_of_the_guide(
+    bench: Bench, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bench.stop_relay()
+    authority = Authority(bench.folder / "ca")
+    tls = authority.issue("broker", "DNS:localhost")
+    rights = rights_of_the_guide(bench.deployment.utility_id)
+    broker = GuardedBroker(bench.folder / "guarded", rights, tls)
+    monkeypatch.setenv("SSL_CERT_FILE", str(authority.certificate))
+    try:
+        bench.broker_url = broker.of("services", host="localhost")
+        bench.deploy()
+        bench.start_relay()
+        url = broker.of("meters", host="localhost")
+        ca = str(authority.certificate)
+        code, record = bench.pair("--broker", url, "--broker-ca", ca, capsys=capsys)
+        assert code == 0, record
+        wait_until(lambda: bench.board.contactor, "the contactor to close", 20)
+        bench.stop_relay()
+    finally:
+        broker.stop()
 
 
 def test_power_lost_while_the_contactor_is_tried_leaves_nobody_connected(
