@@ -81,19 +81,32 @@ def _password_line(user: str) -> str:
     return f"{user}:$7$101${base64.b64encode(salt).decode()}${base64.b64encode(digest).decode()}\n"
 
 
+_CONFIGURATION = """
+[req]
+distinguished_name = name
+x509_extensions = authority
+[name]
+[authority]
+basicConstraints = critical,CA:TRUE
+keyUsage = critical,keyCertSign
+subjectKeyIdentifier = hash
+"""
+
+
 class Authority:
     """A CA that makes certificates, by openssl."""
 
     def __init__(self, folder: Path) -> None:
         folder.mkdir()
         self._folder = folder
+        (folder / "openssl.cnf").write_text(_CONFIGURATION)
         self.certificate = folder / "ca.pem"
         self._openssl(
             "req", "-x509", *self._key("ca"), "-out", self.certificate, "-subj", "/CN=CA"
         )
 
     def issue(self, name: str, subject: str, days: int = 30) -> tuple[Path, Path]:
-        """Make a certificate for `subject`, as `DNS:localhost`; `days` below 0: expired."""
+        """Make a certificate for `subject`, as `DNS:localhost`; 0 `days`: for a second."""
         request, made = self._folder / f"{name}.csr", self._folder / f"{name}.pem"
         self._openssl(
             *("req", *self._key(name), "-out", request, "-subj", f"/CN={name}"),
@@ -114,7 +127,13 @@ class Authority:
         program = shutil.which("openssl") or runtime.debian_program(
             "openssl", runtime._native_architecture(), "usr/bin/openssl"
         )
-        subprocess.run([program, *words], check=True, capture_output=True, timeout=60)
+        subprocess.run(
+            [program, *words],
+            check=True,
+            capture_output=True,
+            timeout=60,
+            env={**os.environ, "OPENSSL_CONF": str(self._folder / "openssl.cnf")},
+        )
 
 
 class Stranger:
