@@ -210,7 +210,5 @@ def command(
 def _line(state: dict[str, Any]) -> str:
     """Return the counters that are not zero as one line; what fails has lines of its own."""
     parts = [f"{name} {value}" for name, value in state.items() if type(value) is int and value]
-    if not state.get("broker", True):
-        parts.insert(0, "no broker")
-    parts += [f"{name} failing" for name in state.get("failures", {}) if name != "broker"]
+    parts += [f"{name} failing" for name in state.get("failures", {})]
     return ", ".join(parts or ["nothing yet"])
