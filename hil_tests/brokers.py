@@ -125,7 +125,7 @@ class Authority:
 
     def _openssl(self, *words: str | Path) -> None:
         program = shutil.which("openssl") or runtime.debian_program(
-            "openssl", runtime._native_architecture(), "usr/bin/openssl"
+            "openssl", runtime.native_architecture(), "usr/bin/openssl"
         )
         subprocess.run(
             [program, *words],

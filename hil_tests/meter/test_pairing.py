@@ -17,7 +17,6 @@ from parwana import cli
 from parwana.chain.deployment import Deployment
 from parwana.chain.keys import dev_key
 from parwana.chain.periods import DAY_S
-from parwana.meter import device
 from parwana.meter import device, listener
 from parwana.meter.device import Click, Identity, State
 from parwana.meter.enrolment import Place

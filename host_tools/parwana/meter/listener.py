@@ -9,7 +9,6 @@ from paho.mqtt.client import MQTTMessage
 
 import wire
 from parwana.store.letters import examine
-from parwana.world import broker
 from parwana.world.broker import BrokerError, Session
 
 _CONNECT_S = 15

@@ -24,8 +24,6 @@ from parwana.permits.bundle import (
     sign_frame,
 )
 from parwana.permits.offline import read_bundle, read_meter, show
-from parwana.permits.service import serve
-from parwana.permits.offline import load, read_bundle, read_meter, show
 from parwana.permits.service import log, serve
 from parwana.permits.signer import Progress
 from parwana.world import logs
