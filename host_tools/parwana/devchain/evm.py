@@ -1,5 +1,6 @@
 """A chain of one node: py-evm executes, this module puts one block on another."""
 
+import os
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, Protocol
@@ -77,7 +78,13 @@ class Evm:
             account = {"balance": 10**24, "nonce": 0, "code": b"", "storage": {}}
             self._chain = kind.from_genesis(
                 base,
-                {"difficulty": 0, "gas_limit": GAS_LIMIT, "timestamp": time_s, "nonce": bytes(8)},
+                {
+                    "difficulty": 0,
+                    "gas_limit": GAS_LIMIT,
+                    "timestamp": time_s,
+                    "nonce": bytes(8),
+                    "extra_data": os.urandom(32),  # no two chains begin with the same block
+                },
                 dict.fromkeys(funded, account),
             )
             self._store[_HEAD] = self._chain.get_canonical_head().hash
@@ -157,8 +164,6 @@ class Evm:
             transaction.validate()
         except (RLPException, ValidationError, ValueError, TypeError, IndexError) as error:
             raise EvmError(f"invalid transaction: {error}") from None
-        if self.blocks.transaction(transaction.hash):
-            raise EvmError("already known")
         if transaction.chain_id not in (None, self.chain_id):
             raise EvmError(f"invalid chain id: this node is {self.chain_id}")
         state = self.state(self.head)
