@@ -39,6 +39,14 @@ def long(request: pytest.FixtureRequest) -> bool:
     return bool(request.config.getoption("--long"))
 
 
+@pytest.fixture(autouse=True, scope="session")
+def state(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Keep what is signed out of the home of who runs the tests."""
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setenv("PARWANA_STATE", str(tmp_path_factory.mktemp("state")))
+        yield
+
+
 @pytest.fixture
 def board(tmp_path: Path) -> "Iterator[VirtualBoard]":
     """Lend a virtual board that has started."""

@@ -3,6 +3,7 @@
 import json
 
 import pytest
+from eth_utils import to_checksum_address
 
 from hil_tests.chainkit import terms
 from parwana import cli
@@ -11,6 +12,7 @@ from parwana.chain.deploy import DEFAULT_TARIFF, DeployError, read_tariff, signe
 from parwana.chain.deployment import Deployment
 from parwana.chain.node import Chain, Reverted
 from parwana.chain.periods import Period
+from parwana.chain.sender import Sender
 from parwana.devchain.server import CHAIN_ID, DevChain
 
 
@@ -139,3 +141,66 @@ def test_a_signer_is_a_point_of_the_curve():
     assert signer_key(keys.dev_key(1).public_key.hex()) == keys.dev_key(1).public_key
     with pytest.raises(DeployError):
         signer_key(keys.dev_key(1).public_key.hex()[:-2] + "00")
+
+
+class Broken(Exception):
+    pass
+
+
+@pytest.mark.parametrize("sent", [1, 2, 3])
+def test_a_deployment_that_broke_off_goes_on(node, tmp_path, monkeypatch, sent):
+    """The process ends after its nth broadcast; the same line finishes, three nonces in all."""
+    out = tmp_path / "deployment.json"
+    monkeypatch.setenv("PARWANA_STATE", str(tmp_path / "state"))
+    chain = Chain(node.url)
+    address = to_checksum_address(keys.dev_key(0).address)
+    nonce, head = chain.w3.eth.get_transaction_count(address), chain.head()
+    broadcasts = []
+
+    def broadcast(self, work):
+        real(self, work)
+        broadcasts.append(work.signed.nonce)
+        if len(broadcasts) == sent:
+            raise Broken
+
+    real = Sender._broadcast
+    with monkeypatch.context() as patched:
+        patched.setattr(Sender, "_broadcast", broadcast)
+        with pytest.raises(Broken):
+            cli.main(arguments(node, out))
+    assert not out.exists()
+    assert cli.main(arguments(node, out)) == 0
+    assert chain.w3.eth.get_transaction_count(address) == nonce + 3
+    made = Deployment.load(out)
+    ledgers = chain.ledgers(made)
+    assert chain.call(ledgers.payment.functions.registry()) == made.registry
+    assert chain.call(ledgers.payment.functions.energy_ledger()) == made.energy_ledger
+    assert made.from_block <= head + 1
+    assert list(tmp_path.glob("deployment.json*")) == [out], "nothing is left beside it"
+    assert cli.main(arguments(node, out, "--force")) == 0
+    assert Deployment.load(out).registry != made.registry, "asked for anew: other contracts"
+
+
+def test_other_terms_go_on_with_what_they_share(node, tmp_path):
+    out = tmp_path / "deployment.json"
+    assert cli.main(arguments(node, out, "--escrow-window", "0")) == 1, "the third refuses"
+    nonce = Chain(node.url).w3.eth.get_transaction_count(
+        to_checksum_address(keys.dev_key(0).address)
+    )
+    assert cli.main(arguments(node, out)) == 0
+    after = Chain(node.url).w3.eth.get_transaction_count(
+        to_checksum_address(keys.dev_key(0).address)
+    )
+    assert after == nonce + 1
+
+
+def test_what_another_chain_left_is_not_believed(node, tmp_path):
+    out = tmp_path / "deployment.json"
+    with DevChain(block_interval_s=60) as other:
+        other.mine(900)
+        assert cli.main(arguments(other, out, "--escrow-window", "0")) == 1
+    head = Chain(node.url).head()
+    assert cli.main(arguments(node, out)) == 0
+    made = Deployment.load(out)
+    assert made.from_block <= head
+    assert Chain.of(made).code(made.payment_ledger)

@@ -4,7 +4,6 @@ import threading
 from itertools import pairwise
 
 import pytest
-import vyper
 from eth_account.typed_transactions import TypedTransaction
 from eth_utils import keccak
 from hexbytes import HexBytes
@@ -12,37 +11,7 @@ from hexbytes import HexBytes
 from parwana.chain import keys
 from parwana.chain.node import Chain, ChainError, OutOfGas, Reverted, Unreachable
 from parwana.devchain.rpc import Methods
-from parwana.devchain.server import CHAIN_ID, DevChain
-
-SOURCE = """
-#pragma version 0.4.3
-count: public(uint256)
-event Counted:
-    who: indexed(address)
-    count: uint256
-@external
-@payable
-def add(n: uint256):
-    assert n > 0, "n must be above 0"
-    assert n != 7
-    self.count += n
-    log Counted(who=msg.sender, count=self.count)
-"""
-
-
-@pytest.fixture(scope="module")
-def node():
-    with DevChain(block_interval_s=60) as chain:
-        yield chain
-
-
-@pytest.fixture(scope="module")
-def counter(node):
-    compiled = vyper.compile_code(SOURCE, output_formats=["abi", "bytecode"])
-    chain = Chain(node.url, keys.dev_key(0))
-    factory = chain.w3.eth.contract(abi=compiled["abi"], bytecode=compiled["bytecode"])
-    receipt = chain.send(factory.constructor())
-    return chain.w3.eth.contract(address=receipt["contractAddress"], abi=compiled["abi"])
+from parwana.devchain.server import CHAIN_ID
 
 
 @pytest.fixture
@@ -164,17 +133,6 @@ def test_halves_a_range_that_is_too_large(chain, counter, monkeypatch):
 def test_knows_what_is_final(chain, node):
     node.mine(5)
     assert chain.finalized_block() == chain.head() - 2
-
-
-def test_falls_back_to_confirmations(chain, node, monkeypatch):
-    node.mine(15)
-    real = chain.w3.eth.get_block
-
-    def get_block(tag, *rest):
-        return real(2**40 if tag == "finalized" else tag, *rest)
-
-    monkeypatch.setattr(chain.w3.eth, "get_block", get_block)
-    assert chain.finalized_block() == chain.head() - 12
 
 
 def test_refuses_public_keys_on_another_chain(node, monkeypatch):

@@ -16,6 +16,17 @@ from parwana.chain.deployment import Deployment, refuse_existing
 from parwana.chain.keys import resolve
 from parwana.chain.node import Chain, ChainError
 from parwana.chain.periods import DAY_S, Period
+from parwana.chain.deployment import (
+    DAY_S,
+    FINALIZED,
+    Deployment,
+    Period,
+    read_finality,
+    refuse_existing,
+)
+from parwana.chain.errors import UnknownBlock
+from parwana.chain.node import Chain
+from parwana.chain.steps import Steps
 from parwana.store import signatures
 from parwana.world.clock import WorldClock
 
@@ -95,9 +106,19 @@ def signer_key(text: str) -> bytes:
 
 
 def deploy(
-    chain: Chain, terms: Terms, broker: str, store: str, say: Callable[[str], None]
+    chain: Chain,
+    terms: Terms,
+    broker: str,
+    store: str,
+    say: Callable[[str], None],
+    *,
+    finality: str | dict[str, int] = FINALIZED,
+    progress: Path | None = None,
 ) -> Deployment:
-    """Deploy the three contracts and check that they are there. Raises ChainError."""
+    """Deploy the three contracts and check that they are there. Raises ChainError.
+
+    The file `progress` remembers those that are there already, for a run that goes on.
+    """
     if chain.key is None:
         raise DeployError("deploying needs a key: add --key FILE (or --key dev:0 on a devchain)")
     utility, period = chain.key.address, terms.period
@@ -117,11 +138,11 @@ def deploy(
         broker=broker,
         store=store,
         from_block=chain.head(),
+        finality=finality,
     )
-    registry = _create(chain, say, "MeterRegistry", utility)
-    energy = _create(
-        chain,
-        say,
+    steps = Steps(chain, draft.from_block, progress, say)
+    registry = steps.create("MeterRegistry", utility)
+    energy = steps.create(
         "EnergyLedger",
         registry,
         terms.utility_id,
@@ -130,9 +151,7 @@ def deploy(
         terms.closing_deadline_s,
         terms.tolerance_bp,
     )
-    payment = _create(
-        chain,
-        say,
+    payment = steps.create(
         "PaymentLedger",
         registry,
         energy,
@@ -147,20 +166,13 @@ def deploy(
         [(slab["upto_wh"], slab["price_per_kwh"]) for slab in terms.tariff["slabs"]],
         terms.tariff["fixed_charge"],
     )
-    return replace(draft, registry=registry, energy_ledger=energy, payment_ledger=payment)
-
-
-def _create(chain: Chain, say: Callable[[str], None], name: str, *arguments: Any) -> str:
-    """Deploy one contract; return its address once its code is there."""
-    say(f"deploying {name}")
-    artifact = contracts.load(name)
-    factory = chain.w3.eth.contract(abi=artifact.abi, bytecode=artifact.bytecode)
-    receipt = chain.send(factory.constructor(*arguments))
-    address = str(receipt["contractAddress"])
-    # Vyper appends immutable values to the code it was compiled to.
-    if not chain.code(address).hex().startswith(artifact.runtime.removeprefix("0x")):
-        raise ChainError(f"{name}: other code than ours is at {address}; do not use this chain")
-    return address
+    return replace(
+        draft,
+        registry=registry,
+        energy_ledger=energy,
+        payment_ledger=payment,
+        from_block=steps.from_block,
+    )
 
 
 def command(
@@ -196,6 +208,9 @@ def command(
     store: Annotated[
         str | None, typer.Option(help="SQLAlchemy URL; default: SQLite beside --out.")
     ] = None,
+    finality: Annotated[
+        str, typer.Option(help="What is final: finalized, the chain's own word, or N blocks.")
+    ] = FINALIZED,
     force: Annotated[bool, typer.Option("--force", help="Overwrite --out.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the file.")] = False,
 ) -> None:
@@ -224,9 +239,17 @@ def command(
     )
     if not is_address(token):
         raise DeployError(f"--token {token}: write 0x and the 40 hex digits of an ERC-20")
+    final = read_finality(finality)
     console = Console(stderr=True)
-    chain = Chain(rpc, resolve(key))
+    chain = Chain(
+        rpc, resolve(key), finality=final["blocks"] if isinstance(final, dict) else final
+    )
     _check_time(chain)
+    try:
+        chain.finalized_block()
+    except UnknownBlock as error:
+        raise DeployError(str(error)) from None
+    progress = out.with_name(out.name + ".part")
     with console.status("connecting") as status:
         made = deploy(
             chain,
@@ -234,8 +257,11 @@ def command(
             broker,
             store or f"sqlite:///{out.resolve().parent / 'store.sqlite'}",
             status.update,
+            finality=final,
+            progress=progress,
         )
     made.save(out, force=force)
+    progress.unlink(missing_ok=True)
     if as_json:
         print(json.dumps(asdict(made)))
         return

@@ -12,6 +12,8 @@ from parwana.chain.periods import DAY_S, Period
 from parwana.world import secretfiles
 from parwana.world.logs import redacted
 
+FINALIZED = "finalized"
+FINAL_BLOCKS_MOST = 100_000
 log = logging.getLogger("parwana.deployment")
 _URLS = ("rpc", "broker", "store")
 
@@ -25,7 +27,7 @@ class Deployment:
     """One utility's contracts on one chain, and how its programs reach broker and store.
 
     Addresses are 0x + 40 hex digits, public keys 128 hex digits. `from_block`: where
-    the logs begin.
+    the logs begin. `finality`: "finalized", the chain's own word, or {"blocks": N}.
     """
 
     utility_id: str
@@ -42,6 +44,7 @@ class Deployment:
     broker: str
     store: str
     from_block: int = 0
+    finality: str | dict[str, int] = "finalized"
 
     def __post_init__(self) -> None:
         for name, good, want in self._checks():
@@ -91,7 +94,20 @@ class Deployment:
             ("broker", _matches(r"mqtts?://\S+", self.broker), "mqtt://host:port"),
             ("store", _matches(r"[a-z0-9+]+://\S+", self.store), "an SQLAlchemy URL"),
             whole("from_block", 0, 2**63),
+            ("finality", self._good_finality(), '"finalized", or {"blocks": N}'),
         ]
+
+    def _good_finality(self) -> bool:
+        if not isinstance(self.finality, dict):
+            return self.finality == FINALIZED
+        blocks = self.finality.get("blocks")
+        good = type(blocks) is int and 0 <= blocks <= FINAL_BLOCKS_MOST
+        return good and set(self.finality) == {"blocks"}
+
+    @property
+    def final_blocks(self) -> str | int:
+        """Return how many blocks behind the head are final, or the tag that says it."""
+        return self.finality["blocks"] if isinstance(self.finality, dict) else FINALIZED
 
     @property
     def periods(self) -> Period:
@@ -142,7 +158,7 @@ class Deployment:
         held = any(redacted(url) != url for url in map(str, values.values()))
         if held and secretfiles.exposed(path):
             log.warning("%s holds a secret and can be read by others; chmod 600 %s", path, path)
-        unknown, absent = set(values) - names, names - set(values) - {"from_block"}
+        unknown, absent = set(values) - names, names - set(values) - {"from_block", "finality"}
         if unknown:
             raise DeploymentError(f"{path}: unknown key {sorted(unknown)[0]!r}; remove it")
         if absent:
@@ -151,6 +167,18 @@ class Deployment:
             return cls(**values)
         except DeploymentError as error:
             raise DeploymentError(f"{path}: {error}") from None
+
+
+def read_finality(text: str) -> str | dict[str, int]:
+    """Read `finalized`, or a number of blocks. Raises DeploymentError."""
+    if text == FINALIZED:
+        return text
+    if not text.isdecimal() or int(text) > FINAL_BLOCKS_MOST:
+        raise DeploymentError(
+            f"--finality {text}: write finalized, or after how many blocks one is final (0 to "
+            f"{FINAL_BLOCKS_MOST})"
+        )
+    return {"blocks": int(text)}
 
 
 def refuse_existing(path: Path, *, force: bool) -> None:

@@ -1,7 +1,14 @@
 """What can go wrong with a chain, in words that say what to do next.
 
 ChainError        the chain did not do what was asked
-  Unreachable     the node did not answer: try again later
+  Passing         it may do it in a moment: every read is asked again, for a while
+    Unreachable   the node did not answer
+    RateLimited   it wants fewer requests
+    NotYet        it has not come so far: it indexes, or lies behind the chain that others saw
+    InvalidAnswer what answers is no node: a page, an empty body, something else's JSON
+  RangeTooLarge   it does not read so many blocks, or logs, at once
+  UnknownBlock    it does not know the block, or not the tag that names it
+  NodeError       it refused, in its own words
   Reverted        a contract refused; `reason` is its own word
   OutOfGas        the account cannot pay for the transaction
 """
@@ -10,26 +17,58 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from urllib.parse import urlsplit
 
-from eth_abi import abi
-from eth_abi.exceptions import DecodingError
-from requests.exceptions import RequestException
-from web3.exceptions import (
-    BadFunctionCallOutput,
-    ContractLogicError,
-    Web3Exception,
-    Web3RPCError,
-)
-
-_ERROR_STRING = "0x08c379a0"
-_NO_FUNDS = ("insufficient funds", "insufficientfunds", "upfront cost exceeds")
+from web3.exceptions import BadFunctionCallOutput, Web3Exception
 
 
 class ChainError(RuntimeError):
     """The chain did not do what was asked."""
 
 
-class Unreachable(ChainError):
+class Passing(ChainError):
+    """The node may do it in a moment; a read is asked again for `patience_s`.
+
+    `after_s`: how long the node itself asks to wait.
+    """
+
+    patience_s = 2.0
+    after_s = 0.0
+
+
+class Unreachable(Passing):
     """The node did not answer."""
+
+
+class RateLimited(Passing):
+    """The node wants fewer requests."""
+
+    patience_s = 20.0
+
+
+class NotYet(Passing):
+    """The node has not come so far."""
+
+    patience_s = 8.0
+
+
+class InvalidAnswer(Passing):
+    """What answers is no node."""
+
+
+class RangeTooLarge(ChainError):
+    """The node does not read so many blocks, or logs, at once."""
+
+
+class UnknownBlock(ChainError):
+    """The node does not know the block, or not the tag that names it."""
+
+
+class NodeError(ChainError):
+    """The node refused; `words` are its own, `code` its number."""
+
+    def __init__(self, text: str, words: str = "", code: int | None = None) -> None:
+        super().__init__(text)
+        self.words = words
+        self.code = code
 
 
 class Reverted(ChainError):
@@ -52,44 +91,16 @@ def place(rpc_url: str) -> str:
 
 @contextmanager
 def translated(what: str, rpc_url: str, payer: str = "the account") -> Iterator[None]:
-    """Turn what web3 and requests raise while doing `what` into ChainError."""
+    """Name `what` was done in what is raised, turn web3's own errors into ChainError."""
     try:
         yield
-    except ContractLogicError as error:
-        raise Reverted(what, reason_of(error)) from None
+    except Reverted as error:
+        raise Reverted(what, error.reason) from None
+    except OutOfGas as error:
+        raise OutOfGas(f"{what}: {payer} cannot pay; send it some ({error})") from None
     except BadFunctionCallOutput:
         raise ChainError(
             f"{what}: no such contract at {place(rpc_url)}; is the deployment file of this chain?"
         ) from None
-    except Web3RPCError as error:
-        text = message_of(error)
-        if any(word in text.lower() for word in _NO_FUNDS):
-            raise OutOfGas(f"{what}: {payer} cannot pay; send it some ({text})") from None
-        raise ChainError(f"{what}: the node refused: {text}") from None
-    except RequestException as error:
-        raise Unreachable(
-            f"{place(rpc_url)} does not answer ({type(error).__name__}): is the node running, "
-            "is its URL right (--rpc, or the deployment file's)? A local one: parwana devchain"
-        ) from None
     except Web3Exception as error:
         raise ChainError(f"{what}: {error}") from None
-
-
-def message_of(error: Web3RPCError) -> str:
-    """Return the node's own words."""
-    body = (error.rpc_response or {}).get("error")
-    if isinstance(body, dict) and body.get("message"):
-        return str(body["message"])[:300]
-    return str(error)[:300]
-
-
-def reason_of(error: ContractLogicError) -> str:
-    """Return the reason that a contract gave for reverting, empty if none."""
-    data = error.data if isinstance(error.data, str) else ""
-    if data.startswith(_ERROR_STRING):
-        try:
-            return str(abi.decode(["string"], bytes.fromhex(data[len(_ERROR_STRING) :]))[0])
-        except (DecodingError, ValueError):
-            return ""
-    text = str(error.message or "").removeprefix("execution reverted").lstrip(": ")
-    return "" if text.startswith(("no data", "0x")) else text

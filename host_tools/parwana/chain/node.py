@@ -7,19 +7,32 @@ from typing import Any
 from web3 import Web3
 from web3.contract import Contract
 from web3.contract.contract import ContractConstructor, ContractFunction
-from web3.exceptions import BlockNotFound, Web3RPCError
-from web3.types import BlockIdentifier, EventData, RPCEndpoint, TxReceipt
+from web3.middleware import ExtraDataToPOAMiddleware
+from web3.types import BlockIdentifier, EventData, TxReceipt
 
 from parwana.chain import contracts
 from parwana.chain.deployment import Deployment
-from parwana.chain.errors import ChainError, OutOfGas, Reverted, Unreachable, place, translated
+from parwana.chain.errors import (
+    ChainError,
+    NotYet,
+    OutOfGas,
+    RangeTooLarge,
+    Reverted,
+    UnknownBlock,
+    Unreachable,
+    place,
+    translated,
+)
 from parwana.chain.keys import DEV_CHAIN_ID, Key
-from parwana.chain.sender import Sender
+from parwana.chain.provider import Provider
+from parwana.chain.reader import Reader
+from parwana.chain.rpc import Rpc, patiently
+from parwana.chain.sender import Call, Sender
 
 __all__ = ["Chain", "ChainError", "Ledgers", "OutOfGas", "Reverted", "Unreachable"]
 
-CONFIRMATIONS = 12
 RANGE_BLOCKS = 2000
+_GROW_AFTER = 8  # ranges that were read: the next is twice as long, if it was halved before
 
 
 @dataclass(frozen=True)
@@ -34,7 +47,8 @@ class Ledgers:
 class Chain:
     """One connection to one chain, with at most one key that pays. Any thread may use it.
 
-    `chain_id` None takes whatever chain answers. Every method raises ChainError.
+    `chain_id` None takes whatever chain answers. `finality` as in Reader. Every method raises
+    ChainError.
     """
 
     def __init__(
@@ -43,22 +57,13 @@ class Chain:
         key: Key | None = None,
         *,
         chain_id: int | None = None,
+        finality: str | int = "finalized",
         timeout_s: float = 15.0,
     ) -> None:
         self.rpc_url = rpc_url
         self.key = key
-        provider = Web3.HTTPProvider(
-            rpc_url,
-            request_kwargs={"timeout": timeout_s},
-            # web3 asks for it with every call.
-            cache_allowed_requests=True,
-            cacheable_requests={RPCEndpoint("eth_chainId")},
-        )
-        self.w3 = Web3(provider)
-        # A contract must not make this program fetch URLs (EIP-3668).
-        self.w3.provider.global_ccip_read_enabled = False
-        with translated("eth_chainId", rpc_url):
-            self.chain_id = self.w3.eth.chain_id
+        rpc = Rpc(rpc_url, timeout_s)
+        self.chain_id = rpc.number("eth_chainId")
         if chain_id is not None and chain_id != self.chain_id:
             raise ChainError(
                 f"{place(rpc_url)} is chain {self.chain_id}, not {chain_id}; give another --rpc"
@@ -68,12 +73,23 @@ class Chain:
                 f"development keys are public and chain {self.chain_id} is no devchain; "
                 "make a key of your own: parwana key new FILE"
             )
-        self._sender = Sender(self.w3, key, self.chain_id) if key else None
+        self.w3 = Web3(Provider(rpc, self.chain_id))
+        self.w3.middleware_onion.inject(ExtraDataToPOAMiddleware, layer=0)
+        self._rpc = rpc
+        self._reader = Reader(rpc, self.w3, finality)
+        self._sender = Sender(self._reader, key, self.chain_id) if key else None
+        self._range = RANGE_BLOCKS
+        self._read = 0
 
     @classmethod
     def of(cls, deployment: Deployment, key: Key | None = None, rpc: str | None = None) -> "Chain":
         """Connect to the chain of a deployment; `rpc` replaces its URL."""
-        return cls(rpc or deployment.rpc, key, chain_id=deployment.chain_id)
+        return cls(
+            rpc or deployment.rpc,
+            key,
+            chain_id=deployment.chain_id,
+            finality=deployment.final_blocks,
+        )
 
     def contract(self, name: str, address: str) -> Contract:
         """Return a handle on the contract `name` at `address`; structs come as named tuples."""
@@ -91,37 +107,46 @@ class Chain:
         )
 
     def call(self, function: ContractFunction, block: BlockIdentifier = "latest") -> Any:
-        """Return what a view function returns."""
+        """Return what a view function returns, of a state not before our last receipt."""
+
+        def attempt() -> Any:
+            at = self._reader.newest() if block == "latest" else block
+            try:
+                return function.call(block_identifier=at)  # type: ignore[arg-type]
+            except UnknownBlock as error:
+                raise NotYet(str(error)) from None
+
         with translated(function.fn_name, self.rpc_url):
-            return function.call(block_identifier=block)
+            return patiently(attempt)
 
     def head(self) -> int:
-        """Return the newest block's number."""
-        with translated("eth_blockNumber", self.rpc_url):
-            return self.w3.eth.block_number
+        """Return the newest block's number, no older one than of our last receipt."""
+        return self._reader.head()
 
     def finalized_block(self) -> int:
-        """Return the newest final block's number: the node's word, else 12 behind the head."""
-        with translated("eth_getBlockByNumber", self.rpc_url):
-            try:
-                return int(self.w3.eth.get_block("finalized")["number"])
-            except (BlockNotFound, Web3RPCError):
-                return max(0, self.w3.eth.block_number - CONFIRMATIONS)
+        """Return the newest final block's number: by the deployment's finality, never a weaker."""
+        return self._reader.finalized_block()
 
-    def block_time_s(self, block: BlockIdentifier = "latest") -> int:
+    def block_time_s(self, block: int | str = "latest") -> int:
         """Return a block's timestamp."""
-        with translated("eth_getBlockByNumber", self.rpc_url):
-            return int(self.w3.eth.get_block(block)["timestamp"])
+        return self._rpc.block(block).time_s
+
+    def block_hash(self, number: int) -> bytes:
+        """Return a block's hash, b"" if the node knows no such block (any more)."""
+        try:
+            return self._rpc.block(number).hash
+        except UnknownBlock:
+            return b""
 
     def balance(self, address: str) -> int:
         """Return an account's balance in wei."""
-        with translated("eth_getBalance", self.rpc_url):
-            return self.w3.eth.get_balance(Web3.to_checksum_address(address))
+        return self._rpc.number("eth_getBalance", Web3.to_checksum_address(address), "latest")
 
     def code(self, address: str) -> bytes:
         """Return the code of the contract at `address`, empty if there is none."""
-        with translated("eth_getCode", self.rpc_url):
-            return bytes(self.w3.eth.get_code(Web3.to_checksum_address(address)))
+        at = self._reader.newest()
+        tag = hex(at) if isinstance(at, int) else at
+        return self._rpc.data("eth_getCode", Web3.to_checksum_address(address), tag)
 
     def scan(
         self, event: Any, first: int, last: int, **filters: Any
@@ -129,21 +154,25 @@ class Chain:
         """Give (next block, logs) for blocks first … last, range by range: resume at next block.
 
         `event` is a contract's event, as `ledgers.payment.events.PermitPublished`; `filters` name
-        indexed arguments. A range that the node finds too large is halved.
+        indexed arguments. A range that the node finds too large is halved, and grows again. A
+        node that has not seen `last` raises (logs.py).
         """
-        step, at = RANGE_BLOCKS, first
+        at = first
         while at <= last:
-            stop = min(at + step - 1, last)
+            stop = min(at + min(self._range, RANGE_BLOCKS) - 1, last)
             with translated("eth_getLogs", self.rpc_url):
                 try:
                     found = event().get_logs(
                         from_block=at, to_block=stop, argument_filters=filters or None
                     )
-                except Web3RPCError:
-                    if step == 1:
+                except RangeTooLarge:
+                    if stop == at:
                         raise
-                    step = max(1, step // 2)
+                    self._range, self._read = (stop - at + 1) // 2, 0
                     continue
+            self._read += 1
+            if self._read >= _GROW_AFTER and self._range < RANGE_BLOCKS:
+                self._range, self._read = min(RANGE_BLOCKS, 2 * self._range), 0
             yield stop + 1, list(found)
             at = stop + 1
 
@@ -164,10 +193,32 @@ class Chain:
         """Send a transaction and return its receipt once it is in a block and succeeded.
 
         Gas is estimated first, so what would revert is refused before it costs anything. After
-        45 s without a receipt it is sent again with a higher fee. Raises Reverted, OutOfGas.
+        45 s without a receipt its fee is raised. A call that an ended run sent, and whose outcome
+        nobody learnt, is not sent again: its receipt is returned. Raises Reverted, OutOfGas.
         """
-        if self._sender is None:
-            raise ChainError("this needs a key: add --key FILE (or --key dev:0 on a devchain)")
+        sender = self._paying()
         what = getattr(function, "fn_name", "deploy")
         with translated(what, self.rpc_url, self.key.address if self.key else ""):
-            return self._sender.send(function, value, timeout_s)
+            return sender.send(_call(what, function, value), timeout_s)
+
+    def resume(self, function: ContractFunction, words: int) -> TxReceipt | None:
+        """Finish such a call that an ended run sent; None if there is none that succeeded.
+
+        It is the same function with the same first `words` arguments of 32 bytes.
+        """
+        call = _call(function.fn_name, function, 0)
+        with translated(function.fn_name, self.rpc_url):
+            return self._paying().resume(call.to, call.data[: 10 + 64 * words], 180.0)
+
+    def _paying(self) -> Sender:
+        if self._sender is None:
+            raise ChainError("this needs a key: add --key FILE (or --key dev:0 on a devchain)")
+        return self._sender
+
+
+def _call(what: str, function: ContractFunction | ContractConstructor, value: int) -> Call:
+    if isinstance(function, ContractConstructor):
+        data: Any = function.data_in_transaction
+        return Call(what, "", value, str(data))
+    data = function._encode_transaction_data()
+    return Call(what, str(function.address), value, str(data))

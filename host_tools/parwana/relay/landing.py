@@ -13,8 +13,7 @@ from eth_utils import to_checksum_address
 from web3.logs import DISCARD
 
 from parwana.chain.deployment import Deployment
-from parwana.chain.errors import translated
-from parwana.chain.node import Chain, ChainError, Ledgers, Reverted, Unreachable
+from parwana.chain.node import Chain, Ledgers, Reverted
 from parwana.relay.closer import Closer
 from parwana.store.reader import Store
 
@@ -83,7 +82,7 @@ class Landing:
     def _current(self) -> _Known:
         """Return what is known of the chain, from the start again if the chain was reorganised."""
         known = self._known
-        if known is not None and _block_hash(known.chain, known.head[0]) != known.head[1]:
+        if known is not None and known.chain.block_hash(known.head[0]) != known.head[1]:
             log.warning("the chain was reorganised; looking again at all that was landed")
             known = None
         if known is None:
@@ -97,7 +96,7 @@ class Landing:
             }
             known = _Known(chain, ledgers, closer, (0, b""), balanced)
         head = known.chain.head()
-        known.head = head, _block_hash(known.chain, head)
+        known.head = head, known.chain.block_hash(head)
         self._known = known
         return known
 
@@ -197,14 +196,3 @@ class Landing:
                 log.warning("%s signed two frames of sequence %d", meter.hex(), pair[0].sequence)
                 known.chain.send(functions.report_equivocation(*proof))
             known.reported.add(meter)
-
-
-def _block_hash(chain: Chain, number: int) -> bytes:
-    """Return a block's hash, b"" if there is no such block (any more). Raises Unreachable."""
-    try:
-        with translated("eth_getBlockByNumber", chain.rpc_url):
-            return bytes(chain.w3.eth.get_block(number)["hash"])
-    except Unreachable:
-        raise
-    except ChainError:
-        return b""

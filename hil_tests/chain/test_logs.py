@@ -1,0 +1,171 @@
+"""Logs from nodes that limit, lie behind or fail: nothing is skipped. docs/nodes.md."""
+
+import pytest
+
+from hil_tests.fakenode import FakeNode, Odd, Refusal
+from parwana.chain import errors, node
+from parwana.chain.errors import NotYet, RangeTooLarge, RateLimited
+from parwana.chain.keys import dev_key
+from parwana.chain.logs import PROVEN_BLOCKS
+from parwana.chain.node import Chain
+
+KEY = dev_key(4)
+LOGS = "eth_getLogs"
+
+
+@pytest.fixture(autouse=True)
+def quick(monkeypatch):
+    monkeypatch.setattr(NotYet, "patience_s", 0.3)
+    monkeypatch.setattr(RateLimited, "patience_s", 0.3)
+    monkeypatch.setattr(errors.Passing, "patience_s", 0.3)
+
+
+@pytest.fixture
+def fake(node):
+    with FakeNode(node.url) as made:
+        yield made
+
+
+@pytest.fixture
+def chain(fake):
+    return Chain(fake.url)
+
+
+@pytest.fixture
+def counted(node, counter):
+    """Count three times, a hundred blocks apart; return the event and the first block."""
+    paying = Chain(node.url, KEY)
+    functions = paying.w3.eth.contract(address=counter.address, abi=counter.abi).functions
+    first = paying.head() + 1
+    for _ in range(3):
+        paying.send(functions.add(1))
+        node.mine(100)
+    paying.send(functions.add(1))
+    return first
+
+
+def event(chain, counter):
+    return chain.w3.eth.contract(address=counter.address, abi=counter.abi).events.Counted
+
+
+def span(params):
+    return int(params[0]["toBlock"], 16) - int(params[0]["fromBlock"], 16) + 1
+
+
+def limited(most, asked):
+    def change(params, forward):
+        if "fromBlock" in params[0]:
+            asked.append(span(params))
+            if span(params) > most:
+                raise Refusal({"code": -32602, "message": f"range exceeds limit of {most}"})
+        return forward(LOGS, params)
+
+    return change
+
+
+def test_a_range_is_halved_and_grows_again(fake, chain, counter, counted, monkeypatch):
+    monkeypatch.setattr(node, "_GROW_AFTER", 2)
+    asked: list[int] = []
+    fake.edit(LOGS, limited(10, asked))
+    assert len(chain.logs(event(chain, counter), counted)) == 4
+    fake.edit(LOGS, limited(10**6, asked))
+    del asked[:]
+    for _ in range(6):
+        assert len(chain.logs(event(chain, counter), counted)) == 4
+    assert max(asked) >= 300, "the node allows more by now"
+
+
+def test_a_rate_limit_halves_nothing(fake, chain, counter, counted):
+    asked: list[int] = []
+    fake.edit(LOGS, limited(10**6, asked))
+    fake.answer(LOGS, Odd("daily request count exceeded, request rate limited", -32005), times=2)
+    assert len(chain.logs(event(chain, counter), counted)) == 4
+    fake.answer(LOGS, Odd("Too Many Requests", 429, 429), times=99)
+    with pytest.raises(RateLimited):
+        chain.logs(event(chain, counter), counted)
+    fake.plain()
+    fake.edit(LOGS, limited(10**6, asked))
+    assert len(chain.logs(event(chain, counter), counted)) == 4
+    assert min(asked) > 300
+
+
+def test_a_block_that_is_too_much_is_told(fake, chain, counter, counted):
+    fake.answer(LOGS, Odd("query returned more than 10000 results", -32005), times=99)
+    with pytest.raises(RangeTooLarge, match="10000 results"):
+        chain.logs(event(chain, counter), counted)
+
+
+def behind(blocks, *methods):
+    """Return edits by which methods are answered by a node that lacks the newest blocks."""
+
+    def change(method):
+        def edit(params, forward):
+            top = int(forward("eth_blockNumber", []), 16) - blocks
+            if method == "eth_getBlockByNumber":
+                return None if int(params[0], 16) > top else forward(method, params)
+            if "blockHash" in params[0]:
+                block = forward("eth_getBlockByHash", [params[0]["blockHash"], False])
+                if int(block["number"], 16) > top:
+                    raise Refusal({"code": -32000, "message": "unknown block"})
+                return forward(LOGS, params)
+            # as geth did before 1.16: what it has not seen is empty
+            last = min(top, int(params[0]["toBlock"], 16))
+            if int(params[0]["fromBlock"], 16) > last:
+                return []
+            return forward(LOGS, [{**params[0], "toBlock": hex(last)}])
+
+        return edit
+
+    return {method: change(method) for method in methods}
+
+
+@pytest.mark.parametrize("methods", [(LOGS,), (LOGS, "eth_getBlockByNumber")])
+@pytest.mark.parametrize("blocks", [1, PROVEN_BLOCKS - 1])
+def test_silence_of_a_node_behind_is_not_believed(
+    fake, chain, counter, counted, node, methods, blocks
+):
+    node.mine(blocks - 1)
+    head = chain.head()
+    for method, edit in behind(blocks, *methods).items():
+        fake.edit(method, edit)
+    with pytest.raises(NotYet, match="lies behind"):
+        next(chain.scan(event(chain, counter), counted, head))
+    fake.plain()
+    assert len(chain.logs(event(chain, counter), counted, head)) == 4
+
+
+def test_silence_is_proven_without_logs_by_hash(fake, chain, counter, counted):
+    """Another contract's log of the same topic makes the bloom filter doubtful, no more."""
+    fake.edit("eth_getBlockByNumber", full_bloom)
+    fake.edit(LOGS, no_hash)
+    assert len(chain.logs(event(chain, counter), counted)) == 4
+
+
+def full_bloom(params, forward):
+    block = forward("eth_getBlockByNumber", params)
+    return block and {**block, "logsBloom": "0x" + "ff" * 256}
+
+
+def no_hash(params, forward):
+    if "blockHash" in params[0]:
+        raise Refusal({"code": -32602, "message": "missing field fromBlock"})
+    return forward(LOGS, params)
+
+
+def test_a_reorganisation_between_two_answers_is_seen(fake, chain, counter, counted):
+    def other(params, forward):
+        found = forward(LOGS, params)
+        return [{**log, "blockHash": "0x" + "77" * 32} for log in found]
+
+    fake.edit(LOGS, other)
+    with pytest.raises(NotYet):
+        chain.logs(event(chain, counter), counted)
+    fake.plain()
+    assert len(chain.logs(event(chain, counter), counted)) == 4
+
+
+@pytest.mark.parametrize("odd", [Odd(), Odd(body='{"result": [7]}'), Odd(body='{"result": {}}')])
+def test_what_is_no_list_of_logs_is_told(fake, chain, counter, counted, odd):
+    fake.answer(LOGS, odd, times=99)
+    with pytest.raises(errors.InvalidAnswer):
+        chain.logs(event(chain, counter), counted)

@@ -1,0 +1,106 @@
+"""Read logs of a node whose URL may lead to several, of which some lie behind.
+
+A node that has not seen a block says nothing about it, in the same words as one that found nothing
+there. So silence is believed only after the newest block of the range was seen, and for the newest
+PROVEN_BLOCKS of the chain only where the header's bloom filter excludes the logs, or where a node
+that has this very block says so.
+"""
+
+import threading
+from typing import Any
+
+from eth_utils import keccak
+
+from parwana.chain.errors import NodeError, NotYet, UnknownBlock, place
+from parwana.chain.rpc import Header, Rpc, patiently
+
+PROVEN_BLOCKS = 32
+_KEPT = 256
+
+
+class Logs:
+    """Answer eth_getLogs, proven; any thread may ask. Raises ChainError."""
+
+    def __init__(self, rpc: Rpc) -> None:
+        self._rpc = rpc
+        self._headers: dict[int, Header] = {}
+        self._lock = threading.Lock()
+
+    def ask(self, query: dict[str, Any]) -> list[Any]:
+        """Return the raw logs of a query with fromBlock and toBlock, both numbers."""
+        found: list[Any] = patiently(lambda: self._proven(query))
+        return found
+
+    def _proven(self, query: dict[str, Any]) -> list[Any]:
+        rpc = self._rpc
+        first, last = rpc.whole(query["fromBlock"]), rpc.whole(query["toBlock"])
+        try:
+            top = rpc.block(last)
+        except UnknownBlock:
+            raise self._behind(last) from None
+        found = rpc.ask("eth_getLogs", query)
+        if not isinstance(found, list) or not all(isinstance(log, dict) for log in found):
+            raise rpc.nonsense(found)
+        told = {rpc.whole(log.get("blockNumber")): log.get("blockHash") for log in found}
+        wanted = _bits(query)
+        lowest = max(first, self._rpc.seen - PROVEN_BLOCKS + 1)
+        for header in self._line(top, lowest) if lowest <= last else []:
+            if header.number in told:
+                if rpc.octets(told[header.number]) != header.hash:
+                    raise self._behind(header.number)
+            elif header.bloom & wanted == wanted and self._logs_of(header, query):
+                raise self._behind(header.number)
+        return found
+
+    def _line(self, top: Header, lowest: int) -> list[Header]:
+        """Return the headers lowest … top, each the parent of the next."""
+        line = [top]
+        while line[-1].number > lowest:
+            below = line[-1].number - 1
+            with self._lock:
+                known = self._headers.get(below)
+            if known is None or known.hash != line[-1].parent:
+                known = self._rpc.block(below)
+            if known.hash != line[-1].parent:
+                raise self._behind(below)
+            line.append(known)
+        with self._lock:
+            self._headers.update((header.number, header) for header in line)
+            for number in sorted(self._headers)[:-_KEPT]:
+                del self._headers[number]
+        return line
+
+    def _logs_of(self, header: Header, query: dict[str, Any]) -> bool:
+        """Say whether a node that has this very block finds logs in it."""
+        about = {name: query[name] for name in ("address", "topics") if name in query}
+        number = hex(header.number)
+        try:
+            return bool(
+                self._rpc.ask("eth_getLogs", {**about, "blockHash": "0x" + header.hash.hex()})
+            )
+        except UnknownBlock:
+            raise self._behind(header.number) from None
+        except NodeError:  # it reads no logs by a block's hash
+            return bool(
+                self._rpc.ask("eth_getLogs", {**about, "fromBlock": number, "toBlock": number})
+            )
+
+    def _behind(self, number: int) -> NotYet:
+        return NotYet(
+            f"{place(self._rpc.url)} lies behind: it lacks block {number}, or what is in it; "
+            "wait, or use another node"
+        )
+
+
+def _bits(query: dict[str, Any]) -> int:
+    """Return the bits that a block's bloom filter has if it holds what the query asks for."""
+    parts = [query.get("address"), *query.get("topics", [])]
+    bits = 0
+    for part in parts:
+        if isinstance(part, list) and len(part) == 1:
+            part = part[0]
+        if isinstance(part, str):
+            digest = keccak(hexstr=part)
+            for at in (0, 2, 4):
+                bits |= 1 << (int.from_bytes(digest[at : at + 2], "big") & 2047)
+    return bits

@@ -1,0 +1,90 @@
+"""Read a chain so that it never goes back: not behind what we wrote, nor by weaker finality."""
+
+import time
+
+from web3 import Web3
+from web3.exceptions import TransactionNotFound
+from web3.types import TxReceipt
+
+from parwana.chain.errors import NotYet, UnknownBlock, place
+from parwana.chain.rpc import Rpc
+
+BEHIND_S = 2.0
+_RECENT = 32  # blocks after one of ours in which a node may still lie behind it
+
+
+class Reader:
+    """Blocks, counts and receipts of one chain, for any thread. Every method raises ChainError.
+
+    `finality`: "finalized", the chain's own word, or how many blocks behind the head are final.
+    """
+
+    def __init__(self, rpc: Rpc, w3: Web3, finality: str | int) -> None:
+        self.rpc = rpc
+        self._w3 = w3
+        self._finality = finality
+        self.written: tuple[int, list[str]] | None = None
+
+    def finalized_block(self) -> int:
+        """Return the newest final block's number. No error makes it a weaker one."""
+        if isinstance(self._finality, int):
+            return max(0, self.rpc.head() - self._finality)
+        try:
+            return self.rpc.block("finalized").number
+        except UnknownBlock as error:
+            raise UnknownBlock(
+                f"{error}: which block is final? If the node is new, wait; if its chain has no "
+                "finality of its own, say how many blocks make it final: parwana deploy "
+                '--finality 64, or "finality": {"blocks": 64} in the deployment file'
+            ) from None
+
+    def head(self) -> int:
+        """Return the newest block's number, no older one than of our last receipt."""
+        head = self.rpc.head()
+        if self.written is None:
+            return head
+        number, hashes = self.written
+        until_s = time.monotonic() + BEHIND_S
+        while head < number:
+            if time.monotonic() > until_s:
+                if self.receipt(hashes) is None:
+                    break  # the chain was reorganised
+                raise NotYet(
+                    f"{place(self.rpc.url)} is at block {head}, our transaction in {number}: it "
+                    "lies behind; try again"
+                )
+            time.sleep(0.1)
+            head = self.rpc.head()
+        if not number <= head <= number + _RECENT:
+            self.written = None
+        return head
+
+    def newest(self) -> int | str:
+        """Name the newest block, so that a node behind our last receipt cannot answer for it."""
+        return "latest" if self.written is None else self.head()
+
+    def count(self, address: str, block: int | str) -> int:
+        """Return how many transactions of an address are mined up to a block."""
+        tag = hex(block) if isinstance(block, int) else block
+        try:
+            return self.rpc.number("eth_getTransactionCount", address, tag)
+        except UnknownBlock as error:
+            raise NotYet(f"{error}: it lies behind; try again") from None
+
+    def receipt(self, hashes: list[str]) -> TxReceipt | None:
+        """Return the receipt of one of these transactions, None if none is mined."""
+        for key in hashes:
+            try:
+                found = self._w3.eth.get_transaction_receipt(key)  # type: ignore[arg-type]
+            except TransactionNotFound:
+                continue
+            except (TypeError, ValueError, AttributeError):
+                raise self.rpc.nonsense("no receipt") from None
+            if found.get("blockNumber") is not None and found.get("status") is not None:
+                return found
+        return None
+
+    def remember(self, block: int, hashes: list[str]) -> None:
+        """From now on read nothing older than the block where one of our transactions is."""
+        if self.written is None or self.written[0] <= block:
+            self.written = block, hashes
