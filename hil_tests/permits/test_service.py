@@ -1,19 +1,27 @@
 """Signers as programs: devchain, broker and two signers that only share chain and store."""
 
 import time
+from dataclasses import replace
 
 import paho.mqtt.client as mqtt
 import pytest
 from paho.mqtt.enums import CallbackAPIVersion
 
 import wire
+from hil_tests.chain.test_logs import behind
 from hil_tests.chainkit import HandClock, Utility
+from hil_tests.fakenode import FakeNode, Odd, Refusal
 from hil_tests.services import Broker, wait_until
 from parwana.chain.deployment import Deployment
 from parwana.chain.keys import dev_key
 from parwana.chain.node import Chain
 from parwana.chain.periods import DAY_S
 from parwana.permits.bundle import check_bundle
+from parwana.chain.deployment import DAY_S, Deployment
+from parwana.chain.errors import ChainError, NotYet, RateLimited
+from parwana.permits.bundle import PermitError, check_bundle
+from parwana.permits.service import Chore
+from parwana.permits.signer import PermitSigner, Progress
 from parwana.world.clock import VARIABLE, WorldClock
 from parwana.world.programs import Program, parwana, run
 
@@ -116,3 +124,102 @@ def _times(broker: Broker, made: Deployment, count: int) -> list[int]:
         frame = check_bundle(made.time_domain, bundle, made.signers, made.permit_threshold)
         instants.append(frame.issued_at_s)
     return instants
+
+
+def test_a_bug_in_one_chore_stops_no_other(caplog):
+    said: list[Exception | None] = [ValueError("an odd answer"), ChainError("away"), None]
+    done: list[int] = []
+
+    def odd():
+        wrong = said.pop(0)
+        if wrong:
+            raise wrong
+        return Progress(signed=1)
+
+    def well():
+        done.append(1)
+        return Progress(times=1)
+
+    chores = [Chore("permits", odd), Chore("time", well)]
+    for _ in range(3):
+        for chore in chores:
+            chore.run(fatal=False)
+            chore._not_before = 0.0
+    assert said == []
+    assert len(done) == 3
+    assert "permits: this is a bug, please report it" in caplog.text
+    assert "ValueError: an odd answer" in caplog.text
+    for wrong in (PermitError("another signer's key"), ValueError("once")):
+        said.append(wrong)
+        with pytest.raises(type(wrong)):
+            chores[0].run(fatal=isinstance(wrong, ValueError))
+
+
+def test_odd_answers_end_no_signer(world, store):
+    """A signer whose node answers with a page, nothing and nonsense signs afterwards."""
+    house = world.enrol(1001)
+    world.close_period()
+    world.pay(house)
+    world.node.mine(2)
+    with FakeNode(world.node.url) as fake:
+        keys = [dev_key(1), dev_key(2)]
+        signer = PermitSigner(
+            world.deployment, store, keys, lambda: Chain.of(world.deployment, keys[0], fake.url)
+        )
+        chore = Chore("permits", signer.step)
+        for odd in (Odd(body=""), Odd(body="<html>"), Odd(), Odd(cut=True)):
+            for method in ("eth_chainId", "eth_getBlockByNumber", "eth_getLogs", "eth_call"):
+                fake.answer(method, odd)
+                chore.run(fatal=False)
+                chore._not_before = 0.0
+        fake.plain()
+        chore.run(fatal=False)
+    event = world.ledgers.payment.events.PermitPublished
+    assert len(world.chain.logs(event, 0, meter=house.address)) == 1
+
+
+@pytest.mark.parametrize("finality", ["finalized", {"blocks": 2}])
+def test_a_node_behind_hides_no_payment(world, store, finality, monkeypatch):
+    """The cursor of signers stays before blocks that the node which reads logs has not seen."""
+    monkeypatch.setattr(NotYet, "patience_s", 0.2)
+    made = replace(world.deployment, finality=finality)
+    house = world.enrol(1001)
+    world.close_period()
+    with FakeNode(world.node.url) as fake:
+        keys = [dev_key(1), dev_key(2)]
+        signer = PermitSigner(made, store, keys, lambda: Chain.of(made, keys[0], fake.url))
+        signer.step()
+        world.pay(house)
+        world.node.mine(2)
+        fake.edit("eth_getLogs", behind(4, "eth_getLogs")["eth_getLogs"])
+        with pytest.raises(NotYet):
+            signer.step()
+        fake.plain()
+        assert signer.step().claimed == 1
+
+
+def test_no_error_makes_a_signer_sign_early(world, store, monkeypatch):
+    """A rate limit at the tag once made twelve blocks final; the lock was not."""
+    monkeypatch.setattr(RateLimited, "patience_s", 0.1)
+    house = world.enrol(1001)
+    world.close_period()
+    world.pay(house)
+    keys = [dev_key(1), dev_key(2)]
+    with FakeNode(world.node.url) as fake:
+        signer = PermitSigner(
+            world.deployment, store, keys, lambda: Chain.of(world.deployment, keys[0], fake.url)
+        )
+        for odd in (Odd("rate limit exceeded", -32005), Odd("Invalid block parameter", -32602)):
+            fake.edit("eth_getBlockByNumber", tagged(odd))
+            with pytest.raises(ChainError):
+                signer.step()
+    assert not store.cursor(f"permits {world.deployment.payment_ledger}")
+
+
+def tagged(odd):
+    def change(params, forward):
+        if params[0] == "finalized":
+            raise Refusal({"code": odd.code, "message": odd.words})
+        return forward("eth_getBlockByNumber", params)
+
+    return change

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from parwana.chain.deployment import Deployment
 from parwana.chain.keys import Key
 from parwana.chain.node import Chain, ChainError
-from parwana.permits.bundle import indexed
+from parwana.permits.bundle import PermitError, indexed
 from parwana.permits.publisher import Publisher
 from parwana.permits.signer import PermitSigner, Progress, TimeSigner
 from parwana.store.reader import Store, StoreError
@@ -21,7 +21,7 @@ _LOOKS = 4  # that each signer takes at an instant of signed time
 log = logging.getLogger("parwana.permits")
 
 
-class _Chore:
+class Chore:
     """Run one part of a signer again and again; what fails waits longer each time."""
 
     def __init__(self, name: str, step: Callable[[], Progress]) -> None:
@@ -40,12 +40,22 @@ class _Chore:
             if fatal:
                 raise
             self._trouble.failed(str(error))
-            self._not_before = time.monotonic() + self._pause_s
-            self._pause_s = min(_BACK_OFF_S[1], self._pause_s * 2)
-            return Progress()
+            return self._later()
+        except PermitError:  # the deployment file or the keys are wrong
+            raise
+        except Exception as error:  # a bug, or a node's oddity: it must not stop the other chore
+            if fatal:
+                raise
+            self._trouble.failed(f"this is a bug, please report it: {error!r}", bug=error)
+            return self._later()
         self._trouble.over()
         self._pause_s = _BACK_OFF_S[0]
         return done
+
+    def _later(self) -> Progress:
+        self._not_before = time.monotonic() + self._pause_s
+        self._pause_s = min(_BACK_OFF_S[1], self._pause_s * 2)
+        return Progress()
 
 
 def serve(
@@ -67,13 +77,13 @@ def serve(
     publisher = Publisher(deployment)
     clock = WorldClock.from_environment()
     permits = PermitSigner(deployment, store, keys, lambda: Chain.of(deployment, keys[0], rpc))
-    chores = [_Chore("permits", permits.step)]
+    chores = [Chore("permits", permits.step)]
     if time_step_s:
         # In a fast world the signers would otherwise never look at the same instant.
         steps = max(1, math.ceil(_LOOKS * poll_s * clock.factor / time_step_s))
         step_s = steps * time_step_s
         times = TimeSigner(deployment, store, keys, clock.now, step_s, publisher.publish)
-        chores.append(_Chore("time", times.step))
+        chores.append(Chore("time", times.step))
     numbers = " and ".join(str(number) for number in mine)
     log.info("signer %s of %d at work", numbers, len(deployment.signers))
     said = ""
