@@ -6,12 +6,14 @@ from pathlib import Path
 import pytest
 
 from hil_tests.chainkit import Utility, terms
+from hil_tests.fakenode import FakeNode, Odd
 from parwana import cli
 from parwana.chain import contracts
 from parwana.chain.deploy import deploy
 from parwana.chain.keys import Key, dev_key
 from parwana.chain.node import Chain, OutOfGas, Reverted
 from parwana.chain.periods import DAY_S
+from parwana.chain.sender import Sender
 from parwana.pay import Payer, PayError
 from parwana.permits.signer import PermitSigner
 from parwana.store.reader import Store
@@ -92,6 +94,67 @@ def test_a_second_payment_is_refused_before_it_costs_anything(world, run):
     assert code == 1
     assert "--status" in err
     assert world.chain.head() == head
+
+
+@pytest.mark.parametrize("claimed", [False, True])
+def test_a_payment_of_a_killed_run_is_told_as_paid(world, run, store, monkeypatch, claimed):
+    house = billed(world)
+    world.owe(house)
+    payment = ("pay", "--meter", house.address, "--key", "dev:20", "--json")
+
+    def killed(*_):
+        raise SystemExit(9)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Sender, "_wait", killed)
+        run(*payment)
+    head = world.chain.head()
+    if claimed:
+        serve(world, store)
+        head = world.chain.head()
+    code, out, err = run(*payment)
+    assert (code, err) == (0, "")
+    paid = json.loads(out)["paid"]
+    assert paid["payer"] == PAYER.address
+    found = world.chain.w3.eth.get_transaction(paid["transaction"])
+    assert found["value"] == paid["amount"] > 0
+    assert world.chain.head() == head, "nothing was sent"
+    code, _, err = run(*payment)
+    assert code == 1
+    assert ("nothing is due" if claimed else "--status") in err, "it was told once"
+
+
+def test_a_payment_whose_answer_is_lost_is_paid_once(world):
+    house = billed(world)
+    due = world.owe(house)
+    with FakeNode(world.node.url) as fake:
+        fake.answer("eth_sendRawTransaction", Odd(status=504, taken=True))
+        chain = Chain(fake.url, PAYER)
+        assert Payer(world.deployment, chain, house.address).pay()["amount"] == due
+    locked = payer(world, house).bill().locked
+    assert locked is not None
+    assert locked["amount"] == due
+
+
+def test_a_withdrawal_of_a_killed_run_is_told(world, run, monkeypatch):
+    house = billed(world)
+    refund = ("pay", "--meter", house.address, "--key", "dev:20", "--refund", "--json")
+    amount = json.loads(run(*refund[:-2], "--json")[1])["paid"]["amount"]
+    world.clock.time_s += DAY_S + 100
+    world.node.mine()
+    real, waits = Sender._wait, []
+
+    def killed(self, *arguments):
+        waits.append(self)
+        if len(waits) == 2:
+            raise SystemExit(9)
+        return real(self, *arguments)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Sender, "_wait", killed)
+        run(*refund)
+    code, out, _ = run(*refund)
+    assert (code, json.loads(out)["refunded"]) == (0, amount)
 
 
 def test_nothing_due_is_said(world, run):

@@ -9,6 +9,7 @@ import typer
 from eth_utils import is_hex_address, to_checksum_address
 from rich.console import Console
 from rich.table import Table
+from web3.types import TxReceipt
 
 from parwana.chain.deployment import Deployment
 from parwana.chain.keys import resolve
@@ -102,16 +103,27 @@ class Payer:
         )
 
     def pay(self) -> dict[str, Any]:
-        """Lock exactly what is due; return the logged lock. Raises PayError, ChainError."""
+        """Lock exactly what is due; return the logged lock. Raises PayError, ChainError.
+
+        A payment that an ended run sent is the one: it is not made again.
+        """
+        before = self.chain.resume(self.functions.pay(self.meter, 0), 1)
         account = self.chain.call(self.functions.account(self.meter))
-        if self.chain.call(self.functions.locked(self.meter)).amount:
+        locked = self.chain.call(self.functions.locked(self.meter)).amount
+        if before is not None and (locked or account.due == 0):
+            return self._locked(before)
+        if locked:
             raise PayError("a payment waits for its permit already; see: parwana pay --status")
         if account.due == 0:
             raise PayError("nothing is due")
         value = account.due if self.token == NATIVE else 0
         if not value:
             self._approve(account.due)
-        receipt = self.chain.send(self.functions.pay(self.meter, account.due), value=value)
+        return self._locked(
+            self.chain.send(self.functions.pay(self.meter, account.due), value=value)
+        )
+
+    def _locked(self, receipt: TxReceipt) -> dict[str, Any]:
         [log] = self.ledgers.payment.events.Locked().process_receipt(receipt)
         return {**log["args"], "transaction": "0x" + bytes(receipt["transactionHash"]).hex()}
 
@@ -121,10 +133,14 @@ class Payer:
             self.chain.send(self.functions.refund(self.number))
         owner = to_checksum_address(self.chain.key.address) if self.chain.key else NATIVE
         credit = int(self.chain.call(self.functions.credits(owner)))
-        if not credit:
+        if credit:
+            receipt: TxReceipt | None = self.chain.send(self.functions.withdraw())
+        else:
+            receipt = self.chain.resume(self.functions.withdraw(), 0)
+        if receipt is None:
             raise PayError(f"nothing is credited to {owner}; use the key that paid")
-        self.chain.send(self.functions.withdraw())
-        return credit
+        [log] = self.ledgers.payment.events.Withdrawn().process_receipt(receipt)
+        return int(log["args"]["amount"])
 
     def _approve(self, amount: int) -> None:
         token = self.chain.w3.eth.contract(address=to_checksum_address(self.token), abi=_ERC20)
