@@ -13,6 +13,8 @@ from parwana.chain.deployment import Deployment
 from parwana.chain.node import Chain, Reverted
 from parwana.chain.periods import Period
 from parwana.chain.sender import Sender
+from parwana.chain.deployment import Deployment, Period
+from parwana.chain.desk import Desk
 from parwana.devchain.server import CHAIN_ID, DevChain
 
 
@@ -163,9 +165,9 @@ def test_a_deployment_that_broke_off_goes_on(node, tmp_path, monkeypatch, sent):
         if len(broadcasts) == sent:
             raise Broken
 
-    real = Sender._broadcast
+    real = Desk.broadcast
     with monkeypatch.context() as patched:
-        patched.setattr(Sender, "_broadcast", broadcast)
+        patched.setattr(Desk, "broadcast", broadcast)
         with pytest.raises(Broken):
             cli.main(arguments(node, out))
     assert not out.exists()

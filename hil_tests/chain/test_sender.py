@@ -20,7 +20,7 @@ from hexbytes import HexBytes
 from hil_tests.chain.clients import DEARER, ONCE, REFUSED, rows
 from hil_tests.fakenode import FakeNode, Odd, Refusal
 from hil_tests.services import wait_until
-from parwana.chain import outbox, sender
+from parwana.chain import desk, outbox, sender
 from parwana.chain.errors import ChainError, NodeError, NotYet, RateLimited
 from parwana.chain.keys import dev_key
 from parwana.chain.node import Chain
@@ -261,7 +261,7 @@ def test_a_call_signed_and_not_broadcast_is_found(bench, monkeypatch):
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patched:
-        patched.setattr(sender.Sender, "_broadcast", dies)
+        patched.setattr(desk.Desk, "broadcast", dies)
         with pytest.raises(KeyboardInterrupt):
             bench.add()
     assert not bench.fake.raws
@@ -407,7 +407,7 @@ def test_what_a_reorganisation_drops_is_sent_again(bench):
 
 
 def test_what_is_final_is_forgotten_and_all_of_it_is_private(bench, tmp_path, monkeypatch):
-    monkeypatch.setattr(sender, "_TIDY", 1)
+    monkeypatch.setattr(desk, "_TIDY", 1)
     program = bench.program()
     bench.add(1, program)
     [kept] = (tmp_path / "state").rglob("*.json")

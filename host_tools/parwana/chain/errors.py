@@ -85,7 +85,10 @@ class OutOfGas(ChainError):
 
 def place(rpc_url: str) -> str:
     """Return a node's scheme and host, without the path and password that may hold a secret."""
-    parts = urlsplit(rpc_url)
+    try:
+        parts = urlsplit(rpc_url)
+    except ValueError:
+        return "the node's URL"
     return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}"
 
 

@@ -6,7 +6,7 @@ from parwana.chain.errors import NodeError
 from parwana.chain.rpc import Rpc
 
 TIP_WEI = 10**9
-MOST = 10  # times the market's price: no node's word makes this program pay more
+MOST = 10  # times the price of now: a fee does not rise beyond
 NAMES = ("gasPrice", "maxFeePerGas", "maxPriorityFeePerGas")
 
 

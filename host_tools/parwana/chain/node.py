@@ -14,7 +14,6 @@ from parwana.chain import contracts
 from parwana.chain.deployment import Deployment
 from parwana.chain.errors import (
     ChainError,
-    NotYet,
     OutOfGas,
     RangeTooLarge,
     Reverted,
@@ -25,8 +24,8 @@ from parwana.chain.errors import (
 )
 from parwana.chain.keys import DEV_CHAIN_ID, Key
 from parwana.chain.provider import Provider
-from parwana.chain.reader import Reader
-from parwana.chain.rpc import Rpc, patiently
+from parwana.chain.reader import Reader, there
+from parwana.chain.rpc import Rpc
 from parwana.chain.sender import Call, Sender
 
 __all__ = ["Chain", "ChainError", "Ledgers", "OutOfGas", "Reverted", "Unreachable"]
@@ -111,13 +110,10 @@ class Chain:
 
         def attempt() -> Any:
             at = self._reader.newest() if block == "latest" else block
-            try:
-                return function.call(block_identifier=at)  # type: ignore[arg-type]
-            except UnknownBlock as error:
-                raise NotYet(str(error)) from None
+            return function.call(block_identifier=at)  # type: ignore[arg-type]
 
         with translated(function.fn_name, self.rpc_url):
-            return patiently(attempt)
+            return there(attempt)
 
     def head(self) -> int:
         """Return the newest block's number, no older one than of our last receipt."""
@@ -144,9 +140,13 @@ class Chain:
 
     def code(self, address: str) -> bytes:
         """Return the code of the contract at `address`, empty if there is none."""
-        at = self._reader.newest()
-        tag = hex(at) if isinstance(at, int) else at
-        return self._rpc.data("eth_getCode", Web3.to_checksum_address(address), tag)
+
+        def attempt() -> bytes:
+            at = self._reader.newest()
+            tag = hex(at) if isinstance(at, int) else at
+            return self._rpc.data("eth_getCode", Web3.to_checksum_address(address), tag)
+
+        return bytes(there(attempt))
 
     def scan(
         self, event: Any, first: int, last: int, **filters: Any

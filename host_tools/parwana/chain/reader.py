@@ -1,16 +1,30 @@
 """Read a chain so that it never goes back: not behind what we wrote, nor by weaker finality."""
 
 import time
+from collections.abc import Callable
+from typing import Any
 
 from web3 import Web3
 from web3.exceptions import TransactionNotFound
 from web3.types import TxReceipt
 
 from parwana.chain.errors import NotYet, UnknownBlock, place
-from parwana.chain.rpc import Rpc
+from parwana.chain.rpc import Rpc, patiently
 
 BEHIND_S = 2.0
 _RECENT = 32  # blocks after one of ours in which a node may still lie behind it
+
+
+def there(attempt: Callable[[], Any]) -> Any:
+    """Return what is read of a block that is there, at a node that may not have it yet."""
+
+    def known() -> Any:
+        try:
+            return attempt()
+        except UnknownBlock as error:
+            raise NotYet(f"{error}: it lies behind; try again") from None
+
+    return patiently(known)
 
 
 class Reader:
@@ -41,9 +55,10 @@ class Reader:
     def head(self) -> int:
         """Return the newest block's number, no older one than of our last receipt."""
         head = self.rpc.head()
-        if self.written is None:
+        written = self.written
+        if written is None:
             return head
-        number, hashes = self.written
+        number, hashes = written
         until_s = time.monotonic() + BEHIND_S
         while head < number:
             if time.monotonic() > until_s:
@@ -55,7 +70,7 @@ class Reader:
                 )
             time.sleep(0.1)
             head = self.rpc.head()
-        if not number <= head <= number + _RECENT:
+        if not number <= head <= number + _RECENT and self.written is written:
             self.written = None
         return head
 
@@ -66,10 +81,7 @@ class Reader:
     def count(self, address: str, block: int | str) -> int:
         """Return how many transactions of an address are mined up to a block."""
         tag = hex(block) if isinstance(block, int) else block
-        try:
-            return self.rpc.number("eth_getTransactionCount", address, tag)
-        except UnknownBlock as error:
-            raise NotYet(f"{error}: it lies behind; try again") from None
+        return int(there(lambda: self.rpc.number("eth_getTransactionCount", address, tag)))
 
     def receipt(self, hashes: list[str]) -> TxReceipt | None:
         """Return the receipt of one of these transactions, None if none is mined."""
@@ -80,6 +92,8 @@ class Reader:
                 continue
             except (TypeError, ValueError, AttributeError):
                 raise self.rpc.nonsense("no receipt") from None
+            if "0x" + bytes(found.get("transactionHash", b"")).hex() != key:
+                raise self.rpc.nonsense("another transaction's receipt")
             if found.get("blockNumber") is not None and found.get("status") is not None:
                 return found
         return None

@@ -45,7 +45,7 @@ class Rpc:
             answer = self._own.session.post(
                 self.url, json=request, timeout=self._timeout_s, allow_redirects=False
             )
-        except requests.RequestException as error:
+        except (requests.RequestException, ValueError) as error:  # ValueError: no URL at all
             raise faults.silent(self.url, type(error).__name__) from None
         return faults.result_of(
             method, self.url, answer.status_code, answer.headers, answer.content
@@ -57,11 +57,11 @@ class Rpc:
 
     def number(self, method: str, *params: Any) -> int:
         """Return a result that is a number."""
-        return self.whole(self.ask(method, *params))
+        return int(patiently(lambda: self.whole(self.once(method, *params))))
 
     def data(self, method: str, *params: Any) -> bytes:
         """Return a result that is bytes."""
-        return self.octets(self.ask(method, *params))
+        return bytes(patiently(lambda: self.octets(self.once(method, *params))))
 
     def head(self) -> int:
         """Return the newest block's number."""
@@ -71,8 +71,12 @@ class Rpc:
 
     def block(self, name: int | str) -> Header:
         """Return a block's header by number or tag. Raises UnknownBlock, too."""
+        header: Header = patiently(lambda: self._block(name))
+        return header
+
+    def _block(self, name: int | str) -> Header:
         tag = hex(name) if isinstance(name, int) else name
-        found = self.ask("eth_getBlockByNumber", tag, False)
+        found = self.once("eth_getBlockByNumber", tag, False)
         if found is None:
             raise UnknownBlock(f"{place(self.url)} does not know block {name}")
         if not isinstance(found, dict):

@@ -159,18 +159,20 @@ class PermitSigner:
 
     def _serve(self, chain: Chain, ledgers: Ledgers, lock: Lock, progress: Progress) -> None:
         functions = ledgers.payment.functions
+        # All of one block: nodes behind one URL may differ in what is their latest.
+        at = chain.head()
         # A replaced meter's payment is owed to the one that serves the house now.
-        meter = chain.call(ledgers.registry.functions.meter_of(lock.number))
-        payment = chain.call(functions.locked(meter))
+        meter = chain.call(ledgers.registry.functions.meter_of(lock.number), at)
+        payment = chain.call(functions.locked(meter), at)
         same = (payment.payer, payment.amount, payment.period, payment.deadline_s)
         if same != (lock.payer, lock.amount, lock.period, lock.deadline_s):
             return
         progress.waiting += 1
-        now_s = chain.block_time_s()
+        now_s = chain.block_time_s(at)
         if now_s > lock.deadline_s:
             progress.failure = f"{lock.meter}: payment not claimed in time, refund it"
             return
-        frame = self._permit(chain, ledgers, meter, lock)
+        frame = self._permit(chain, ledgers, meter, lock, at)
         domain = self._deployment.permit_domain(meter)
         scope = b"permit" + bytes.fromhex(meter[2:])
         new, enough = self._quorum.sign(scope, domain, frame, now_s)
@@ -187,12 +189,12 @@ class PermitSigner:
         progress.waiting -= 1
         log.info("claimed %d for meter %s, period %d", lock.amount, meter, lock.period)
 
-    def _permit(self, chain: Chain, ledgers: Ledgers, meter: str, lock: Lock) -> bytes:
+    def _permit(self, chain: Chain, ledgers: Ledgers, meter: str, lock: Lock, at: int) -> bytes:
         """Make the least permit that the lock buys; the same bytes at every signer."""
         functions = ledgers.payment.functions
-        grant = chain.call(functions.least_grant(meter))
+        grant = chain.call(functions.least_grant(meter), at)
         return make_permit(
-            issued_at_s=lock.deadline_s - chain.call(functions.escrow_window_s()),
+            issued_at_s=lock.deadline_s - chain.call(functions.escrow_window_s(), at),
             valid_until_s=grant.valid_until_s,
             period=grant.period,
             last_serial=grant.serial - 1,

@@ -57,7 +57,10 @@ class Follower:
         ]
         changes.sort(key=lambda log: (log["blockNumber"], log["logIndex"]))
         places = {
-            log["args"]["new"]: chain.call(ledgers.registry.functions.meter(log["args"]["new"]))
+            # At a block, so that a node which lacks the log cannot say what it knows of before.
+            log["args"]["new"]: chain.call(
+                ledgers.registry.functions.meter(log["args"]["new"]), chain.head()
+            )
             for log in changes
             if log["event"] == "Replaced"
         }
