@@ -10,11 +10,9 @@ from parwana import cli
 from parwana.chain import deploy, keys
 from parwana.chain.deploy import DEFAULT_TARIFF, DeployError, read_tariff, signer_key
 from parwana.chain.deployment import Deployment
+from parwana.chain.desk import Desk
 from parwana.chain.node import Chain, Reverted
 from parwana.chain.periods import Period
-from parwana.chain.sender import Sender
-from parwana.chain.deployment import Deployment, Period
-from parwana.chain.desk import Desk
 from parwana.devchain.server import CHAIN_ID, DevChain
 
 

@@ -13,12 +13,10 @@ from hil_tests.chainkit import HandClock, Utility
 from hil_tests.fakenode import FakeNode, Odd, Refusal
 from hil_tests.services import Broker, wait_until
 from parwana.chain.deployment import Deployment
+from parwana.chain.errors import ChainError, NotYet, RateLimited
 from parwana.chain.keys import dev_key
 from parwana.chain.node import Chain
 from parwana.chain.periods import DAY_S
-from parwana.permits.bundle import check_bundle
-from parwana.chain.deployment import DAY_S, Deployment
-from parwana.chain.errors import ChainError, NotYet, RateLimited
 from parwana.permits.bundle import PermitError, check_bundle
 from parwana.permits.service import Chore
 from parwana.permits.signer import PermitSigner, Progress

@@ -11,21 +11,16 @@ from coincurve import PublicKey
 from eth_utils import is_address, to_checksum_address
 from rich.console import Console
 
-from parwana.chain import contracts
-from parwana.chain.deployment import Deployment, refuse_existing
-from parwana.chain.keys import resolve
-from parwana.chain.node import Chain, ChainError
-from parwana.chain.periods import DAY_S, Period
 from parwana.chain.deployment import (
-    DAY_S,
     FINALIZED,
     Deployment,
-    Period,
     read_finality,
     refuse_existing,
 )
 from parwana.chain.errors import UnknownBlock
+from parwana.chain.keys import resolve
 from parwana.chain.node import Chain
+from parwana.chain.periods import DAY_S, Period
 from parwana.chain.steps import Steps
 from parwana.store import signatures
 from parwana.world.clock import WorldClock
