@@ -46,10 +46,10 @@ def test_a_relay_outlives_what_its_server_does(
             meter.send(2)
             wait_until(lambda: states[-1]["store_failures"] > failures, "a refused write")
             server.execute(f"ALTER DATABASE {database} RESET default_transaction_read_only")
-            while not meter.received.empty():
-                meter.received.get()
             meter.insist(2)
-            assert meter.next() == ("down", 3)
+            while (answer := meter.next()) == ("down", 2):
+                pass  # to a letter that was sent while nobody could write
+            assert answer == ("down", 3)
             wait_until(lambda: not states[-1]["failures"], "the end of all failures", 40)
         assert store.runs(meter.address) == [(1, 2)]
     finally:
