@@ -8,6 +8,7 @@ import pytest
 
 from parwana.chain import keys
 from parwana.chain.deployment import Deployment, DeploymentError
+from parwana.chain.periods import Period
 
 
 def make(**changes):
@@ -84,6 +85,13 @@ def test_a_file_is_not_overwritten_unless_forced(tmp_path):
         ("period", {"kind": "days"}),
         ("period", {"kind": "days", "days": 0}),
         ("period", {"kind": "days", "days": 1, "more": 1}),
+        ("period", {"kind": "hours", "hours": 5}),
+        ("period", {"kind": "hours", "hours": 0}),
+        ("period", {"kind": "hours", "days": 1}),
+        ("period", {"kind": "hours", "hours": True}),
+        ("period", {"kind": ["days"]}),
+        ("period", "month"),
+        ("utc_offset_s", 60),
         ("utc_offset_s", 100_000),
         ("utc_offset_s", 1.5),
         ("payment_window_s", 0),
@@ -118,3 +126,15 @@ def test_what_is_no_deployment_is_refused(tmp_path, text):
         path.write_text(text)
     with pytest.raises(DeploymentError, match="deployment.json"):
         Deployment.load(path)
+
+
+def test_periods_of_hours_are_for_development_chains():
+    hours = {"period": {"kind": "hours", "hours": 1}}
+    assert Deployment(**make(**hours)).periods == Period("hours", 1, 19800)
+    with pytest.raises(DeploymentError, match=r"chain_id 31337.*hours"):
+        Deployment(**make(**hours, chain_id=1))
+
+
+@pytest.mark.parametrize("period", [{"kind": "month"}, {"kind": "month", "days": 0}])
+def test_both_forms_of_months_are_read(period):
+    assert Deployment(**make(period=period)).periods == Period("month", 0, 19800)

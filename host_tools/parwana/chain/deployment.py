@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any
 
 import wire
-from parwana.chain.periods import DAY_S, Period
+from parwana.chain.keys import DEV_CHAIN_ID
+from parwana.chain.periods import DAY_S, OFFSET, OFFSETS_S, Period, counts
 from parwana.world import secretfiles
 from parwana.world.logs import redacted
 
@@ -66,14 +67,12 @@ class Deployment:
         keys = self.permit_signers
         good_keys = isinstance(keys, list) and all(_matches(r"[0-9a-f]{128}", key) for key in keys)
         period = self.period
-        good_period = isinstance(period, dict) and (
-            period in ({"kind": "month"}, {"kind": "month", "days": 0})
-            or (
-                set(period) == {"kind", "days"}
-                and period["kind"] == "days"
-                and type(period["days"]) is int
-                and 1 <= period["days"] <= 366
-            )
+        kind = period.get("kind") if isinstance(period, dict) else None
+        good_period = period in ({"kind": "month"}, {"kind": "month", "days": 0}) or (
+            isinstance(kind, str)
+            and set(period) == {"kind", kind}
+            and counts(kind, period[kind])
+            and (kind == "days" or self.chain_id == DEV_CHAIN_ID)
         )
         return [
             ("utility_id", _matches(r"[a-z0-9-]{1,32}", self.utility_id), "1 to 32 of a-z 0-9 -"),
@@ -88,8 +87,17 @@ class Deployment:
                 "1 to 8 different public keys, each 128 lower-case hex digits",
             ),
             whole("permit_threshold", 1, len(keys) if isinstance(keys, list) else 8),
-            ("period", good_period, '{"kind": "days", "days": N} or {"kind": "month"}'),
-            whole("utc_offset_s", -14 * 3600, 14 * 3600),
+            (
+                "period",
+                good_period,
+                '{"kind": "days", "days": N} or {"kind": "month"}; on a development chain '
+                f'(chain_id {DEV_CHAIN_ID}) also {{"kind": "hours", "hours": N}}',
+            ),
+            (
+                "utc_offset_s",
+                type(self.utc_offset_s) is int and self.utc_offset_s in OFFSETS_S,
+                OFFSET,
+            ),
             whole("payment_window_s", 1, 366 * DAY_S),
             ("broker", _matches(r"mqtts?://\S+", self.broker), "mqtt://host:port"),
             ("store", _matches(r"[a-z0-9+]+://\S+", self.store), "an SQLAlchemy URL"),
@@ -112,7 +120,8 @@ class Deployment:
     @property
     def periods(self) -> Period:
         """Return the arithmetic of this utility's billing periods."""
-        return Period(self.period["kind"], self.period.get("days", 0), self.utc_offset_s)
+        kind = self.period["kind"]
+        return Period(kind, self.period.get(kind, 0), self.utc_offset_s)
 
     @property
     def signers(self) -> list[bytes]:
