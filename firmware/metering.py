@@ -7,7 +7,6 @@ of it. What a sensor does not answer is never taken for zero.
 import asyncio
 
 import wire
-from clock import local_day
 from pzem004t import SensorError
 
 _STEP_MS = 10
@@ -56,6 +55,7 @@ class Metering:
                  log):  # fmt: skip
         self._interval_s = config.interval_s
         self._poll_ms = config.poll_ms
+        self._closing_s = config.closing_s
         self._utc_offset_s = config.utc_offset_s
         self._recorder = recorder
         self._clock = clock
@@ -227,7 +227,7 @@ class Metering:
         flags = self._flags | self._supply_flags()
         if not trusted:
             flags |= wire.FLAG_CLOCK_UNTRUSTED
-        day = local_day(time_s, self._utc_offset_s)
+        day = (time_s + self._utc_offset_s) // self._closing_s
         if trusted and day + 1 != self._recorder.closing_day:
             flags |= wire.FLAG_CLOSING
         self._recorder.reading(flags, time_s, trust, day, values)

@@ -31,7 +31,7 @@ class Recorder:
         self._clock = clock
         self._log = log
         self.boots = 0
-        self.closing_day = 0  # local day number of the last trusted reading, plus 1
+        self.closing_day = 0  # number of the last trusted reading's day (config.closing_s), plus 1
         self.reading_s = 0
         self.events = 0
         self.readings = 0

@@ -55,6 +55,8 @@ def check(data, crc=0, chip=None):
     values["pins"] = {name: values.pop("pins_" + name) for name in keys["pins"]}
     if values["permit_threshold"] > len(values["permit_signers"]):
         raise ConfigError("permit_threshold: more than the permit_signers; write fewer")
+    if values["closing_s"] % values["interval_s"]:
+        raise ConfigError("closing_s: no whole number of intervals; write a shorter interval_s")
     if values["broker_port"] is None:
         values["broker_port"] = 8883 if values["broker_tls"] else 1883
     if values["broker_tls"] and not values["broker_ca"]:
@@ -208,6 +210,7 @@ _KEYS = {
     "meter": (_bytes(20), _ADDRESS, _REQUIRED),
     "sensors": (_sensors, '1 to 3 of {"unit_id": 1, "ct_ratio": 1}', [(1, 1)]),
     "interval_s": (_interval, "seconds, 60 or more, that divide 86400", 900),
+    "closing_s": (_interval, "seconds, 60 or more, that divide 86400", 86400),
     "poll_ms": (_number(200, 10000), "200 to 10000", 1000),
     "utc_offset_s": (_number(-50400, 50400, 60), "-50400 to 50400, in minutes", 0),
     "wifi": {

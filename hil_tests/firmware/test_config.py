@@ -76,6 +76,13 @@ def test_refuses_unknown_keys():
     refused("pins.relay: no such key", pins={"relay": 4})
 
 
+def test_closings_are_daily_unless_it_says_otherwise():
+    data = short()
+    assert config.check(data).closing_s == 86400
+    data["closing_s"] = 3600
+    assert config.check(data).closing_s == 3600
+
+
 def test_refuses_bad_values():
     refused("utility_id:", utility_id="Kalpa")
     refused("utility_id:", utility_id="k" * 33)
@@ -83,6 +90,9 @@ def test_refuses_bad_values():
     refused("meter:", meter="zz" * 20)
     refused("meter:", meter=7)
     refused("interval_s:", interval_s=7 * 60)
+    refused("closing_s:", closing_s=7 * 3600)
+    refused("closing_s:", closing_s=True)
+    refused("closing_s:", closing_s=3600, interval_s=7200)
     refused("interval_s:", interval_s=30)
     refused("interval_s:", interval_s=True)
     refused("interval_s:", interval_s="900")

@@ -12,6 +12,7 @@ MIDNIGHT = 1_800_057_600 - 1_800_057_600 % 86400
 
 class Config:
     interval_s = 900
+    closing_s = 86400
     poll_ms = 1000
     utc_offset_s = 0
 
@@ -179,6 +180,15 @@ def test_closing_is_the_first_trusted_reading_of_the_local_day():
     house.go(120, 900)
     closings = [time_s for flags, time_s, _, _ in house.readings if flags & wire.FLAG_CLOSING]
     assert closings == [MIDNIGHT + 86400 - 19800]
+
+
+def test_where_periods_are_hours_each_end_of_one_closes():
+    house = House(MIDNIGHT - 1000, utc_offset_s=19800, closing_s=6 * 3600)
+    house.recorder.closing_day = (MIDNIGHT - 1000 + 19800) // (6 * 3600) + 1
+    house.go(120, 900)
+    closings = [time_s for flags, time_s, _, _ in house.readings if flags & wire.FLAG_CLOSING]
+    first = MIDNIGHT + 6 * 3600 - 19800
+    assert closings == [first + 6 * 3600 * number for number in range(5)]
 
 
 def test_untrusted_reading_does_not_close_the_day():

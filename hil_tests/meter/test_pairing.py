@@ -82,6 +82,22 @@ def told(monkeypatch: pytest.MonkeyPatch) -> Any:
 
 
 @pytest.mark.parametrize(
+    ("period", "closing_s"),
+    [({"kind": "month"}, None), ({"kind": "hours", "hours": 2}, 7200)],
+)
+def test_a_meter_closes_as_its_periods_end(
+    monkeypatch: pytest.MonkeyPatch, period: dict[str, Any], closing_s: int | None
+) -> None:
+    written: dict[str, Any] = {}
+    monkeypatch.setattr(device, "write_config", lambda _, values: written.update(values))
+    work = pairing()
+    work.deployment = dataclasses.replace(DEPLOYMENT, period=period)
+    work.identity = Identity("1.0.0", bytes(64), bytes(20), "serial", False)
+    work.configure()
+    assert written.get("closing_s") == closing_s
+
+
+@pytest.mark.parametrize(
     ("click", "answer", "says"),
     [
         (Click(None, None, 2000, 0), None, "closed: 2.000 A flowed; opened: none"),

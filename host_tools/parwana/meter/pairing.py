@@ -171,6 +171,8 @@ class Pairing:
             "permit_threshold": self.deployment.permit_threshold,
             "permit_signers": self.deployment.permit_signers,
         }
+        if self.deployment.periods.kind == "hours":
+            values["closing_s"] = self.deployment.periods.length_s
         for name in self.wish.options:
             if name in values:
                 raise PairError(f"--config: {name} is written by pairing; remove it there")
