@@ -19,7 +19,7 @@ implements: IEnergyLedger
 initializes: calendar
 initializes: tolerances
 exports: (
-    calendar.period_days,
+    calendar.period_s,
     calendar.utc_offset_s,
     calendar.period_of,
     calendar.start_of,
@@ -156,7 +156,7 @@ _feeders: HashMap[uint256, uint256]
 def __init__(
     _registry: address,
     _utility_id: String[32],
-    _period_days: uint256,
+    _period_s: uint256,
     _utc_offset_s: int256,
     _closing_deadline_s: uint256,
     _tolerance_bp: uint256,
@@ -165,12 +165,12 @@ def __init__(
     @notice Deploy a ledger of one period length; deploy it twice for monthly and daily balances.
     @param _registry 20-byte address of the MeterRegistry.
     @param _utility_id 1 to 32 bytes, part of what meters sign.
-    @param _period_days 32 bytes: length of a period in days, 0 = a calendar month.
+    @param _period_s 32 bytes: length of a period, 0 = a calendar month; see calendar.vy.
     @param _utc_offset_s 32 bytes, signed: local time minus UTC, a multiple of 900.
     @param _closing_deadline_s 32 bytes: how long after its end a period waits for missing closings.
     @param _tolerance_bp 32 bytes: allowed difference of a feeder in 1/10000 of what was supplied.
     """
-    calendar.__init__(_period_days, _utc_offset_s)
+    calendar.__init__(_period_s, _utc_offset_s)
     tolerances.__init__(_tolerance_bp)
     signature._check_sha256()
     assert _registry.is_contract, "registry is no contract"

@@ -3,25 +3,30 @@
 """
 @title Calendar
 @license MIT
-@notice Number the periods of local time: calendar months, or spans of whole days.
+@notice Number the periods of local time: calendar months, whole days, or equal parts of a day.
 """
 
 DAY_S: constant(uint256) = 86400
+HOUR_S: constant(uint256) = 3600
 
-period_days: public(immutable(uint256))
+period_s: public(immutable(uint256))
 utc_offset_s: public(immutable(int256))
 
 
 @deploy
-def __init__(_period_days: uint256, _utc_offset_s: int256):
+def __init__(_period_s: uint256, _utc_offset_s: int256):
     """
     @notice Choose the period and the clock.
-    @param _period_days 32 bytes: length of a period in days, 0 = a calendar month.
+    @param _period_s 32 bytes: length of a period, whole days or whole hours that divide a day;
+           0 = a calendar month.
     @param _utc_offset_s 32 bytes, signed: local time minus UTC, a multiple of 900.
     """
-    assert _period_days <= 366, "period above 366 days"
+    assert _period_s <= 366 * DAY_S, "period above 366 days"
+    assert _period_s % DAY_S == 0 or (
+        _period_s % HOUR_S == 0 and DAY_S % _period_s == 0
+    ), "period not whole days or a part of one"
     assert abs(_utc_offset_s) <= 50400 and _utc_offset_s % 900 == 0, "utc offset"
-    period_days = _period_days
+    period_s = _period_s
     utc_offset_s = _utc_offset_s
 
 
@@ -49,8 +54,8 @@ def start_of(_period: uint256) -> uint256:
 @internal
 def _period_of(_time_s: uint256) -> uint256:
     local_s: uint256 = convert(convert(_time_s, int256) + utc_offset_s, uint256)
-    if period_days != 0:
-        return local_s // (DAY_S * period_days)
+    if period_s != 0:
+        return local_s // period_s
     # Proleptic Gregorian, counted from 1 March of year 0 so that the leap day ends a year:
     # 400 years are 146097 days, 5 months from March are 153 days.
     # Source: Hinnant, chrono-compatible low-level date algorithms, days_from_civil and back
@@ -66,10 +71,10 @@ def _period_of(_time_s: uint256) -> uint256:
 @view
 @internal
 def _start_of(_period: uint256) -> uint256:
-    days: uint256 = _period * period_days
-    if period_days == 0:
+    local_s: uint256 = _period * period_s
+    if period_s == 0:
         months: uint256 = _period + 12 * 1970 - 2
         year: uint256 = months // 12
-        days = (153 * (months % 12) + 2) // 5 + 365 * year + year // 4 - year // 100
-        days = days + year // 400 - 719468
-    return convert(convert(days * DAY_S, int256) - utc_offset_s, uint256)
+        days: uint256 = (153 * (months % 12) + 2) // 5 + 365 * year + year // 4 - year // 100
+        local_s = (days + year // 400 - 719468) * DAY_S
+    return convert(convert(local_s, int256) - utc_offset_s, uint256)

@@ -59,7 +59,7 @@ def test_deploys_and_writes_the_file(node, tmp_path, capsys):
 
 
 @pytest.mark.parametrize("offset_s", [0, 19800, -12600])
-@pytest.mark.parametrize("text", ["month", "days:1", "days:7"])
+@pytest.mark.parametrize("text", ["month", "days:1", "days:7", "hours:6"])
 def test_periods_are_the_contracts_own(node, text, offset_s):
     chain = Chain(node.url, keys.dev_key(0))
     period = Period.parse(text, offset_s)

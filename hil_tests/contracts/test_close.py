@@ -4,12 +4,15 @@ import pytest
 from eth_utils import to_canonical_address
 
 import wire
-from hil_tests.contracts.evm import Reverted
+from hil_tests.contracts.evm import Evm, Reverted
 from hil_tests.contracts.world import (
     DAY_S,
+    DEADLINE_S,
+    HOUR_S,
     HOUSE,
     OTHER,
     PLANT,
+    START_S,
     TRANSFORMER,
     UTILITY,
     Meter,
@@ -153,6 +156,30 @@ def test_the_window_after_a_boundary(world: World) -> None:
         # a boot before the boundary would close the period before: enrolled later
         meters[5].closing(start - 1, 5, boot),
     ) == [NO_CLOSING, 0, 0, NO_CLOSING, 0, 0, CLOSED]
+
+
+def test_the_window_of_a_period_of_an_hour_is_that_hour() -> None:
+    world = World(Evm(START_S), HOUR_S)
+    transformer = world.enrol("transformer", 1, TRANSFORMER)
+    meters = [world.enrol(f"house {i}", 9 + i, HOUSE, 1) for i in range(3)]
+    over = world.next_period()
+    start = world.start(over + 1)
+    assert start % HOUR_S == (-19_800) % HOUR_S
+    assert reasons(world, meters[0].closing(start - 1, 5)) == [CLOSED]  # of the hour before
+    world.evm.at(start + HOUR_S)
+    assert reasons(
+        world,
+        transformer.closing(start, 12),
+        meters[0].closing(start, 5),
+        meters[1].closing(start + HOUR_S - 1, 5),
+        meters[2].closing(start + HOUR_S, 5),  # closes the next hour, and this one with it
+    ) == [0, 0, 0, 0]
+    periods = [world.energy.closing(meter.address).period for meter in meters]
+    assert periods == [over, over, over + 1]
+    world.evm.at(start + DEADLINE_S)
+    world.energy.reconcile(1, over)
+    sums = world.energy.sums(1, over)
+    assert (sums.supplied_wh, sums.sold_wh, sums.closed, sums.expected) == (12, 10, 2, 3)
 
 
 def test_ahead_of_the_chain(world: World, house: Meter) -> None:

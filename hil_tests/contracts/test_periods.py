@@ -6,14 +6,21 @@ from typing import Any
 import pytest
 
 from hil_tests.contracts.evm import Contract, Reverted
-from hil_tests.contracts.world import DAY_S, DEADLINE_S, UTC_OFFSET_S, UTILITY_ID, World
+from hil_tests.contracts.world import (
+    DAY_S,
+    DEADLINE_S,
+    HOUR_S,
+    UTC_OFFSET_S,
+    UTILITY_ID,
+    World,
+)
 
 
 def ledger(world: World, **changed: Any) -> Contract:
     arguments = {
         "registry": world.registry.address,
         "utility_id": UTILITY_ID,
-        "period_days": 0,
+        "period_s": 0,
         "utc_offset_s": UTC_OFFSET_S,
         "closing_deadline_s": DEADLINE_S,
         "tolerance_bp": 500,
@@ -50,22 +57,25 @@ def test_every_day_of_four_years(world: World) -> None:
         assert world.energy.period_of(time_s) == month_of(time_s, UTC_OFFSET_S)
 
 
-@pytest.mark.parametrize("days", [1, 3, 7, 30, 366])
+@pytest.mark.parametrize(
+    "period_s",
+    [*(days * DAY_S for days in (1, 3, 7, 30, 366)), *(h * HOUR_S for h in (1, 2, 3, 6, 12))],
+)
 @pytest.mark.parametrize("utc_offset_s", [0, 19_800, -12_600])
-def test_periods_of_days(world: World, days: int, utc_offset_s: int) -> None:
-    contract = ledger(world, period_days=days, utc_offset_s=utc_offset_s)
+def test_periods_of_days_and_hours(world: World, period_s: int, utc_offset_s: int) -> None:
+    contract = ledger(world, period_s=period_s, utc_offset_s=utc_offset_s)
     for time_s in (1_768_458_600, 1_768_458_600 + 12_345_678, 4_294_967_295):
-        period = (time_s + utc_offset_s) // (DAY_S * days)
+        period = (time_s + utc_offset_s) // period_s
         assert contract.period_of(time_s) == period
-        assert contract.start_of(period) == period * DAY_S * days - utc_offset_s
+        assert contract.start_of(period) == period * period_s - utc_offset_s
         assert contract.period_of(contract.start_of(period)) == period
         assert contract.period_of(contract.start_of(period) - 1) == period - 1
 
 
 def test_what_is_read_back(world: World) -> None:
-    contract = ledger(world, period_days=3, utc_offset_s=-900)
+    contract = ledger(world, period_s=3 * DAY_S, utc_offset_s=-900)
     assert contract.registry() == world.registry.address
-    assert contract.period_days() == 3
+    assert contract.period_s() == 3 * DAY_S
     assert contract.utc_offset_s() == -900
     assert contract.closing_deadline_s() == DEADLINE_S
     assert contract.default_tolerance_bp() == 500
@@ -76,7 +86,12 @@ def test_what_is_read_back(world: World) -> None:
     [
         ({"registry": "0x" + "11" * 20}, "registry is no contract"),
         ({"utility_id": ""}, "utility id is empty"),
-        ({"period_days": 367}, "period above 366 days"),
+        ({"period_s": 367 * DAY_S}, "period above 366 days"),
+        ({"period_s": 1}, "period not whole days"),
+        ({"period_s": HOUR_S // 2}, "period not whole days"),
+        ({"period_s": 5 * HOUR_S}, "period not whole days"),
+        ({"period_s": 36 * HOUR_S}, "period not whole days"),
+        ({"period_s": DAY_S + 1}, "period not whole days"),
         ({"utc_offset_s": 50_400 + 900}, "utc offset"),
         ({"utc_offset_s": -50_400 - 900}, "utc offset"),
         ({"utc_offset_s": 60}, "utc offset"),

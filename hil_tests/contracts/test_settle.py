@@ -256,11 +256,11 @@ def test_retired_without_a_last_reading(world: World) -> None:
 
 def test_a_second_ledger_of_days(world: World) -> None:
     """Deployed twice, the same signed readings serve monthly and daily periods."""
-    daily = World(world.evm, period_days=1)
+    daily = World(world.evm, period_s=DAY_S)
     daily.registry = world.registry
     house = daily.enrol("house", 9)
     daily.energy = daily.deploy(
-        "EnergyLedger", world.registry.address, "demo-utility", 1, 19_800, DEADLINE_S, 500
+        "EnergyLedger", world.registry.address, "demo-utility", DAY_S, 19_800, DEADLINE_S, 500
     )
     world.next_period()
     item = house.closing(world.start(world.period), 1000)

@@ -14,6 +14,7 @@ from hil_tests.contracts.world import (
     DEADLINE_S,
     ESCROW_WINDOW_S,
     FIXED,
+    HOUR_S,
     HOUSE,
     OPEN,
     SLABS,
@@ -26,19 +27,20 @@ from hil_tests.contracts.world import (
 )
 
 PAYERS = [address("payer 1"), address("payer 2")]
-DEPLOYED = World(Evm(START_S))
-FRESH = DEPLOYED.evm.save()
 pick = st.integers(0, 10**6)
 
 
 class Ledgers(RuleBasedStateMachine):
-    """The transformer is point 1; houses follow from 2 on."""
+    """The transformer is point 1; houses follow from 2 on. Periods of months."""
+
+    deployed = World(Evm(START_S))
+    fresh = deployed.evm.save()
 
     def __init__(self) -> None:
         super().__init__()
-        DEPLOYED.evm.restore(FRESH)
-        self.world = DEPLOYED
-        self.evm = DEPLOYED.evm
+        self.deployed.evm.restore(self.fresh)
+        self.world = self.deployed
+        self.evm = self.deployed.evm
         self.model = Model([Tariff(0, SLABS, FIXED)])
         self.devices: list[tuple[Meter, MeterState]] = []
         self.touched: set[int] = set()
@@ -245,6 +247,13 @@ class Ledgers(RuleBasedStateMachine):
                 assert state.billed_wh <= state.closed_wh <= state.energy_wh
 
 
+class LedgersOfHours(Ledgers):
+    """Periods of an hour."""
+
+    deployed = World(Evm(START_S), HOUR_S)
+    fresh = deployed.evm.save()
+
+
 class MoreLedgers(Ledgers):
     """The same, in many more lives than each run has time for."""
 
@@ -261,3 +270,5 @@ TestLedgers = Ledgers.TestCase
 TestLedgers.settings = lives(8)
 TestMoreLedgers = pytest.mark.long(MoreLedgers.TestCase)
 TestMoreLedgers.settings = lives(200)
+TestLedgersOfHours = LedgersOfHours.TestCase
+TestLedgersOfHours.settings = lives(3)

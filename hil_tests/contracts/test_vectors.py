@@ -89,13 +89,14 @@ def test_readings_and_events_are_recovered_to_the_meter(world: World) -> None:
             energy.finish(frame + signature)
 
 
-def test_the_golden_closing_is_taken() -> None:
+@pytest.mark.parametrize("period_s", [86_400, 3600])
+def test_the_golden_closing_is_taken(period_s: int) -> None:
     frame = bytes.fromhex(BY_NAME["closing"]["frame"])
     reading = wire.parse(frame)
     assert isinstance(reading, wire.Reading)
     assert reading.flags & wire.FLAG_CLOSING
     world = World(Evm(START_S))
-    # daily periods whose midnight is the second of the reading
+    # periods whose midnight is the second of the reading
     energy = None
     for offset in range(-50_400, 50_401, 900):
         if (reading.time_s + offset) % 86_400 < 900:
@@ -103,7 +104,7 @@ def test_the_golden_closing_is_taken() -> None:
                 "EnergyLedger",
                 world.registry.address,
                 SIGNED["utility_id"],
-                1,
+                period_s,
                 offset,
                 DEADLINE_S,
                 500,

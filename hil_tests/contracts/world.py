@@ -15,6 +15,7 @@ from parwana.chain import contracts
 UTILITY_ID = "demo-utility"
 UTC_OFFSET_S = 19_800
 DAY_S = 86_400
+HOUR_S = 3600
 HOUSE, TRANSFORMER, PLANT = 1, 2, 3
 LOAD_DW = 50_000
 OPEN = 2**64 - 1
@@ -86,7 +87,7 @@ class Meter(Key):
 class World:
     """A deployment with utility, signers and a clock; `enrol` makes meters."""
 
-    def __init__(self, evm: Evm, period_days: int = 0) -> None:
+    def __init__(self, evm: Evm, period_s: int = 0) -> None:
         self.evm = evm
         self.signers = [Key(f"signer {i}") for i in range(3)]
         self.registry = self.deploy("MeterRegistry", UTILITY)
@@ -94,7 +95,7 @@ class World:
             "EnergyLedger",
             self.registry.address,
             UTILITY_ID,
-            period_days,
+            period_s,
             UTC_OFFSET_S,
             DEADLINE_S,
             500,

@@ -63,7 +63,7 @@ def _terms(deployment: Deployment, chain: Chain, ledgers: Ledgers) -> Terms:
         ("registry", chain.call(energy.registry()), deployment.registry),
         ("energy_ledger", chain.call(payment.energy_ledger()), deployment.energy_ledger),
         ("utility_id", bytes(chain.call(energy.domain())), deployment.reading_domain),
-        ("period", chain.call(energy.period_days()), periods.count),
+        ("period", chain.call(energy.period_s()), periods.length_s),
         ("utc_offset_s", chain.call(energy.utc_offset_s()), periods.utc_offset_s),
         ("payment_window_s", chain.call(payment.payment_window_s()), deployment.payment_window_s),
         ("permit_threshold", chain.call(payment.threshold()), deployment.permit_threshold),

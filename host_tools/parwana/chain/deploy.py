@@ -141,7 +141,7 @@ def deploy(
         "EnergyLedger",
         registry,
         terms.utility_id,
-        period.count,
+        period.length_s,
         period.utc_offset_s,
         terms.closing_deadline_s,
         terms.tolerance_bp,
