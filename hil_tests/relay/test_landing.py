@@ -8,7 +8,7 @@ import pytest
 
 from hil_tests.chainkit import utility
 from hil_tests.services import SignedMeter
-from hil_tests.town import Town
+from hil_tests.town import FEEDER, Town
 from parwana.audit.command import audit
 from parwana.chain.node import Chain, Reverted
 from parwana.chain.periods import DAY_S
@@ -74,6 +74,35 @@ def test_closings_are_gathered_then_a_late_one_lands_alone(town: Town) -> None:
     town.close(town.houses[3], town.first, 5000)
     town.close(town.feeder, town.first, 20_000)
     assert landing.step() == Landed(2, 1, 1)
+
+
+def test_a_dead_meter_holds_up_the_bills_of_its_own_feeder_alone(town: Town) -> None:
+    other, house, loose = (SignedMeter(seed, town.feeder.domain) for seed in (700, 701, 702))
+    for meter, number, kind, feeder in (
+        (other, 700, 2, 0),
+        (house, 701, 1, 700),
+        (loose, 702, 1, 0),
+    ):
+        town.enrol(meter, number, kind, feeder)
+    town.follow()
+    landing = town.landing(gather_s=3600)
+    end_s = town.periods.start(town.first + 1)
+    town.go_to(end_s + 60)
+    for meter in (*town.houses[:3], town.feeder, other, house, loose):
+        town.close(meter, town.first, 5000)
+    assert landing.step() == Landed(3, 2, 1)
+    assert [town.closing(meter) for meter in (other, house, loose)] == [(town.first, 5000)] * 3
+    (wait,) = landing.waits
+    assert (wait.feeder, wait.period, wait.until_s) == (FEEDER, town.first, end_s + 3600)
+    assert wait.meters == ["0x" + town.houses[3].address.hex()]
+    town.go_to(end_s + 3600)
+    assert landing.step() == Landed(4, 3, 0)
+    assert landing.waits == []
+    # It has missed a period: the next one waits for it no more.
+    town.go_to(town.periods.start(town.first + 2) + 60)
+    for meter in (*town.houses[:3], town.feeder):
+        town.close(meter, town.first + 1, 9000)
+    assert landing.step().closings == 4
 
 
 def test_a_feeder_with_a_missing_meter_is_balanced_after_the_deadline_and_again(

@@ -221,6 +221,29 @@ def test_metering_goes_on_while_the_chain_is_away(
         meter.close()
 
 
+def test_whom_closings_wait_for_is_in_the_report(
+    world: Utility, broker: Broker, store: Store, capsys: pytest.CaptureFixture[str]
+) -> None:
+    town = Town(world, store)
+    end_s = town.periods.start(town.first + 1)
+    town.go_to(end_s + 60)
+    for meter in (*town.houses[1:], town.feeder):
+        town.close(meter, town.first, 5000)
+    wait = {
+        "feeder": FEEDER,
+        "period": town.first,
+        "until_s": end_s + relay.GATHER_S,
+        "meters": ["0x" + town.houses[0].address.hex()],
+    }
+    with running(world, broker, store, lambda: world.deployment.rpc) as states:
+        wait_until(lambda: states[-1]["waiting"] == [wait], "the wait")
+        print(relay._line(states[-1]))
+        town.close(town.houses[0], town.first, 5000)
+        wait_until(lambda: states[-1]["closings"] == 5, "the closings")
+        wait_until(lambda: states[-1]["waiting"] == [], "the end of the wait")
+    assert f"feeder {FEEDER} waits until 20" in capsys.readouterr().out
+
+
 @pytest.fixture
 def process(world: Utility, broker: Broker, tmp_path: Path) -> Iterator[Program]:
     path = tmp_path / "deployment.json"

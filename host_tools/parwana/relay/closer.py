@@ -11,6 +11,7 @@ import wire
 from parwana.chain.contracts import unpack_closing, unpack_skipped
 from parwana.chain.node import Chain, Ledgers, Reverted
 from parwana.chain.periods import Period, closed_period
+from parwana.relay.gathering import Gathering
 from parwana.store.reader import SignedFrame, Store
 
 CLOSINGS_MAX = 128  # a transaction
@@ -22,8 +23,7 @@ class Closer:
     """Find and land the next closing of each meter; `last` is what each one closed last.
 
     Periods are landed in order. A later one waits for an earlier one while that may still arrive,
-    until `deadline_s` after its end. The first transaction of a period waits until all are
-    there, or for `gather_s`.
+    until `deadline_s` after its end. A feeder's closings are landed together (`gathering`).
     """
 
     def __init__(
@@ -33,7 +33,7 @@ class Closer:
         store: Store,
         periods: Period,
         now: Callable[[], float],
-        gather_s: int,
+        gathering: Gathering,
     ) -> None:
         self.last: dict[bytes, int] = {}
         self.deadline_s = int(chain.call(ledgers.energy.functions.closing_deadline_s()))
@@ -42,7 +42,7 @@ class Closer:
         self._store = store
         self._periods = periods
         self._now = now
-        self._gather_s = gather_s
+        self._gathering = gathering
         self._refused: set[bytes] = set()  # digests that are done with
 
     def knows(self, meter: bytes) -> bool:
@@ -59,6 +59,7 @@ class Closer:
         landed = 0
         while found := self._turn(rows, current):
             landed += self._send(rows, found)
+        self._gathering.tell(rows)
         return landed
 
     def finish(self, meter: bytes, retired_s: int) -> bool:
@@ -89,12 +90,12 @@ class Closer:
         """Return the next closing of each meter that lacks one and whose turn it is."""
         due = {m: self.last[m] + 1 for m in rows if self.last[m] + 1 < current}
         found = self._choose(due, rows, current)
+        periods = {meter: self._period(frame) for meter, frame in found.items()}
+        ready = self._gathering.ready(rows, due, periods)
         # Another relay may have landed them: what it closed is not sent again.
-        for meter in found:
+        for meter in ready:
             self.last[meter] = self._read(meter)
-        found = {m: f for m, f in found.items() if self.last[m] < self._period(f)}
-        gathered = {m for m in due if rows[m].in_service} <= set(found)
-        return [f for f in found.values() if gathered or self._waited(self._period(f))]
+        return [found[meter] for meter in ready if self.last[meter] < periods[meter]]
 
     def _choose(
         self, due: dict[bytes, int], rows: dict[bytes, Any], current: int
@@ -123,9 +124,6 @@ class Closer:
         period = closed_period(frame.frame, self._periods)
         return -1 if period is None else period
 
-    def _waited(self, period: int) -> bool:
-        return self._now() >= self._periods.start(period + 1) + self._gather_s
-
     def _read(self, meter: bytes) -> int:
         address = to_checksum_address(meter)
         return int(self._chain.call(self._energy.functions.closing(address)).period)
@@ -142,7 +140,9 @@ class Closer:
                 self.last[closing.meter] = closing.period
             for place, reason in map(unpack_skipped, values["skipped"]):
                 frame = batch[place]
-                log.warning("closing of %s skipped, reason %d", frame.meter.hex(), reason)
+                period = self._periods.text(self._period(frame))
+                text = "closing of %s, period %s, skipped, reason %d"
+                log.warning(text, frame.meter.hex(), period, reason)
                 if reason != _AHEAD:
                     self._refused.add(frame.digest)
             if len(values["skipped"]) == len(batch):

@@ -15,11 +15,11 @@ from web3.logs import DISCARD
 from parwana.chain.deployment import Deployment
 from parwana.chain.node import Chain, Ledgers, Reverted
 from parwana.relay.closer import Closer
+from parwana.relay.gathering import KIND_HOUSE, Gathering, Wait
 from parwana.store.reader import Store
 
 HOUSES_MAX = 64  # a transaction
-GATHER_S = 3600  # how long a period's closings are gathered before the first transaction
-KIND_HOUSE = 1
+GATHER_S = 3600  # how long a feeder's closings of a period wait for each other
 log = logging.getLogger("parwana.landing")
 
 
@@ -63,8 +63,13 @@ class Landing:
         self._store = store
         self._connect = connect
         self._now = now
-        self._gather_s = gather_s
+        self._gathering = Gathering(self._periods, now, gather_s)
         self._known: _Known | None = None
+
+    @property
+    def waits(self) -> list[Wait]:
+        """Return whom closings waited for at the last step."""
+        return self._gathering.waits
 
     def step(self) -> Landed:
         """Land all that can be landed now. Raises ChainError, StoreError."""
@@ -88,7 +93,7 @@ class Landing:
         if known is None:
             chain = known.chain if known else self._connect()
             ledgers = chain.ledgers(self._deployment)
-            closer = Closer(chain, ledgers, self._store, self._periods, self._now, self._gather_s)
+            closer = Closer(chain, ledgers, self._store, self._periods, self._now, self._gathering)
             logs = chain.logs(ledgers.energy.events.Reconciled, self._deployment.from_block)
             balanced = {
                 (log["args"]["feeder"], log["args"]["period"]): log["args"]["missing"]
@@ -180,7 +185,7 @@ class Landing:
             known.chain.send(known.ledgers.energy.functions.reconcile(feeder, period))
         except Reverted as error:
             # Another relay was first, or the chain's clock is behind ours: look again later.
-            log.info("feeder %d, period %d: %s", feeder, period, error)
+            log.info("feeder %d, period %s: %s", feeder, self._periods.text(period), error)
             return False
         known.balanced[feeder, period] = missing
         return True

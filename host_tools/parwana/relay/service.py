@@ -22,8 +22,9 @@ from parwana.chain.keys import resolve
 from parwana.chain.node import Chain, ChainError
 from parwana.relay.carrier import Carrier
 from parwana.relay.follower import Follower
+from parwana.relay.gathering import Wait
 from parwana.relay.intake import Counters
-from parwana.relay.landing import Landing
+from parwana.relay.landing import GATHER_S, Landing
 from parwana.store.reader import Store, StoreError
 from parwana.world import logs
 from parwana.world.clock import WorldClock
@@ -96,6 +97,7 @@ def run(
     report: Callable[[dict[str, Any]], None],
     pause_s: float = 1.0,
     report_s: float = 10.0,
+    gather_s: int = GATHER_S,
 ) -> None:
     """Relay until `stop`; `report` gets the counters every `report_s`. Raises BrokerError."""
     for name in CONTRACTS:
@@ -108,10 +110,10 @@ def run(
 
     chores = [Repeated("chain", follower.step, pause_s, failed)]
     carrier.unknown_heard = chores[0].wake
-    if land:
-        landing = Landing(deployment, store, connect, clock.now)
+    landing = Landing(deployment, store, connect, clock.now, gather_s) if land else None
+    if landing:
 
-        def land_step() -> None:
+        def land_step(landing: Landing = landing) -> None:
             done = landing.step()
             carrier.count(Counters(**asdict(done)))
 
@@ -120,7 +122,10 @@ def run(
     def state() -> dict[str, Any]:
         failures = {chore.name: chore.trouble.text for chore in chores if chore.trouble.text}
         failures |= carrier.failures
-        return {"broker": carrier.connected, **asdict(carrier.counters), "failures": failures}
+        waiting = [asdict(wait) for wait in landing.waits] if landing else []
+        counters = asdict(carrier.counters)
+        connected = carrier.connected
+        return {"broker": connected, **counters, "waiting": waiting, "failures": failures}
 
     carrier.start()
     for chore in chores:
@@ -152,6 +157,10 @@ def command(
     once: Annotated[
         bool, typer.Option("--once", help="Only land what the store holds, then stop.")
     ] = False,
+    gather: Annotated[
+        int,
+        typer.Option(min=0, help="Seconds that a feeder's closings wait for its other meters'."),
+    ] = GATHER_S,
     every: Annotated[float, typer.Option(min=0.1, help="Seconds between reports.")] = 10.0,
     as_json: Annotated[
         bool, typer.Option("--json", help="Report on stdout, each time, as a line of JSON.")
@@ -202,6 +211,7 @@ def command(
             clock=clock,
             report=report,
             report_s=every,
+            gather_s=gather,
         )
     finally:
         store.close()
@@ -210,5 +220,6 @@ def command(
 def _line(state: dict[str, Any]) -> str:
     """Return the counters that are not zero as one line; what fails has lines of its own."""
     parts = [f"{name} {value}" for name, value in state.items() if type(value) is int and value]
+    parts += [str(Wait(**wait)) for wait in state.get("waiting", ())]
     parts += [f"{name} failing" for name in state.get("failures", {})]
     return ", ".join(parts or ["nothing yet"])
