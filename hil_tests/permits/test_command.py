@@ -372,6 +372,25 @@ def test_the_command_issues_cosigns_and_shows(world, files, capsys):
     check_bundle(domain, bundle.read_bytes(), PUBLIC, 2)
 
 
+def test_the_number_of_a_point_stands_for_its_meter(world, files, capsys):
+    deployment, bundle = files
+    house = world.enrol(1001)
+    common = ("--deployment", deployment, "--number", "1001")
+    more = ("--valid-until", "+2d", "--key", "dev:1", "--out", bundle)
+    assert run(capsys, "permits", "issue", *common, *more)[0] == 0
+    assert run(capsys, "permits", "sign", bundle, *common, "--key", "dev:3")[0] == 0
+    check_bundle(world.deployment.permit_domain(house.address), bundle.read_bytes(), PUBLIC, 2)
+    shown = json.loads(run(capsys, "permits", "show", bundle, *common, "--json")[1])
+    assert shown["believed"] is True
+    out = run(capsys, "permits", "show", bundle, *common)[1]
+    assert world.deployment.periods.text(shown["period"]) in out
+    for command in (("issue", *more), ("sign", bundle, "--key", "dev:3"), ("show", bundle)):
+        code, _, err = run(capsys, "permits", *command, *common, "--meter", house.address)
+        assert (code, "one of them" in err) == (1, True)
+    code, _, err = run(capsys, "permits", "issue", *common, *more, "--offline")
+    assert (code, "give --meter with --offline" in err) == (1, True)
+
+
 def test_the_command_publishes_an_act_of_grace(world, files, capsys):
     deployment, bundle = files
     house = world.enrol(1001)

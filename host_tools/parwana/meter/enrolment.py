@@ -9,13 +9,12 @@ import wire
 from parwana.chain.deployment import Deployment
 from parwana.chain.keys import Key
 from parwana.chain.node import Chain
+from parwana.chain.points import NOBODY, serving
 from parwana.permits.bundle import check_bundle, indexed, make_permit, sign_frame
 from parwana.permits.offline import newest_published
 from parwana.world.clock import WorldClock
 
 KINDS = {"house": 1, "transformer": 2, "plant": 3}
-LARGEST_NUMBER = 2**48 - 1  # of a point. Source: docs/contracts.md
-NOBODY = "0x" + "00" * 20
 _FRESH_S = 3600
 
 
@@ -59,11 +58,8 @@ class Enrolment:
         return self.chain.call(self.ledgers.registry.functions.meter(to_checksum_address(meter)))
 
     def serving(self, number: int) -> str:
-        """Return the address of the meter that serves a number. Raises EnrolError."""
-        meter = str(self.chain.call(self.ledgers.registry.functions.meter_of(number)))
-        if meter == NOBODY:
-            raise EnrolError(f"number {number} was never enrolled; check it")
-        return meter
+        """Return the address of the meter that serves a number. Raises PointError."""
+        return serving(self.chain, self.ledgers, number)
 
     def found(self, meter: str, place: Place, old: str = "") -> str:
         """Return how a meter is at its place already, "" if it can be put there.

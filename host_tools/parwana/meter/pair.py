@@ -13,13 +13,13 @@ from parwana import REPO
 from parwana.chain.deployment import Deployment
 from parwana.chain.keys import resolve
 from parwana.meter import ports
-from parwana.meter.enrolment import KINDS, LARGEST_NUMBER, Place
+from parwana.meter.enrolment import KINDS, Place
 from parwana.meter.pairing import WIFI_PASSWORD, PairError, Pairing, Wish, run
 from parwana.meter.repl import RESET_S, connect
 from parwana.permits.bundle import indexed
 from parwana.world.broker import parse_url
 from parwana.world.clock import WorldClock
-from parwana.world.options import DeploymentFile, Json, Key, Port, Rpc
+from parwana.world.options import LARGEST_NUMBER, DeploymentFile, Json, Key, Port, Rpc
 
 _LARGEST_W = (2**32 - 1) // 10  # the registry keeps tenths of a watt in 32 bits
 

@@ -17,6 +17,7 @@ from eth_utils import to_checksum_address
 from parwana.chain.deployment import Deployment
 from parwana.chain.keys import Key
 from parwana.chain.node import ChainError
+from parwana.chain.points import PointError
 from parwana.meter import device
 from parwana.meter.enrolment import EnrolError, Enrolment, Place
 from parwana.meter.handover import ACCEPTED, explain, hand_over
@@ -320,7 +321,7 @@ def run(pairing: Pairing, tell: Callable[[str, str], None]) -> dict[str, Any]:
             try:
                 detail = step()
             except (
-                PairError, EnrolError, MeterError, ChainError, PermitError, BrokerError
+                PairError, EnrolError, PointError, MeterError, ChainError, PermitError, BrokerError
             ) as error:  # fmt: skip
                 told = redacted(str(error))
                 steps.append({"step": name, "ok": False, "detail": told})

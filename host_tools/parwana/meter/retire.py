@@ -7,19 +7,17 @@ import typer
 
 from parwana.chain.deployment import Deployment
 from parwana.chain.keys import resolve
-from parwana.meter.enrolment import LARGEST_NUMBER, EnrolError, Enrolment
-from parwana.permits.offline import read_meter
+from parwana.chain.points import chosen
+from parwana.meter.enrolment import EnrolError, Enrolment
 from parwana.world.clock import WorldClock
-from parwana.world.options import DeploymentFile, Json, Key, Rpc
+from parwana.world.options import DeploymentFile, Json, Key, MeterAddress, PointNumber, Rpc
 
 
 def command(
     deployment: DeploymentFile,
     key: Key,
-    meter: Annotated[str, typer.Option(help="The meter's address, 40 hex digits.")] = "",
-    number: Annotated[
-        int | None, typer.Option(min=1, max=LARGEST_NUMBER, help="Or the number of its point.")
-    ] = None,
+    meter: MeterAddress = "",
+    number: PointNumber = None,
     rpc: Rpc = None,
     yes: Annotated[bool, typer.Option("--yes", help="Ask nothing.")] = False,
     as_json: Json = False,
@@ -31,13 +29,11 @@ def command(
 
     Example: parwana retire --deployment build/town/deployment.json --key utility.json --number 17
     """
-    if bool(meter) == bool(number):
-        raise typer.BadParameter("give --meter or --number")
     utility = Enrolment(
         Deployment.load(deployment), resolve(key), WorldClock.from_environment(), rpc
     )
+    address = chosen(meter, number, lambda: (utility.chain, utility.ledgers))
     utility.check()
-    address = utility.serving(number) if number else "0x" + read_meter(meter)
     retired = utility.retirable(address)
     if not yes and not typer.confirm(f"Retire {address} for ever?"):
         raise EnrolError(f"{address} stays in service")

@@ -14,6 +14,8 @@ from parwana.chain.deployment import Deployment
 from parwana.chain.keys import resolve
 from parwana.chain.node import Chain
 from parwana.chain.periods import DAY_S
+from parwana.chain.node import Chain, Ledgers
+from parwana.chain.points import chosen
 from parwana.permits.bundle import (
     PermitError,
     believed,
@@ -29,6 +31,9 @@ from parwana.permits.signer import Progress
 from parwana.world import logs
 from parwana.world.clock import WorldClock
 from parwana.world.options import DeploymentFile, Json, LogLevel, Rpc
+from parwana.permits.offline import connected, load, read_bundle, show
+from parwana.permits.service import serve
+from parwana.world.options import DeploymentFile, Json, MeterAddress, PointNumber, Rpc
 
 app = typer.Typer(
     help="Sign permits for paid bills, and signed time.",
@@ -41,7 +46,6 @@ Keys = Annotated[
     list[str],
     typer.Option("--key", help="Signer's key file, or dev:0 to dev:31; may be repeated."),
 ]
-MeterOption = Annotated[str, typer.Option(help="The meter's address, 40 hex digits.")]
 
 
 @app.command()
@@ -86,12 +90,13 @@ def run(
 @app.command()
 def issue(
     deployment: DeploymentFile,
-    meter: MeterOption,
     valid_until: Annotated[
         str, typer.Option(help="Unix seconds, a date like 2026-12-31, or a span like +30d.")
     ],
     key: Keys,
     out: Annotated[Path, typer.Option(help="Bundle file to write.")],
+    meter: MeterAddress = "",
+    number: PointNumber = None,
     flags: Annotated[str, typer.Option(help="Of protected,button,commissioning.")] = "",
     power_limit: Annotated[int, typer.Option(help="Tenths of a watt; 0: none.")] = 0,
     energy_limit: Annotated[int, typer.Option(help="Register, Wh; 0: none.")] = 0,
@@ -108,14 +113,20 @@ def issue(
 ) -> None:
     """Issue a permit that nobody pays for: commissioning, an act of grace, a hand-over by hand.
 
-    Example: parwana permits issue --deployment F --meter 0x… --valid-until +2d
+    Example: parwana permits issue --deployment F --number 17 --valid-until +2d
     --flags commissioning --key dev:1 --key dev:2 --out permit.bundle
     """
     made = Deployment.load(deployment)
     keys = [resolve(text) for text in key]
     now_s = int(WorldClock.from_environment().now())
-    address = read_meter(meter)
     chain = None if offline else Chain.of(made, keys[0], rpc)
+
+    def connect() -> tuple[Chain, Ledgers]:
+        if chain is None:
+            raise PermitError("the chain knows the meter of --number: give --meter with --offline")
+        return chain, chain.ledgers(made)
+
+    address = chosen(meter, number, connect)
     first, last = _hours(no_cut_hours)
     frame = make_permit(
         issued_at_s=now_s,
@@ -136,7 +147,7 @@ def issue(
     if publish and chain:
         check_bundle(made.permit_domain(address), bundle, made.signers, made.permit_threshold)
         function = chain.ledgers(made).payment.functions.publish
-        chain.send(function(to_checksum_address(address), frame, bundle[wire.FRAME_SIZE :]))
+        chain.send(function(address, frame, bundle[wire.FRAME_SIZE :]))
         print("published on the chain")
 
 
@@ -144,15 +155,17 @@ def issue(
 def sign(
     file: Annotated[Path, typer.Argument(help="Bundle file to add signatures to.")],
     deployment: DeploymentFile,
-    meter: MeterOption,
     key: Keys,
+    meter: MeterAddress = "",
+    number: PointNumber = None,
+    rpc: Rpc = None,
 ) -> None:
     """Add signatures to a bundle that another signer issued. Look at it first: permits show.
 
-    Example: parwana permits sign permit.bundle --deployment F --meter 0x… --key signer-2.json
+    Example: parwana permits sign permit.bundle --deployment F --number 17 --key signer-2.json
     """
     made = Deployment.load(deployment)
-    domain = made.permit_domain(read_meter(meter))
+    domain = made.permit_domain(chosen(meter, number, lambda: connected(made, rpc)))
     bundle = _read(file)
     digest = wire.digest(domain, bundle.frame)
     good = believed(digest, bundle.signatures, made.signers)

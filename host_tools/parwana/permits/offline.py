@@ -9,14 +9,15 @@ from typing import Annotated, Any
 
 import segno
 import typer
-from eth_utils import is_hex_address, to_checksum_address
+from eth_utils import to_checksum_address
 from rich.console import Console
 
 import wire
 from parwana.chain.deployment import Deployment
 from parwana.chain.node import Chain, Ledgers
+from parwana.chain.points import chosen
 from parwana.permits.bundle import FLAGS, PermitError, believed, check_bundle
-from parwana.world.options import Json, Rpc
+from parwana.world.options import Json, MeterAddress, PointNumber, Rpc
 
 
 def show(
@@ -24,7 +25,8 @@ def show(
         Path | None, typer.Argument(help="Bundle or text file; none: what is published.")
     ] = None,
     deployment: Annotated[Path | None, typer.Option(help="Deployment file.")] = None,
-    meter: Annotated[str, typer.Option(help="The meter's address, 40 hex digits.")] = "",
+    meter: MeterAddress = "",
+    number: PointNumber = None,
     text: Annotated[Path | None, typer.Option(help="Write the line of text to this file.")] = None,
     qr: Annotated[
         bool | None, typer.Option("--qr/--no-qr", help="The QR code; by default on a terminal.")
@@ -37,14 +39,20 @@ def show(
     Without a file: the newest permit published for the meter. The line of text, pasted into a
     meter's serial console, hands the permit over: so does parwana permits load.
 
-    Example: parwana permits show --deployment F --meter 0x… --text permit.txt
+    Example: parwana permits show --deployment F --number 17 --text permit.txt
     """
     made = Deployment.load(deployment) if deployment else None
-    if made is None or not meter:
+    if made is None or not (meter or number):
         if file is None:
-            raise PermitError("give a bundle's file, or --deployment and --meter for what is out")
-        if made or meter:
-            raise PermitError("--deployment and --meter go together, to check the signatures")
+            raise PermitError(
+                "give a bundle's file, or --deployment and --meter or --number for what is out"
+            )
+        if made or meter or number:
+            raise PermitError(
+                "--deployment and --meter or --number go together, to check the signatures"
+            )
+    if made:
+        meter = chosen(meter, number, lambda: connected(made, rpc))
     data = read_bundle(file) if file else _published(made, meter, rpc)
     bundle = wire.parse_bundle(data)
     fields: dict[str, Any] = dict(wire.parse(bundle.frame)._asdict())
@@ -60,6 +68,8 @@ def show(
     for name, value in fields.items():
         if name.endswith("_at_s") or name.endswith("_until_s"):
             value = f"{value} = {datetime.fromtimestamp(value, UTC):%Y-%m-%d %H:%M:%S} UTC"
+        if name == "period" and made:
+            value = made.periods.text(value)
         if name == "flags":
             value = ", ".join(flag for flag, bit in FLAGS.items() if value & bit) or "none"
         Console().print(f"{name:16} {value}", highlight=False, markup=False)
@@ -82,11 +92,10 @@ def read_bundle(file: Path) -> bytes:
     return data if bundle is None else bundle
 
 
-def read_meter(text: str) -> str:
-    """Return a meter's address as 40 hex digits. Raises PermitError."""
-    if not is_hex_address(text):
-        raise PermitError(f"--meter {text}: write the 40 hex digits of its address")
-    return text.lower().removeprefix("0x")
+def connected(made: Deployment, rpc: str | None) -> tuple[Chain, Ledgers]:
+    """Connect to a deployment's contracts, without a key. Raises ChainError."""
+    chain = Chain.of(made, rpc=rpc)
+    return chain, chain.ledgers(made)
 
 
 def newest_published(
@@ -104,8 +113,8 @@ def newest_published(
 
 def _published(made: Deployment | None, meter: str, rpc: str | None) -> bytes:
     assert made is not None
-    chain = Chain.of(made, rpc=rpc)
-    data = newest_published(chain, chain.ledgers(made), made, read_meter(meter))
+    chain, ledgers = connected(made, rpc)
+    data = newest_published(chain, ledgers, made, meter)
     if data is None:
         raise PermitError("no permit was published for this meter: is its bill paid?")
     return data
@@ -113,7 +122,7 @@ def _published(made: Deployment | None, meter: str, rpc: str | None) -> bytes:
 
 def _belief(made: Deployment, meter: str, data: bytes) -> dict[str, Any]:
     """Return who signed, as far as it verifies, and whether the meter will believe it."""
-    domain = made.permit_domain(read_meter(meter))
+    domain = made.permit_domain(meter)
     bundle = wire.parse_bundle(data)
     digest = wire.digest(domain, bundle.frame)
     found = {"signed_by": list(believed(digest, bundle.signatures, made.signers))}

@@ -12,6 +12,12 @@ Rpc = Annotated[str | None, typer.Option(help="JSON-RPC URL; default: the deploy
 StoreUrl = Annotated[
     str | None, typer.Option("--store", help="SQLAlchemy URL; default: the deployment's.")
 ]
+LARGEST_NUMBER = 2**48 - 1  # of a point. Source: docs/contracts.md
+MeterAddress = Annotated[str, typer.Option("--meter", help="The meter's address, 40 hex digits.")]
+PointNumber = Annotated[
+    int | None,
+    typer.Option("--number", min=1, max=LARGEST_NUMBER, help="Or the number of its point."),
+]
 Port = Annotated[
     str, typer.Option(help="device, id:SERIAL, socket://host:port, rfc2217://host:port, auto")
 ]

@@ -1,0 +1,38 @@
+"""Which meter a command means: its address, or the number of the point that it serves."""
+
+from collections.abc import Callable
+
+from eth_utils import is_hex_address, to_checksum_address
+
+from parwana.chain.node import Chain, Ledgers
+
+NOBODY = "0x" + "00" * 20
+
+
+class PointError(ValueError):
+    """No meter is meant, or two; the text says what to write."""
+
+
+def read_address(text: str) -> str:
+    """Return a meter's address with its checksum. Raises PointError."""
+    if not is_hex_address(text):
+        raise PointError(f"--meter {text}: write the 40 hex digits on the meter's label")
+    return to_checksum_address("0x" + text.lower().removeprefix("0x"))
+
+
+def serving(chain: Chain, ledgers: Ledgers, number: int) -> str:
+    """Return the address of the meter that serves a point. Raises PointError, ChainError."""
+    meter = str(chain.call(ledgers.registry.functions.meter_of(number)))
+    if meter == NOBODY:
+        raise PointError(f"number {number} was never enrolled; check it")
+    return meter
+
+
+def chosen(meter: str, number: int | None, connect: Callable[[], tuple[Chain, Ledgers]]) -> str:
+    """Return the address that --meter or --number gives; only a number needs the chain.
+
+    Raises PointError, ChainError.
+    """
+    if bool(meter) == (number is not None):
+        raise PointError("give --meter or --number, one of them")
+    return read_address(meter) if number is None else serving(*connect(), number)
