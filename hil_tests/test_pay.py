@@ -1,14 +1,18 @@
 """Paying a bill on the real contracts, in coin and in a token; feeder balances."""
 
+import dataclasses
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from hil_tests.chainkit import Utility, terms
 from hil_tests.fakenode import FakeNode, Odd
+from hil_tests.chainkit import Utility, terms, utility
 from parwana import cli
 from parwana.chain import contracts
+from parwana.chain.currency import Currency
 from parwana.chain.deploy import deploy
 from parwana.chain.keys import Key, dev_key
 from parwana.chain.node import Chain, OutOfGas, Reverted
@@ -82,8 +86,60 @@ def test_without_a_key_it_only_looks(world, run):
     code, out, _ = run("pay", "--meter", house.address)
     assert code == 0
     assert "due now: 0." in out
-    assert "coin" in out
+    assert " ETH" in out
+    periods = world.deployment.periods
+    assert periods.text(periods.of(world.clock.time_s) - 1) in out
     assert world.chain.head() == head
+
+
+def test_a_point_is_paid_by_its_number(world, run):
+    house = billed(world)
+    by_meter = run("pay", "--meter", house.address, "--json")[1]
+    assert run("pay", "--number", "1001", "--json")[1] == by_meter
+    assert run("pay", "--number", "1001", "--key", "dev:20")[0] == 0
+    assert payer(world, house).bill().locked
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        ((), "give --meter or --number"),
+        (("--number", "1001", "--meter", "0x" + "55" * 20), "give --meter or --number"),
+        (("--number", "7"), "number 7 was never enrolled"),
+    ],
+)
+def test_one_meter_must_be_named(world, run, arguments, words):
+    world.enrol(1001)
+    code, out, err = run("pay", *arguments, "--json")
+    assert code == 1
+    assert words in err
+    assert json.loads(out)["ok"] is False
+
+
+def test_amounts_are_in_the_coin_that_the_deployment_names(world, run, tmp_path):
+    billed(world)
+    named = dataclasses.replace(world.deployment, coin="POL")
+    named.save(tmp_path / "deployment.json", force=True)
+    code, out, _ = run("pay", "--number", "1001", "--key", "dev:20")
+    assert code == 0
+    amount = payer(world, world.houses[0]).bill().billed[0]["amount"]
+    assert f"paid {Currency('POL', 18).text(amount)}." in out
+    shown = json.loads(run("pay", "--number", "1001", "--json")[1])
+    assert shown["billed"][0]["amount"] == amount
+
+
+@pytest.mark.parametrize(
+    ("currency", "amount", "text"),
+    [
+        (Currency("ETH", 18), 4_150_000_000_000_000, "0.00415 ETH"),
+        (Currency("ETH", 18), 0, "0 ETH"),
+        (Currency("ETH", 18), 10**18 + 1, "1.000000000000000001 ETH"),
+        (Currency("USDC", 6), 2_500_000, "2.5 USDC"),
+        (Currency("units", 0), 41, "41 units"),
+    ],
+)
+def test_an_amount_in_words(currency, amount, text):
+    assert currency.text(amount) == text
 
 
 def test_a_second_payment_is_refused_before_it_costs_anything(world, run):
@@ -216,6 +272,10 @@ def test_a_bill_in_a_token_is_paid_in_it(world, store):
     assert account.bill().payments[0]["amount"] == due
 
 
+def cells(line: str) -> tuple[str, ...]:
+    return tuple(cell.strip() for cell in line.strip("│").split("│"))
+
+
 def test_balances_show_the_alarm(world, run):
     functions = world.ledgers.registry.functions
     plant = Key((9000).to_bytes(32, "big"))
@@ -240,6 +300,72 @@ def test_balances_show_the_alarm(world, run):
         (10_100, 10_000, 0),
         (15_000, 10_000, 1),
     ]
-    assert "theft" in run("balance")[1]
+    assert [row["reason"] for row in rows] == ["the feeder was enrolled within the period", "", ""]
+    [first, good, bad] = [line for line in run("balance")[1].splitlines() if "transformer" in line]
+    assert cells(first)[4::2] == ("-", "the feeder was enrolled within the period")
+    assert cells(good)[4::2] == ("0.99 %", "none")
+    assert cells(bad)[4::2] == ("33.33 %", "theft")
+    assert cells(good)[1] == world.deployment.periods.text(rows[1]["period"])
     code, _, err = run("balance", "--feeder", "7")
     assert (code, "there are: 900" in err) == (1, True)
+
+
+def test_why_sums_do_not_compare_is_one_reason_in_words(run, tmp_path):
+    with utility(f"sqlite:///{tmp_path}/store.db", closing_deadline_s=3600) as world:
+        world.deployment.save(tmp_path / "deployment.json")
+        _see_reasons(world, run)
+
+
+def _see_reasons(world: Utility, run: Any) -> None:
+    functions = world.ledgers.registry.functions
+    keys = [Key((9100 + n).to_bytes(32, "big")) for n in range(3)]
+    plant, one, two = keys
+    wh = dict.fromkeys(keys, 0)
+
+    def enrol(key: Key, number: int, kind: int, feeder: int, load_dw: int) -> None:
+        world.chain.send(functions.enrol((key.address, number, kind, feeder, 0, load_dw)))
+
+    def close(*meters: Key) -> int:
+        periods = world.deployment.periods
+        period = periods.of(world.clock.time_s)
+        world.clock.time_s = periods.start(period + 1) + 60
+        world.node.mine()
+        for meter in meters:
+            wh[meter] += 5000
+            data = world.closing(meter, world.clock.time_s, wh[meter])
+            world.chain.send(world.ledgers.energy.functions.close(data))
+        return period
+
+    def why(period: int) -> tuple[str, str]:
+        rows = json.loads(run("balance", "--json")[1])
+        told = [row["reason"] for row in rows if row["period"] == period]
+        lines = [
+            x for x in run("balance")[1].splitlines() if f"│ {period} (" in x.replace("  ", " ")
+        ]
+        assert [cells(line)[4] for line in lines] == ["-"]
+        return told[0], cells(lines[0])[6]
+
+    def reconcile(period: int) -> None:
+        world.clock.time_s = world.deployment.periods.start(period + 1) + 3600
+        world.node.mine()
+        world.chain.send(world.ledgers.energy.functions.reconcile(900, period))
+
+    enrol(plant, 900, 2, 0, 0)
+    enrol(one, 901, 1, 900, 50_000)
+    close(plant, one)
+    enrol(two, 902, 1, 900, 50_000)
+    period = close(plant, one, two)
+    assert why(period)[1] == "not reconciled yet"
+    reconcile(period)
+    assert why(period) == ("meters came or went within the period (enrolled: 1)",) * 2
+    period = close(one, two)
+    assert "not reconciled yet: waits until 20" in why(period)[1]
+    reconcile(period)
+    assert why(period) == ("no supply reading: the feeder's own closing is missing",) * 2
+    period = close(plant, one, two)
+    world.chain.send(world.ledgers.energy.functions.reconcile(900, period))
+    assert why(period) == ("closings that hold earlier periods, too: 1",) * 2
+    wh[plant] += 20_000
+    period = close(plant, one)
+    reconcile(period)
+    assert why(period) == ("closings are missing: 1", "theft, but closings are missing: 1")

@@ -98,6 +98,11 @@ def test_a_file_is_not_overwritten_unless_forced(tmp_path):
         ("broker", "http://x"),
         ("store", "store.db"),
         ("from_block", -1),
+        ("coin", ""),
+        ("coin", "two words"),
+        ("coin", "[red]"),
+        ("coin", "x" * 12),
+        ("coin", None),
     ],
 )
 def test_a_wrong_value_is_named(tmp_path, name, value):
@@ -117,6 +122,14 @@ def test_unknown_and_missing_keys_are_named(tmp_path):
     path.write_text(json.dumps(values))
     with pytest.raises(DeploymentError, match="'broker' is missing"):
         Deployment.load(path)
+
+
+def test_a_file_without_a_coin_is_of_ether(tmp_path):
+    path = tmp_path / "deployment.json"
+    path.write_text(json.dumps(make()))
+    assert Deployment.load(path).coin == "ETH"
+    path.write_text(json.dumps(make(coin="xDAI")))
+    assert Deployment.load(path).coin == "xDAI"
 
 
 @pytest.mark.parametrize("text", [None, "", "[]", "{"])

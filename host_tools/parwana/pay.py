@@ -6,34 +6,19 @@ from datetime import UTC, datetime
 from typing import Annotated, Any
 
 import typer
-from eth_utils import is_hex_address, to_checksum_address
+from eth_utils import to_checksum_address
 from rich.console import Console
 from rich.table import Table
 from web3.types import TxReceipt
 
-from parwana.chain.deployment import Deployment
+from parwana.chain.currency import ERC20, NATIVE, Currency, currency_of
+from parwana.chain.deployment import Deployment, Period
 from parwana.chain.keys import resolve
-from parwana.chain.node import Chain, ChainError, Ledgers
+from parwana.chain.node import Chain, Ledgers
+from parwana.chain.points import chosen
 from parwana.world.clock import WorldClock
-from parwana.world.options import DeploymentFile, Json, Rpc
-
-NATIVE = "0x" + "00" * 20
-# What an ERC-20 needs here. Source: EIP-20.
-_ERC20: list[dict[str, Any]] = [
-    {
-        "type": "function",
-        "name": name,
-        "stateMutability": mutability,
-        "inputs": [{"name": f"a{i}", "type": kind} for i, kind in enumerate(inputs)],
-        "outputs": [{"name": "", "type": output}],
-    }
-    for name, mutability, inputs, output in (
-        ("approve", "nonpayable", ("address", "uint256"), "bool"),
-        ("allowance", "view", ("address", "address"), "uint256"),
-        ("symbol", "view", (), "string"),
-        ("decimals", "view", (), "uint8"),
-    )
-]
+from parwana.world.options import DeploymentFile, Json, MeterAddress, PointNumber, Rpc
+from parwana.world.tables import print_table, table
 
 
 class PayError(ValueError):
@@ -55,14 +40,14 @@ class Bill:
 
 
 class Payer:
-    """Read and pay one house's account; the chain's key pays."""
+    """Read and pay one house's account, by its meter's address; the chain's key pays."""
 
     def __init__(self, deployment: Deployment, chain: Chain, meter: str) -> None:
         self.deployment = deployment
         self.chain = chain
         self.ledgers: Ledgers = chain.ledgers(deployment)
         self.functions = self.ledgers.payment.functions
-        entry = chain.call(self.ledgers.registry.functions.meter(read_address(meter)))
+        entry = chain.call(self.ledgers.registry.functions.meter(meter))
         if entry.kind != 1:
             raise PayError(f"meter {meter} is no enrolled house; check its label")
         self.number = int(entry.number)
@@ -143,7 +128,7 @@ class Payer:
         return int(log["args"]["amount"])
 
     def _approve(self, amount: int) -> None:
-        token = self.chain.w3.eth.contract(address=to_checksum_address(self.token), abi=_ERC20)
+        token = self.chain.w3.eth.contract(address=to_checksum_address(self.token), abi=ERC20)
         if self.chain.key is None:
             raise PayError("paying needs a key: add --key FILE")
         owner = to_checksum_address(self.chain.key.address)
@@ -151,28 +136,15 @@ class Payer:
         if self.chain.call(token.functions.allowance(owner, spender)) < amount:
             self.chain.send(token.functions.approve(spender, amount))
 
-    def currency(self) -> tuple[str, int]:
+    def currency(self) -> Currency:
         """Return the currency's name and decimals, for people."""
-        if self.token == NATIVE:
-            return "coin", 18
-        token = self.chain.w3.eth.contract(address=to_checksum_address(self.token), abi=_ERC20)
-        try:
-            symbol, decimals = token.functions.symbol, token.functions.decimals
-            return str(self.chain.call(symbol())), int(self.chain.call(decimals()))
-        except ChainError:
-            return "units", 0
-
-
-def read_address(text: str) -> Any:
-    """Return a meter's address with its checksum. Raises PayError."""
-    if not is_hex_address(text):
-        raise PayError(f"--meter {text}: write the 40 hex digits on the meter's label")
-    return to_checksum_address("0x" + text.lower().removeprefix("0x"))
+        return currency_of(self.chain, self.ledgers, self.deployment)
 
 
 def command(
     deployment: DeploymentFile,
-    meter: Annotated[str, typer.Option(help="The meter's address, 40 hex digits.")],
+    meter: MeterAddress = "",
+    number: PointNumber = None,
     key: Annotated[
         str | None, typer.Option(help="Who pays: a key file, or dev:0 to dev:31. None: only look.")
     ] = None,
@@ -187,10 +159,11 @@ def command(
 ) -> None:
     """Show a house's bill; with --key pay exactly what is due. The permit follows by itself.
 
-    Example: parwana pay --deployment build/demo/deployment.json --meter 0x… --key me.json
+    Example: parwana pay --deployment build/demo/deployment.json --number 17 --key me.json
     """
     made = Deployment.load(deployment)
-    payer = Payer(made, Chain.of(made, resolve(key) if key else None, rpc), meter)
+    chain = Chain.of(made, resolve(key) if key else None, rpc)
+    payer = Payer(made, chain, chosen(meter, number, lambda: (chain, chain.ledgers(made))))
     console = Console(stderr=True)
     done: dict[str, Any] = {}
     if key and refund:
@@ -205,45 +178,38 @@ def command(
     if as_json:
         print(json.dumps({**asdict(bill), **done}))
         return
-    _show(bill, payer.currency())
+    currency = payer.currency()
+    _show(bill, made.periods, currency)
     if "refunded" in done:
-        print(f"refunded: {_money(done['refunded'], payer.currency())}")
+        print(f"refunded: {currency.text(done['refunded'])}")
     if "paid" in done:
         deadline = datetime.fromtimestamp(done["paid"]["deadline_s"], UTC)
         print(
-            f"paid {_money(done['paid']['amount'], payer.currency())}. The permit is expected as "
+            f"paid {currency.text(done['paid']['amount'])}. The permit is expected as "
             "soon as the payment is final and the signers signed; the meter takes it by itself.\n"
             f"If it is not there by {deadline:%Y-%m-%d %H:%M} UTC: parwana pay --refund"
         )
 
 
-def _money(amount: int, currency: tuple[str, int]) -> str:
-    symbol, decimals = currency
-    whole, part = divmod(amount, 10**decimals)
-    text = f"{part:0{decimals}d}".rstrip("0") if decimals else ""
-    return f"{whole}{'.' + text if text else ''} {symbol}"
-
-
-def _show(bill: Bill, currency: tuple[str, int]) -> None:
-    table = Table(title=f"Meter {bill.meter}, point {bill.number}", title_justify="left")
-    for name in ("period", "energy", "amount", "paid", "permit"):
-        table.add_column(name, justify="right")
+def _show(bill: Bill, periods: Period, currency: Currency) -> None:
+    columns = ("period", "energy", "amount", "paid", "permit")
+    shown = table(f"Meter {bill.meter}, point {bill.number}", *columns)
     paid = {payment["period"]: payment for payment in bill.payments}
     for entry in bill.billed[-12:]:
         payment = paid.get(entry["period"])
         when = datetime.fromtimestamp(payment["paid_at_s"], UTC) if payment else None
-        table.add_row(
-            str(entry["period"]),
+        shown.add_row(
+            periods.text(entry["period"]),
             f"{entry['energy_wh'] / 1000:.3f} kWh",
-            _money(entry["amount"], currency),
+            currency.text(entry["amount"]),
             f"{when:%Y-%m-%d %H:%M}" if when else "-",
             str(payment["serial"]) if payment else "-",
         )
-    Console().print(table)
-    print(f"due now: {_money(bill.due, currency)}")
+    print_table(shown)
+    print(f"due now: {currency.text(bill.due)}")
     if bill.locked:
         left = bill.locked["deadline_s"] - int(WorldClock.from_environment().now())
         print(
-            f"locked: {_money(bill.locked['amount'], currency)}, waits for its permit; "
+            f"locked: {currency.text(bill.locked['amount'])}, waits for its permit; "
             f"refundable in {max(0, left) / 3600:.1f} h"
         )

@@ -1,17 +1,18 @@
 """`parwana balance`: compare what each feeder was supplied with what was sold under it."""
 
 import json
+from datetime import UTC, datetime
 from typing import Annotated, Any
 
 import typer
-from rich.console import Console
-from rich.table import Table
 
+from parwana.audit.energy import OVERBILLING, THEFT
 from parwana.chain.deployment import Deployment
 from parwana.chain.node import Chain, Ledgers
 from parwana.world.options import DeploymentFile, Json, Rpc
+from parwana.world.tables import print_table, table
 
-ALARMS = ("none", "theft", "over-billing", "no supply reading")
+ALARMS = ("none", "theft", "over-billing", "no comparison")
 
 
 class BalanceError(ValueError):
@@ -31,26 +32,65 @@ def feeders(chain: Chain, ledgers: Ledgers, first_block: int) -> dict[int, str]:
 def balances(
     chain: Chain, ledgers: Ledgers, deployment: Deployment, feeder: int
 ) -> list[dict[str, Any]]:
-    """Return a feeder's reconciled periods, and the last one that is not. Raises ChainError."""
+    """Return a feeder's reconciled periods, and the last one that is not. Raises ChainError.
+
+    `reason` says why supplied and sold do not compare, or are not final; "" when they compare.
+    """
     names = ("period", "supplied_wh", "sold_wh", "missing", "spanning", "alarm")
     logs = chain.logs(ledgers.energy.events.Reconciled, deployment.from_block, feeder=feeder)
     rows = {
         log["args"]["period"]: {**{name: log["args"][name] for name in names}, "reconciled": True}
         for log in logs
     }
-    last = deployment.periods.of(chain.block_time_s()) - 1
+    now_s = chain.block_time_s()
+    last = deployment.periods.of(now_s) - 1
+    functions = ledgers.energy.functions
+    sums = {period: chain.call(functions.sums(feeder, period)) for period in {*rows, last}}
     if last not in rows:
-        sums = chain.call(ledgers.energy.functions.sums(feeder, last))
+        missing = sums[last].expected - sums[last].closed + (not sums[last].own_closed)
         rows[last] = {
             "period": last,
-            "supplied_wh": sums.supplied_wh,
-            "sold_wh": sums.sold_wh,
-            "missing": sums.expected - sums.closed + (not sums.own_closed),
-            "spanning": sums.spanning,
+            "supplied_wh": sums[last].supplied_wh,
+            "sold_wh": sums[last].sold_wh,
+            "missing": missing,
+            "spanning": sums[last].spanning,
             "alarm": 0,
             "reconciled": False,
         }
+    registry = ledgers.registry.functions
+    since_s = chain.call(registry.served_since(feeder))
+    deadline_s = chain.call(functions.closing_deadline_s())
+    for period, row in rows.items():
+        start_s, end_s = (deployment.periods.start(number) for number in (period, period + 1))
+        came = sums[period].expected - chain.call(registry.children_at(feeder, start_s))
+        if not row["reconciled"]:
+            row["reason"] = _waits(row["missing"], end_s + deadline_s, now_s)
+        elif since_s >= start_s:
+            row["reason"] = "the feeder was enrolled within the period"
+        else:
+            row["reason"] = _reason(row, came, own_closed=sums[period].own_closed)
     return [{"feeder": feeder, **rows[period]} for period in sorted(rows)]
+
+
+def _reason(row: dict[str, Any], came: int, *, own_closed: bool) -> str:
+    """Return why the sums do not compare; `came`: how many meters more than at the start."""
+    if came:
+        what = f"enrolled: {came}" if came > 0 else f"retired: {-came}"
+        return f"meters came or went within the period ({what})"
+    if not own_closed:
+        return "no supply reading: the feeder's own closing is missing"
+    if row["missing"]:
+        return f"closings are missing: {row['missing']}"
+    if row["spanning"]:
+        return f"closings that hold earlier periods, too: {row['spanning']}"
+    return ""
+
+
+def _waits(missing: int, until_s: int, now_s: int) -> str:
+    if missing and now_s < until_s:
+        until = datetime.fromtimestamp(until_s, UTC)
+        return f"not reconciled yet: waits until {until:%Y-%m-%d %H:%M} UTC for closings"
+    return "not reconciled yet"
 
 
 def command(
@@ -75,19 +115,22 @@ def command(
     if as_json:
         print(json.dumps(rows))
         return
-    table = Table(title="Feeder balances")
-    for name in ("feeder", "period", "supplied", "sold", "loss", "missing", "alarm"):
-        table.add_column(name, justify="right")
+    columns = ("feeder", "period", "supplied", "sold", "loss", "missing", "alarm")
+    shown = table("Feeder balances", *columns)
     for row in rows:
-        supplied, sold = row["supplied_wh"], row["sold_wh"]
-        alarm = ALARMS[row["alarm"]] if row["reconciled"] else "not reconciled yet"
-        table.add_row(
+        supplied, sold, reason = row["supplied_wh"], row["sold_wh"], row["reason"]
+        alarm = ALARMS[row["alarm"]]
+        if row["alarm"] in (THEFT, OVERBILLING):
+            alarm = f"[red]{alarm}[/red]" + (f", but {reason}" if reason else "")
+        elif reason:
+            alarm = reason
+        shown.add_row(
             f"{known[row['feeder']]} {row['feeder']}",
-            str(row["period"]),
+            made.periods.text(row["period"]),
             f"{supplied / 1000:.3f} kWh",
             f"{sold / 1000:.3f} kWh",
-            f"{100 * (supplied - sold) / supplied:.2f} %" if supplied else "-",
+            f"{100 * (supplied - sold) / supplied:.2f} %" if supplied and not reason else "-",
             str(row["missing"]),
-            f"[red]{alarm}[/red]" if row["alarm"] else alarm,
+            alarm,
         )
-    Console().print(table)
+    print_table(shown)

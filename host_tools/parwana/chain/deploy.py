@@ -18,6 +18,9 @@ from parwana.chain.deployment import (
     refuse_existing,
 )
 from parwana.chain.errors import UnknownBlock
+from parwana.chain import contracts
+from parwana.chain.currency import NATIVE
+from parwana.chain.deployment import DAY_S, Deployment, Period, refuse_existing
 from parwana.chain.keys import resolve
 from parwana.chain.node import Chain
 from parwana.chain.periods import DAY_S, Period
@@ -25,7 +28,6 @@ from parwana.chain.steps import Steps
 from parwana.store import signatures
 from parwana.world.clock import WorldClock
 
-NATIVE = "0x" + "00" * 20
 OPEN_END_WH = 2**64 - 1
 # In wei: 0.00415 of the native coin a kWh up to 100 kWh a period, and rising.
 DEFAULT_TARIFF = {
@@ -59,6 +61,7 @@ class Terms:
     closing_deadline_s: int
     tolerance_bp: int
     token: str = NATIVE
+    coin: str = "ETH"
 
 
 def read_tariff(text: str) -> dict[str, Any]:
@@ -134,6 +137,7 @@ def deploy(
         store=store,
         from_block=chain.head(),
         finality=finality,
+        coin=terms.coin,
     )
     steps = Steps(chain, draft.from_block, progress, say)
     registry = steps.create("MeterRegistry", utility)
@@ -199,6 +203,9 @@ def command(
         int, typer.Option(help="Difference a feeder may show, in 1/10000 of its supply.")
     ] = 300,
     token: Annotated[str, typer.Option(help="ERC-20 to bill in; zero: the native coin.")] = NATIVE,
+    coin: Annotated[
+        str, typer.Option(help="Name of the chain's native coin, as people read it.")
+    ] = "ETH",
     broker: Annotated[str, typer.Option(help="MQTT broker.")] = "mqtt://127.0.0.1:1883",
     store: Annotated[
         str | None, typer.Option(help="SQLAlchemy URL; default: SQLite beside --out.")
@@ -231,6 +238,7 @@ def command(
         closing_deadline_s=closing_deadline,
         tolerance_bp=tolerance_bp,
         token=token,
+        coin=coin,
     )
     if not is_address(token):
         raise DeployError(f"--token {token}: write 0x and the 40 hex digits of an ERC-20")

@@ -13,6 +13,7 @@ from parwana.chain.periods import DAY_S, OFFSET, OFFSETS_S, Period, counts
 from parwana.world import secretfiles
 from parwana.world.logs import redacted
 
+COIN = r"[A-Za-z0-9]{1,11}"
 FINALIZED = "finalized"
 FINAL_BLOCKS_MOST = 100_000
 log = logging.getLogger("parwana.deployment")
@@ -28,7 +29,8 @@ class Deployment:
     """One utility's contracts on one chain, and how its programs reach broker and store.
 
     Addresses are 0x + 40 hex digits, public keys 128 hex digits. `from_block`: where
-    the logs begin. `finality`: "finalized", the chain's own word, or {"blocks": N}.
+    the logs begin. `finality`: "finalized", the chain's own word, or {"blocks": N}. `coin`: name
+    of the chain's coin.
     """
 
     utility_id: str
@@ -46,6 +48,7 @@ class Deployment:
     store: str
     from_block: int = 0
     finality: str | dict[str, int] = "finalized"
+    coin: str = "ETH"
 
     def __post_init__(self) -> None:
         for name, good, want in self._checks():
@@ -103,6 +106,7 @@ class Deployment:
             ("store", _matches(r"[a-z0-9+]+://\S+", self.store), "an SQLAlchemy URL"),
             whole("from_block", 0, 2**63),
             ("finality", self._good_finality(), '"finalized", or {"blocks": N}'),
+            ("coin", _matches(COIN, self.coin), "1 to 11 letters or digits"),
         ]
 
     def _good_finality(self) -> bool:
@@ -167,7 +171,7 @@ class Deployment:
         held = any(redacted(url) != url for url in map(str, values.values()))
         if held and secretfiles.exposed(path):
             log.warning("%s holds a secret and can be read by others; chmod 600 %s", path, path)
-        unknown, absent = set(values) - names, names - set(values) - {"from_block", "finality"}
+        unknown, absent = set(values) - names, names - set(values) - {"from_block", "finality", "coin"}
         if unknown:
             raise DeploymentError(f"{path}: unknown key {sorted(unknown)[0]!r}; remove it")
         if absent:
