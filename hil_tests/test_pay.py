@@ -7,9 +7,8 @@ from typing import Any
 
 import pytest
 
-from hil_tests.chainkit import Utility, terms
-from hil_tests.fakenode import FakeNode, Odd
 from hil_tests.chainkit import Utility, terms, utility
+from hil_tests.fakenode import FakeNode, Odd
 from parwana import cli
 from parwana.chain import contracts
 from parwana.chain.currency import Currency

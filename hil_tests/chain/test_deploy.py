@@ -1,13 +1,17 @@
 """Deployment of the real contracts, by function and by command."""
 
 import json
+import re
+from decimal import Decimal
 
 import pytest
+from eth_account import Account
 from eth_utils import to_checksum_address
+from web3 import Web3
 
 from hil_tests.chainkit import terms
 from parwana import cli
-from parwana.chain import deploy, keys
+from parwana.chain import contracts, deploy, keys
 from parwana.chain.deploy import DEFAULT_TARIFF, DeployError, read_tariff, signer_key
 from parwana.chain.deployment import Deployment
 from parwana.chain.desk import Desk
@@ -92,6 +96,9 @@ def test_never_overwrites_without_force(node, tmp_path, capsys):
         (("--threshold", "4"), "permit_threshold"),
         (("--signer", keys.dev_key(1).public_key.hex()), "different"),
         (("--period", "week"), "month, or days:1"),
+        (("--period", "hours:5"), "also hours:1"),
+        (("--utc-offset", "5"), "steps of 900, -50400 to 50400"),
+        (("--coin", "two words"), "1 to 11 letters or digits"),
         (("--tariff", "nowhere.json"), "nowhere.json"),
         (("--token", "0x12"), "--token"),
         (("--utility-id", "Upper Case"), "utility_id"),
@@ -111,6 +118,49 @@ def test_what_cannot_be_is_refused_in_one_line(node, tmp_path, capsys, more, wor
     assert words in errors[-1]
     assert errors[-1].startswith("parwana: ")
     assert not out.exists()
+
+
+def test_an_account_without_coin_is_told_how_much_it_takes(node):
+    giver, key = keys.dev_key(0), keys.Key((4712).to_bytes(32, "big"))
+    rich, poor = Chain(node.url, giver), Chain(node.url, key)
+    head, utility = rich.head(), key.address
+
+    def fails():
+        with pytest.raises(
+            DeployError, match=rf"{utility} has .* POL; deploying takes up to"
+        ) as e:
+            deploy.deploy(poor, terms(coin="POL"), "mqtt://x", "sqlite:///x", print)
+        found = re.search(r"has (\S+) POL.* M gas\): send it (\S+) POL", str(e.value))
+        assert found
+        return found.groups()
+
+    have, want = fails()
+    assert (have, rich.head()) == ("0", head), "nothing was sent"
+    wei = int(Decimal(want) * 10**18)
+
+    def give(amount: int) -> None:
+        fields = {"to": utility, "value": amount, "gas": 21_000, "chainId": CHAIN_ID}
+        nonce = rich.w3.eth.get_transaction_count(Web3.to_checksum_address(giver.address))
+        fields |= {"nonce": nonce, "gasPrice": 2 * rich.w3.eth.gas_price}
+        signed = Account.sign_transaction(fields, giver.secret)
+        rich.w3.eth.send_raw_transaction(signed.raw_transaction)
+
+    give(wei // 2)
+    assert fails()[0] != "0"
+    give(wei - wei // 2)
+    made = deploy.deploy(poor, terms(coin="POL"), "mqtt://x", "sqlite:///x", print)
+    assert made.coin == "POL"
+    spent = wei - rich.balance(utility)
+    assert wei // 4 < spent < wei
+
+
+def test_the_gas_that_contracts_take_is_known_before(node):
+    chain = Chain(node.url, keys.dev_key(0))
+    first = chain.head() + 1
+    deploy.deploy(chain, terms(), "mqtt://x", "sqlite:///x", print)
+    for number, name in enumerate(("MeterRegistry", "EnergyLedger", "PaymentLedger"), first):
+        used = chain.w3.eth.get_block(number)["gasUsed"]
+        assert used < deploy.creation_gas(contracts.load(name)) < used * 6 // 5
 
 
 def test_a_failure_halfway_is_named(node):

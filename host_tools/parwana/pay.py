@@ -8,7 +8,6 @@ from typing import Annotated, Any
 import typer
 from eth_utils import to_checksum_address
 from rich.console import Console
-from rich.table import Table
 from web3.types import TxReceipt
 
 from parwana.chain.currency import ERC20, NATIVE, Currency, currency_of

@@ -11,6 +11,8 @@ from coincurve import PublicKey
 from eth_utils import is_address, to_checksum_address
 from rich.console import Console
 
+from parwana.chain import contracts
+from parwana.chain.currency import COIN_DECIMALS, NATIVE, Currency
 from parwana.chain.deployment import (
     FINALIZED,
     Deployment,
@@ -18,9 +20,6 @@ from parwana.chain.deployment import (
     refuse_existing,
 )
 from parwana.chain.errors import UnknownBlock
-from parwana.chain import contracts
-from parwana.chain.currency import NATIVE
-from parwana.chain.deployment import DAY_S, Deployment, Period, refuse_existing
 from parwana.chain.keys import resolve
 from parwana.chain.node import Chain
 from parwana.chain.periods import DAY_S, Period
@@ -28,6 +27,7 @@ from parwana.chain.steps import Steps
 from parwana.store import signatures
 from parwana.world.clock import WorldClock
 
+CONTRACTS = ("MeterRegistry", "EnergyLedger", "PaymentLedger")
 OPEN_END_WH = 2**64 - 1
 # In wei: 0.00415 of the native coin a kWh up to 100 kWh a period, and rising.
 DEFAULT_TARIFF = {
@@ -140,6 +140,7 @@ def deploy(
         coin=terms.coin,
     )
     steps = Steps(chain, draft.from_block, progress, say)
+    require_coin(chain, CONTRACTS[steps.done :], terms.coin)
     registry = steps.create("MeterRegistry", utility)
     energy = steps.create(
         "EnergyLedger",
@@ -172,6 +173,36 @@ def deploy(
         payment_ledger=payment,
         from_block=steps.from_block,
     )
+
+
+def require_coin(chain: Chain, names: tuple[str, ...], coin: str) -> None:
+    """Refuse an account that cannot pay for deploying the contracts `names`. Raises DeployError.
+
+    A node demands of each transaction's sender a quarter more gas than it is estimated to take,
+    at twice the base fee of now, in advance.
+    """
+    assert chain.key is not None
+    gas = sum(creation_gas(contracts.load(name)) for name in names) * 5 // 4
+    need = gas * chain.price()
+    have, money = chain.balance(chain.key.address), Currency(coin, COIN_DECIMALS)
+    if have < need:
+        digit = 10 ** max(0, len(str(need)) - 3)  # three digits tell enough
+        most, lacks = (money.text(-(-wei // digit) * digit) for wei in (need, need - have))
+        raise DeployError(
+            f"{chain.key.address} has {money.text(have)}; deploying takes up to {most} at the fee "
+            f"of now ({gas / 1e6:.1f} M gas): send it {lacks}, then run the same command again"
+        )
+
+
+def creation_gas(artifact: contracts.Artifact) -> int:
+    """Estimate what deploying a contract takes: its bytes, and a tenth for its constructor.
+
+    Source: Ethereum yellow paper, appendix G; EIP-3860.
+    """
+    code = bytes.fromhex(artifact.bytecode.removeprefix("0x"))
+    stored = len(artifact.runtime.removeprefix("0x")) // 2
+    sent = 16 * len(code) - 12 * code.count(0) + 2 * -(-len(code) // 32)
+    return (53_000 + sent + 200 * stored) * 11 // 10
 
 
 def command(

@@ -10,7 +10,7 @@ from web3.contract.contract import ContractConstructor, ContractFunction
 from web3.middleware import ExtraDataToPOAMiddleware
 from web3.types import BlockIdentifier, EventData, TxReceipt
 
-from parwana.chain import contracts
+from parwana.chain import contracts, fees
 from parwana.chain.deployment import Deployment
 from parwana.chain.errors import (
     ChainError,
@@ -137,6 +137,11 @@ class Chain:
     def balance(self, address: str) -> int:
         """Return an account's balance in wei."""
         return self._rpc.number("eth_getBalance", Web3.to_checksum_address(address), "latest")
+
+    def price(self) -> int:
+        """Return the most, in wei, that a unit of gas may cost a transaction sent now."""
+        offered = fees.market(self._rpc)
+        return offered.get("gasPrice") or offered["maxFeePerGas"]
 
     def code(self, address: str) -> bytes:
         """Return the code of the contract at `address`, empty if there is none."""

@@ -38,6 +38,11 @@ class Steps:
             raise ChainError(f"{path} cannot be read; remove it to deploy anew") from None
         self._save()
 
+    @property
+    def done(self) -> int:
+        """Return how many contracts are there already."""
+        return len(self._made)
+
     def create(self, name: str, *arguments: Any) -> str:
         """Return the address of a contract, which has these arguments and our code."""
         artifact = contracts.load(name)

@@ -12,9 +12,8 @@ from eth_utils import to_checksum_address
 import wire
 from parwana.chain.deployment import Deployment
 from parwana.chain.keys import resolve
-from parwana.chain.node import Chain
-from parwana.chain.periods import DAY_S
 from parwana.chain.node import Chain, Ledgers
+from parwana.chain.periods import DAY_S
 from parwana.chain.points import chosen
 from parwana.permits.bundle import (
     PermitError,
@@ -25,15 +24,12 @@ from parwana.permits.bundle import (
     parse_flags,
     sign_frame,
 )
-from parwana.permits.offline import read_bundle, read_meter, show
+from parwana.permits.offline import connected, read_bundle, show
 from parwana.permits.service import log, serve
 from parwana.permits.signer import Progress
 from parwana.world import logs
 from parwana.world.clock import WorldClock
-from parwana.world.options import DeploymentFile, Json, LogLevel, Rpc
-from parwana.permits.offline import connected, load, read_bundle, show
-from parwana.permits.service import serve
-from parwana.world.options import DeploymentFile, Json, MeterAddress, PointNumber, Rpc
+from parwana.world.options import DeploymentFile, Json, LogLevel, MeterAddress, PointNumber, Rpc
 
 app = typer.Typer(
     help="Sign permits for paid bills, and signed time.",
