@@ -106,6 +106,19 @@ def test_ctrl_c_is_one_line(monkeypatch, capsys, stop):
     assert capsys.readouterr().err == "parwana: stopped; run the same line again to go on\n"
 
 
+@pytest.mark.parametrize("stop", [KeyboardInterrupt, SystemExit(130)])
+def test_ctrl_c_is_json_too_where_json_is_asked_for(monkeypatch, capsys, stop):
+    def build(_name):
+        raise stop
+
+    monkeypatch.setattr(cli, "build", build)
+    assert cli.main(["permits", "show", "--json"]) == 130
+    assert json.loads(capsys.readouterr().out) == {
+        "ok": False,
+        "error": "stopped; run the same line again to go on",
+    }
+
+
 def test_a_known_error_is_json_too_where_json_is_asked_for(tmp_path, capsys):
     assert cli.main(["flash", "--json", "--port", str(tmp_path / "none")]) == 1
     said = capsys.readouterr()

@@ -119,17 +119,21 @@ def main(arguments: list[str] | None = None) -> int:
         told = redacted(str(error))
     else:
         return 0
+    return _failed(1, told, given)
+
+
+def _failed(code: int, told: str, given: list[str]) -> int:
+    """Tell what happened, with --json on stdout, too; return the exit code."""
     print(f"parwana: {told}", file=sys.stderr)
     if "--json" in given:
         print(json.dumps({"ok": False, "error": told}))
-    return 1
+    return code
 
 
 def _stopped(given: list[str]) -> int:
     if given[:1] in SERVICES or given[:2] in SERVICES:
         return 0
-    print("parwana: stopped; run the same line again to go on", file=sys.stderr)
-    return _STOPPED
+    return _failed(_STOPPED, "stopped; run the same line again to go on", given)
 
 
 def _interrupt(number: int, frame: FrameType | None) -> None:
