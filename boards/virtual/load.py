@@ -56,10 +56,14 @@ class Profile:
 
 
 class House:
-    """A household behind a contactor. Without a meter and always closed, it is a tap."""
+    """A household behind a contactor, with a main switch of its own behind that.
+
+    Without a meter and always closed, it is a tap.
+    """
 
     def __init__(self, profile: Profile, clock: WorldClock, *, closed: bool = True) -> None:
-        self._profile, self._clock, self._closed = profile, clock, closed
+        self._profile, self._clock = profile, clock
+        self._closed, self._switch = closed, True
         self._lock = threading.Lock()
         self._since_s = clock.now()
         self._energy_ws = 0.0
@@ -75,6 +79,17 @@ class House:
             self._settle()
             self._closed = closed
 
+    @property
+    def switch(self) -> bool:
+        """Whether the household's own main switch lets current through."""
+        return self._switch
+
+    @switch.setter
+    def switch(self, switch: bool) -> None:
+        with self._lock:
+            self._settle()
+            self._switch = switch
+
     def follow(self, profile: Profile) -> None:
         """Take another course of power from now on."""
         with self._lock:
@@ -82,8 +97,9 @@ class House:
             self._profile = profile
 
     def power_w(self) -> float:
-        """Return the power that flows now: 0 behind an open contactor."""
-        return self._profile.power_w(self._clock.now()) if self._closed else 0.0
+        """Return the power that flows now: 0 behind an open contactor or switch."""
+        flows = self._closed and self._switch
+        return self._profile.power_w(self._clock.now()) if flows else 0.0
 
     def energy_wh(self) -> float:
         """Return the energy that has flowed since the house was made."""
@@ -93,7 +109,7 @@ class House:
 
     def _settle(self) -> None:
         now = self._clock.now()
-        if self._closed:
+        if self._closed and self._switch:
             course = self._profile
             self._energy_ws += course.energy_ws(now) - course.energy_ws(self._since_s)
         self._since_s = now

@@ -10,6 +10,7 @@ import sys
 import threading
 import time
 from collections import deque
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -25,6 +26,10 @@ FAULTS = ("silence", "bad_crc", "wrong_address", "stale_bytes", "truncate", "exc
 _GAP_S = 0.05
 _LEAST_W = 0.4
 _TIMES = 4096
+COMMANDS = (
+    "watts W, open, close (the household's own main switch), silent, speak, energy WH, "
+    f"fault NAME [COUNT] ({', '.join(FAULTS)})"
+)
 _REQUEST_SIZES = {0x03: 8, 0x04: 8, 0x06: 8, 0x42: 4}
 
 
@@ -224,18 +229,26 @@ def _reply(sensor: Pzem, request: bytes) -> bytes:
     return bytes([function, 2 * count]) + b"".join(words[n].to_bytes(2, "big") for n in asked)
 
 
+def watts(text: str) -> float:
+    """Read a load that a PZEM-004T can measure. Raises ValueError."""
+    value = float(text)
+    if not 0 <= value <= 23_000:  # nan, too
+        raise ValueError(f"{text} W: write 0 to 23000")
+    return value
+
+
 def main() -> int:
     """Answer on one port until standard input ends; each of its lines is a command."""
     parser = argparse.ArgumentParser(
         description="Emulate a PZEM-004T on a serial port. Enter tells how often it was asked; "
         "other commands on standard input: "
-        f"open, close, silent, speak, energy WH, fault NAME [COUNT] ({', '.join(FAULTS)}).",
+        f"{COMMANDS}.",
         epilog="example: python -m boards.virtual.pzem --port /dev/ttyUSB1 --watts 800",
     )
     parser.add_argument("--port", required=True, help="pyserial URL: a device, a pty, socket://…")
     parser.add_argument("--unit-id", type=int, default=1)
     source = parser.add_mutually_exclusive_group(required=True)
-    source.add_argument("--watts", type=float, help="constant load")
+    source.add_argument("--watts", type=watts, help="constant load")
     source.add_argument("--profile", type=Path, help="CSV with a heading, watts each 15 minutes")
     parser.add_argument("--column", type=int, default=0, help="column of --profile, from 0")
     signal.signal(signal.SIGTERM, signal.default_int_handler)
@@ -258,27 +271,36 @@ def _serve(arguments: argparse.Namespace) -> None:
     house = House(profile, clock)
     sensor = Pzem(house, arguments.unit_id)
     with PzemEmulator(arguments.port, [sensor]) as emulator:
-        for line in sys.stdin:
-            words = line.split()
-            try:
-                command(words, emulator, house)
-            except (PzemError, ValueError, IndexError) as error:
-                print(f"? {line.strip()}: {error}", flush=True)
-            else:
-                print(f"ok {sensor.energy_wh()} Wh, {emulator.requests} requests", flush=True)
+        obey(sys.stdin, emulator, house, clock)
 
 
-def command(words: list[str], emulator: PzemEmulator, house: House) -> None:
-    """Carry out one line of standard input. Raises PzemError, ValueError or IndexError."""
+def obey(lines: Iterable[str], emulator: PzemEmulator, house: House, clock: WorldClock) -> None:
+    """Carry out COMMANDS, one a line, and answer each."""
+    sensor = emulator.sensors[0]
+    for line in lines:
+        try:
+            command(line.split(), emulator, house, clock)
+        except (PzemError, ValueError) as error:
+            print(f"? {line.strip()}: {error}", flush=True)
+        else:
+            print(f"ok {sensor.energy_wh()} Wh, {emulator.requests} requests", flush=True)
+
+
+def command(words: list[str], emulator: PzemEmulator, house: House, clock: WorldClock) -> None:
+    """Carry out one line of standard input. Raises PzemError, ValueError."""
     match words:
         case ["open"] | ["close"]:
-            house.closed = words == ["close"]
+            house.switch = words == ["close"]
+        case ["watts", value]:
+            house.follow(Profile([watts(value)], clock.now()))
         case ["silent"] | ["speak"]:
             emulator.silent = words == ["silent"]
         case ["energy", value]:
             emulator.sensors[0].set_energy_wh(int(value))
-        case ["fault", name, *count]:
-            emulator.inject(name, int(count[0]) if count else 1)
+        case ["fault", name]:
+            emulator.inject(name, 1)
+        case ["fault", name, count]:
+            emulator.inject(name, int(count))
         case []:
             pass
         case _:

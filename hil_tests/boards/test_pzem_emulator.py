@@ -9,6 +9,7 @@ import threading
 import time
 import tty
 from collections.abc import Iterator
+from functools import partial
 
 import pytest
 import serial
@@ -17,6 +18,7 @@ from pymodbus.exceptions import ModbusIOException
 
 from boards.virtual.load import Feeder, House, Profile
 from boards.virtual.pzem import FAULTS, Pzem, PzemEmulator, PzemError, crc16
+from hil_tests.services import wait_until
 from parwana.world.clock import WorldClock
 
 FACTOR = 3600.0
@@ -198,12 +200,26 @@ def test_runs_by_itself_from_the_command_line(bus: Bus) -> None:
     try:
         assert process.stdin is not None
         assert process.stdout is not None
-        process.stdin.write("open\nnonsense\nfault nothing\nclose\n")
-        process.stdin.flush()
-        said = [process.stdout.readline() for _ in range(4)]
-        assert [line[0] for line in said] == ["o", "?", "?", "o"]
+
+        def says(*lines: str) -> list[str]:
+            assert process.stdin is not None
+            assert process.stdout is not None
+            process.stdin.write("".join(line + "\n" for line in lines))
+            process.stdin.flush()
+            return [process.stdout.readline() for _ in lines]
+
+        def measures(power_dw: int) -> bool:
+            return registers(client)[3] == power_dw
+
+        bad = ("nonsense", "fault nothing", "fault silence x", "watts", "watts nan", "watts 23001")
+        assert [line[0] for line in says("open", *bad, "close")] == ["o", *"?" * len(bad), "o"]
         assert client.connect()
         assert registers(client)[3] == 4600
+        # A PZEM looks at its line once a second.
+        changes = ["watts 800"], ["open"], ["watts 900", "close"]
+        for commands, power_dw in zip(changes, (8000, 0, 9000), strict=True):
+            says(*commands)
+            wait_until(partial(measures, power_dw), f"{power_dw} dW")
     finally:
         client.close()
         process.communicate(timeout=10)

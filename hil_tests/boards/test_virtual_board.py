@@ -277,3 +277,64 @@ def test_one_runs_from_the_command_line(tmp_path: Path, stop: signal.Signals) ->
     finally:
         process.kill()
         process.wait(10)
+
+
+# Asks the PZEM for its ten input registers; prints the power in tenths of a watt.
+ASK = """
+from machine import Pin, UART
+import time
+uart = UART(2, 9600, tx=17, rx=16)
+uart.write(bytes([0xF8, 4, 0, 0, 0, 10, 0x64, 0x64]))
+time.sleep_ms(300)
+said = uart.read()
+print(int.from_bytes(said[9:11], 'big') if said else None)
+"""
+
+
+@pytest.mark.parametrize("more", [(), ("--line",)])
+def test_its_sensor_measures_the_house_behind_the_contactor(
+    tmp_path: Path, more: tuple[str, ...]
+) -> None:
+    command = ["env", "--default-signal=INT", sys.executable, "-m", "boards.virtual", "--watts"]
+    process = subprocess.Popen(
+        [*command, "800", *more, "--folder", str(tmp_path)],
+        cwd=REPO, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    try:
+        assert process.stdin is not None
+        assert process.stdout is not None
+        for _ in range(3):
+            process.stdout.readline()
+        with raw_repl(str(tmp_path / "serial")) as transport:
+
+            def measures(power_dw: int) -> None:
+                wait_until(
+                    lambda: transport.exec(ASK).strip() == str(power_dw).encode(),
+                    f"{power_dw} dW",
+                    last=lambda: str(transport.exec(ASK)),
+                )
+
+            def pulse(pin: int) -> None:
+                transport.exec(
+                    f"from machine import Pin; import time; p = Pin({pin}, Pin.OUT, value=1); "
+                    "time.sleep_ms(100); p.value(0)"
+                )
+
+            measures(8000 if more else 0)
+            pulse(25)
+            measures(8000)
+            process.stdin.write("watts 650\n")
+            process.stdin.flush()
+            assert process.stdout.readline().startswith("ok ")
+            measures(6500)
+            pulse(26)
+            measures(6500 if more else 0)
+        process.stdin.close()  # who types no more does not end the board
+        time.sleep(0.5)
+        assert process.poll() is None
+        process.stdin = None
+        process.send_signal(signal.SIGINT)
+        assert process.wait(10) == 0
+    finally:
+        process.kill()
+        process.communicate(timeout=10)
