@@ -1,6 +1,7 @@
 """The audit: silent about an honest town, and naming each of many things that are made wrong."""
 
 import json
+import re
 import sqlite3
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -469,6 +470,32 @@ def test_the_command_tells_and_exits_with_3(
     assert [f["kind"] for f in told["findings"]] == ["deleted"]
     assert cli.main(arguments) == 3
     assert "deleted of 0x" + lived.feeder.address.hex() in capsys.readouterr().out
+
+
+def test_people_read_dates_and_the_coins_unit(
+    lived: Town, copy: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: Any
+) -> None:
+    path = tmp_path / "deployment.json"
+    lived.world.deployment.save(path)
+    real = audit_module._logs
+
+    def logs(*arguments: Any) -> list[Any]:
+        change = altered("Billed", amount=lambda wei: wei + 10**18)
+        return [change(entry) for entry in real(*arguments)]
+
+    monkeypatch.setattr(audit_module, "_logs", logs)
+    arguments = ["audit", "--deployment", str(path), "--store", f"sqlite:///{copy}"]
+    assert cli.main(arguments) == 3
+    line = next(x for x in capsys.readouterr().out.splitlines() if x.startswith("bill of"))
+    period = lived.periods.text(lived.first)
+    assert f", period {period}: expected" in line
+    assert f"'period': {period}, " in line
+    assert re.search(r"'amount': 1\.0\d+ ETH, 'due': \d+\.\d+ ETH", line.split("found")[1])
+    assert cli.main([*arguments, "--json"]) == 3
+    told = json.loads(capsys.readouterr().out)["findings"]
+    bill_told = next(f for f in told if f["kind"] == "bill")
+    assert bill_told["where"] == f"period {lived.first}"
+    assert re.search(r"'amount': 1\d{18}, ", bill_told["found"])
 
 
 def test_another_deployments_file_is_refused(lived: Town, copy: Path) -> None:

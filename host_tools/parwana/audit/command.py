@@ -5,6 +5,7 @@ the contracts' arithmetic.
 """
 
 import json
+import re
 from typing import Any
 
 import typer
@@ -13,7 +14,8 @@ from parwana.audit.energy import EnergyAudit, Terms
 from parwana.audit.findings import Report
 from parwana.audit.payment import PaymentAudit
 from parwana.audit.store import audit_store
-from parwana.chain.deployment import Deployment
+from parwana.chain.currency import Currency, currency_of
+from parwana.chain.deployment import Deployment, Period
 from parwana.chain.node import Chain, Ledgers
 from parwana.store.reader import Store
 from parwana.world.options import DeploymentFile, Json, Rpc, StoreUrl
@@ -107,6 +109,16 @@ def _stored_permits(store: Store, payment: PaymentAudit, head: int, report: Repo
         )
 
 
+def in_words(text: str, periods: Period, currency: Currency) -> str:
+    """Return a finding with the dates of its periods, its amounts in the currency's unit."""
+    text = re.sub(
+        r"(\bperiod |'period': )(\d+)", lambda found: found[1] + periods.text(int(found[2])), text
+    )
+    return re.sub(
+        r"('(?:amount|due)': )(\d+)", lambda found: found[1] + currency.text(int(found[2])), text
+    )
+
+
 def command(
     deployment: DeploymentFile,
     store_url: StoreUrl = None,
@@ -121,15 +133,17 @@ def command(
     """
     found = Deployment.load(deployment)
     store = Store(store_url or found.store, create=False)
+    chain = Chain.of(found, rpc=rpc)
     try:
-        report = audit(found, Chain.of(found, rpc=rpc), store)
+        report = audit(found, chain, store)
     finally:
         store.close()
     if as_json:
         print(json.dumps(report.as_dict()))
     else:
+        currency = currency_of(chain, chain.ledgers(found), found)
         for finding in report.findings:
-            print(finding)
+            print(in_words(str(finding), found.periods, currency))
         looked = ", ".join(f"{number} {name}" for name, number in sorted(report.counts.items()))
         print(f"audit: {looked}; {len(report.findings) or 'no'} findings")
     if report.findings:

@@ -118,20 +118,16 @@ class PaymentAudit:
         account.due += amount
         names = ("number", "period", "periods", "energy_wh", "amount", "due")
         true = (place.number, account.period, periods, energy_wh, amount, account.due)
-        told = tuple(values[name] for name in names)
-        self.report.check(
-            "bill",
-            values.meter,
-            f"period {values.period}",
-            dict(zip(names, true, strict=True)),
-            dict(zip(names, told, strict=True)),
-        )
+        told = [values[name] for name in names]
+        where = f"period {values.period}"
+        self.report.check("bill", values.meter, where, _named(names, *true), _named(names, *told))
 
     def _on_locked(self, values: Any, time_s: int) -> None:
         account = self._account(values.number)
         deadline_s = time_s + self.energy.terms.escrow_window_s
-        true = (account.due, account.period, deadline_s, None)
-        told = (values.amount, values.period, values.deadline_s, account.lock)
+        names = ("amount", "period", "deadline_s", "locked before")
+        true = _named(names, account.due, account.period, deadline_s, None)
+        told = _named(names, values.amount, values.period, values.deadline_s, account.lock)
         self.report.check("payment", values.meter, f"lock of period {values.period}", true, told)
         lock = Lock(values.payer, values.amount, values.period, values.deadline_s, time_s)
         account.due, account.lock = 0, lock
@@ -140,8 +136,9 @@ class PaymentAudit:
         account = self._account(values.number)
         lock, account.lock = account.lock, None
         meter, where = self.energy.serving[values.number], f"refund of period {values.period}"
-        told = (values.payer, values.amount, values.period)
-        true = (lock.payer, lock.amount, lock.period) if lock else None
+        names = ("payer", "amount", "period")
+        told = _named(names, values.payer, values.amount, values.period)
+        true = _named(names, lock.payer, lock.amount, lock.period) if lock else None
         self.report.check("payment", meter, where, true, told)
         if lock and time_s <= lock.deadline_s:
             self.report.add("payment", meter, where, f"after {lock.deadline_s}", time_s)
@@ -152,8 +149,9 @@ class PaymentAudit:
         account = self._account(values.number)
         lock, account.lock = account.lock, None
         where = f"payment of period {values.period}"
-        told = (values.payer, values.amount, values.period, values.index)
-        true = (lock.payer, lock.amount, lock.period, account.payments) if lock else None
+        names, count = ("payer", "amount", "period", "index"), account.payments
+        told = _named(names, values.payer, values.amount, values.period, values.index)
+        true = _named(names, lock.payer, lock.amount, lock.period, count) if lock else None
         self.report.check("payment", values.meter, where, true, told)
         account.payments += 1
         given = self.permits.get((values.meter, values.serial))
@@ -253,3 +251,7 @@ class PaymentAudit:
                 if published.time_s + DELIVERY_S < event.time_s <= end_s:
                     where = f"sequence {event.sequence}, serial {published.permit.serial}"
                     self.report.add("permit_withheld", meter, where, f"on until {end_s}", "cut")
+
+
+def _named(names: tuple[str, ...], *values: Any) -> dict[str, Any]:
+    return dict(zip(names, values, strict=True))

@@ -216,7 +216,12 @@ def command(
     rpc: Annotated[str, typer.Option(help="JSON-RPC URL of the chain.")] = "http://127.0.0.1:8545",
     period: Annotated[str, typer.Option(help="Billing period: month, or days:N.")] = "month",
     utc_offset: Annotated[int, typer.Option(help="Local time minus UTC, seconds.")] = 19800,
-    tariff: Annotated[str, typer.Option(help="Tariff file (JSON), or: default.")] = "default",
+    tariff: Annotated[
+        str,
+        typer.Option(
+            help="Tariff file (JSON), or: default. Prices in the smallest unit, 10^18 a coin."
+        ),
+    ] = "default",
     payment_window: Annotated[
         int, typer.Option(help="Seconds that a permit outlasts the next period.")
     ] = 10 * DAY_S,

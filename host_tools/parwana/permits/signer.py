@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import wire
+from parwana.chain.currency import currency_of
 from parwana.chain.deployment import Deployment
 from parwana.chain.keys import Key
 from parwana.chain.node import Chain, Ledgers, Reverted
@@ -187,7 +188,9 @@ class PermitSigner:
         chain.send(functions.claim(meter, frame, joined))
         progress.claimed += 1
         progress.waiting -= 1
-        log.info("claimed %d for meter %s, period %d", lock.amount, meter, lock.period)
+        amount = currency_of(chain, ledgers, self._deployment).text(lock.amount)
+        period = self._deployment.periods.text(lock.period)
+        log.info("claimed %s for meter %s, period %s", amount, meter, period)
 
     def _permit(self, chain: Chain, ledgers: Ledgers, meter: str, lock: Lock, at: int) -> bytes:
         """Make the least permit that the lock buys; the same bytes at every signer."""
