@@ -171,7 +171,10 @@ class Deployment:
         held = any(redacted(url) != url for url in map(str, values.values()))
         if held and secretfiles.exposed(path):
             log.warning("%s holds a secret and can be read by others; chmod 600 %s", path, path)
-        unknown, absent = set(values) - names, names - set(values) - {"from_block", "finality", "coin"}
+        unknown, absent = (
+            set(values) - names,
+            names - set(values) - {"from_block", "finality", "coin"},
+        )
         if unknown:
             raise DeploymentError(f"{path}: unknown key {sorted(unknown)[0]!r}; remove it")
         if absent:
