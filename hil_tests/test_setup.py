@@ -1,5 +1,6 @@
 """The two commands on a machine that lacks something: one clear line."""
 
+import fcntl
 import os
 import shutil
 import subprocess
@@ -94,6 +95,22 @@ def test_another_shell_is_refused_before_anything_is_made(tmp_path: Path) -> Non
     done = sourced("/bin/dash", machine(tmp_path / "bin", "exit 1"))
     assert done.stdout == "rc 1, still here\n"
     assert done.stderr == "parwana: this needs bash: type bash, then . host_tools/setup.sh\n"
+
+
+def test_a_second_set_up_says_that_it_waits_for_the_first() -> None:
+    (REPO / "build").mkdir(exist_ok=True)
+    with (REPO / "build" / "setup.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        program = subprocess.Popen(
+            ["bash", "-c", ". host_tools/setup.sh && echo set up"],
+            cwd=REPO,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        assert program.stdout is not None
+        assert "waiting for another set-up" in program.stdout.readline()
+        fcntl.flock(lock, fcntl.LOCK_UN)
+        assert program.communicate(timeout=60)[0] == "set up\n"
 
 
 @pytest.fixture

@@ -10,7 +10,8 @@ python3 -c 'import sys; sys.exit(sys.version_info < (3, 11))' ||
 python3 -c 'import ensurepip, venv' 2>/dev/null || fail "python3-venv is missing; on Debian: apt-get install python3-venv" || return 1
 
 mkdir -p "$repo/build"
-exec 9>"$repo/build/setup.lock" && flock -w 900 9 || fail "another set-up has not ended for 15 minutes (build/setup.lock)" || return 1
+exec 9>"$repo/build/setup.lock" && { flock -n 9 || { echo "parwana: waiting for another set-up to end (build/setup.lock)"; flock -w 900 9; }; } ||
+    fail "another set-up has not ended for 15 minutes (build/setup.lock)" || return 1
 stamp=$(cat "$repo/constraints.txt" "$repo/pyproject.toml" | sha256sum | cut -d' ' -f1)-$(python3 -V | tr -d ' ')
 if [ "$(cat "$venv/stamp" 2>/dev/null)" != "$stamp" ]; then
     echo "parwana: installing Python packages into build/venv"
