@@ -214,8 +214,10 @@ def command(
     key: Annotated[str, typer.Option(help="The utility's key: a key file, or dev:0 to dev:31.")],
     out: Annotated[Path, typer.Option(help="Deployment file to write.")],
     rpc: Annotated[str, typer.Option(help="JSON-RPC URL of the chain.")] = "http://127.0.0.1:8545",
-    period: Annotated[str, typer.Option(help="Billing period: month, or days:N.")] = "month",
-    utc_offset: Annotated[int, typer.Option(help="Local time minus UTC, seconds.")] = 19800,
+    period: Annotated[str, typer.Option(help="month, days:N; rehearsals: hours:N.")] = "month",
+    utc_offset: Annotated[
+        int, typer.Option(help="Local time minus UTC: seconds, by 900.")
+    ] = 19800,
     tariff: Annotated[
         str,
         typer.Option(
