@@ -1,18 +1,22 @@
 """Keep two times: the one that frames are stamped with, and the one that permits expire by.
 
-`now()` follows the real-time clock once network or signed time has set it. `not_before()` is the
-latest instant that the meter has provably lived through: the greatest of what it saved and of what
-the signers signed, plus the milliseconds it was energised since. Network time never moves it, so
-that a forged answer can neither cut a house nor stretch a permit. The two need not agree: the
-real-time clock may be wrong, late, or of a rehearsal that runs faster than the ticks.
+`now()` follows the real-time clock once network or signed time has set it, and goes back only
+where signed time says so. `not_before()` is the latest instant that the meter has provably lived
+through: the greatest of what it saved and of what the signers signed, plus the milliseconds it was
+energised since. Network time never moves it, so that a forged answer can neither cut a house nor
+stretch a permit. The two need not agree: the real-time clock may be wrong, late, or of a rehearsal
+that runs faster than the ticks.
+
+Network time can be forged, signed time only be held back: docs/protocol.md, 6.1, has the rules.
 """
 
 import struct
 
+from version import BUILT_S
 from wire import EVENT_CLOCK_SET, TRUST_NETWORK, TRUST_NONE, TRUST_SIGNED
 
-EARLIEST_S = 1735689600  # 2025-01-01; before that no Parwana meter existed
-SIGNED_WINDOW_S = 7200  # how long after its issue a signed time may arrive and still confirm
+NETWORK_SPAN_S = 94867200  # 3 years: as far past what is proven, network time is believed
+SIGNED_WINDOW_S = 7200  # how much later than signed time a clock may be and still agree with it
 
 _DAY_S = 86400
 _TICKS_MASK = 0x3FFFFFFF  # ticks wrap at 2**30 on 32-bit boards, at a multiple of it elsewhere
@@ -39,8 +43,10 @@ class Clock:
         self._ticks = ticks_ms()
         self._trust = TRUST_NONE
         self._not_before_s = 0
-        self._signed_s = 0
+        self._signed_s = 0  # the newest signed time; at the start, what was proven before it
+        self._lead_s = None  # how far `wall` was ahead of it; None: none was heard since the start
         self._ahead_s = 0  # how far the last known stamp was ahead of not_before
+        self._stamp_s = 0
         self._ms = 0
         self.lost = False
         if saved is not None:
@@ -59,11 +65,24 @@ class Clock:
         return self._not_before_s
 
     def now(self):
-        """Return (Unix seconds, trust); with trust 0 the seconds are an estimate."""
+        """Return (Unix seconds, trust) to stamp a frame with; with trust 0 an estimate.
+
+        Only here is it seen to that a stamp fits its 4 bytes, is not before `not_before`, and
+        does not go back: a clock put back by network time is waited for.
+        """
         lived_s = self.not_before()
-        if self._trust == TRUST_NONE:
-            return lived_s + self._ahead_s, TRUST_NONE
-        return self._wall(), self._trust
+        time_s = lived_s + self._ahead_s if self._trust == TRUST_NONE else self._wall()
+        self._stamp_s = min(max(time_s, lived_s, self._stamp_s), _LATEST_S)
+        return self._stamp_s, self._trust
+
+    def resume(self, stamp_s):
+        """Go on no earlier than `stamp_s`, which a frame had before the restart.
+
+        One that no network time may have is passed over: it was made by a firmware that took any.
+        """
+        lived_s = self.not_before()
+        if stamp_s <= max(BUILT_S, lived_s) + NETWORK_SPAN_S:
+            self._ahead_s = max(self._ahead_s, stamp_s - lived_s)
 
     def lived(self, time_s):
         """Move `not_before` up to a time that the signers signed, and nothing else."""
@@ -73,59 +92,82 @@ class Clock:
             self._ms = 0
             self._ahead_s = max(0, self._ahead_s - forward_s)
 
-    def network(self, time_s):
-        """Take network time: set the real-time clock, at most to trust 1.
+    def takes(self, time_s):
+        """Tell whether `network` would take this time.
 
-        A time that `not_before` disproves is refused. Signed trust survives a correction within
-        the window, unless it goes behind what was signed. Returns an event (code, a, b, c) or
-        None.
+        It would not before the firmware was built, nor further past what is proven than the span,
+        nor further behind `now` than the window, nor what a clock of trust 2 disagrees with.
         """
-        if not self._plausible(time_s):
+        now_s, trust = self.now()
+        latest_s = min(max(BUILT_S, self.not_before()) + NETWORK_SPAN_S, _LATEST_S)
+        if not max(BUILT_S, now_s - SIGNED_WINDOW_S) <= time_s <= latest_s:
+            return False
+        return trust < TRUST_SIGNED or self._agrees(time_s)
+
+    def network(self, time_s):
+        """Take network time, if `takes` allows it: set the real-time clock.
+
+        Trust 2 if it agrees with a signed time heard since the start, else 1. Returns an event
+        (code, a, b, c) or None.
+        """
+        if not self.takes(time_s):
             return None
         old = self.now()
-        signed = (
-            old[1] == TRUST_SIGNED
-            and abs(time_s - old[0]) <= SIGNED_WINDOW_S
-            and time_s + _STEP_S >= self._signed_s
-        )
-        return self._set(old, time_s, TRUST_SIGNED if signed else TRUST_NETWORK)
+        agrees = self._agrees(time_s)
+        self._put(time_s)
+        return self._told(old, time_s, TRUST_SIGNED if agrees else TRUST_NETWORK)
 
     def signed(self, time_s):
         """Take a verified time frame's issued_at_s: move `not_before`, confirm or correct `now`.
 
-        A signed time proves that it is not earlier. It confirms a clock that is at most the window
-        ahead of it; a clock further ahead may be right and the frame late, so its trust stays.
-        Returns an event (code, a, b, c) or None.
+        Whoever carries it can hold it back, so one that is no newer than what was proven before
+        says nothing of now. The first since the start may be late still: it puts a clock forward,
+        with trust 1, and confirms one that agrees. From the second on it corrects in both
+        directions. Returns an event (code, a, b, c) or None.
         """
         old = self.now()
+        newer = time_s > self._signed_s and time_s + SIGNED_WINDOW_S >= self.not_before()
         self.lived(time_s)
-        self._signed_s = max(self._signed_s, time_s)
-        if not self._plausible(time_s):
-            return None  # a replay of long ago says nothing about now
-        if old[1] == TRUST_NONE:
-            return self._set(old, self.not_before(), TRUST_SIGNED)
-        if old[0] > time_s + SIGNED_WINDOW_S:
+        if not newer:
             return None
-        return self._set(old, max(old[0], time_s), TRUST_SIGNED)
+        live = self._lead_s is not None
+        self._signed_s = time_s
+        self._lead_s = self._wall() - time_s
+        ahead_s = old[0] - time_s
+        if ahead_s > SIGNED_WINDOW_S and not live:
+            return None  # the clock is wrong or this is late: the next one decides
+        new_s = old[0] if 0 <= ahead_s <= SIGNED_WINDOW_S else self.not_before()
+        if new_s != old[0] or old[1] == TRUST_NONE:
+            self._stamp_s = new_s
+            self._put(new_s)
+        confirmed = live or (old[1] != TRUST_NONE and ahead_s >= -SIGNED_WINDOW_S)
+        return self._told(old, new_s, TRUST_SIGNED if confirmed else TRUST_NETWORK)
 
     def save(self):
         """Return the record (9 bytes) that the next start needs. Save it every few minutes."""
-        lived_s = self.not_before()
-        return struct.pack(_SAVED, _VERSION, lived_s, min(max(lived_s, self.now()[0]), _LATEST_S))
+        stamp_s = self.now()[0]
+        return struct.pack(_SAVED, _VERSION, min(self._not_before_s, _LATEST_S), stamp_s)
 
     def _restore(self, saved):
         if len(saved) != struct.calcsize(_SAVED) or saved[0] != _VERSION:
             self.lost = True
             return
         _, self._not_before_s, stamp_s = struct.unpack(_SAVED, saved)
-        self._ahead_s = max(0, stamp_s - self._not_before_s)
+        self._signed_s = self._not_before_s
+        self.resume(stamp_s)
 
-    def _plausible(self, time_s):
-        return EARLIEST_S <= time_s <= _LATEST_S and time_s + SIGNED_WINDOW_S >= self.not_before()
+    def _agrees(self, time_s):
+        """Tell whether a signed time since the start, gone on with the clock, confirms this."""
+        if self._lead_s is None:
+            return False
+        return -_STEP_S <= self._lead_s + time_s - self._wall() <= SIGNED_WINDOW_S
 
-    def _set(self, old, time_s, trust):
-        if time_s != old[0] or old[1] == TRUST_NONE:
-            self._set_wall(time_s)
+    def _put(self, time_s):
+        if self._lead_s is not None:
+            self._lead_s += time_s - self._wall()
+        self._set_wall(time_s)
+
+    def _told(self, old, time_s, trust):
         self._trust = trust
         if trust == old[1] and abs(time_s - old[0]) < _STEP_S:
             return None

@@ -221,6 +221,7 @@ class Control:
             event = self._clock.signed(frame.issued_at_s)
             if event:
                 self._events.record(*event)
+                self._save_clock(self._ticks_ms())  # else a restart brings back what was wrong
                 self._log.info("clock set by signed time %d", frame.issued_at_s)
             return
         self._clock.lived(frame.issued_at_s)

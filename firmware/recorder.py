@@ -15,6 +15,7 @@ from records import RecordError, load, save
 _HEAD = ">BIIIIIIB"
 _HEAD_SIZE = 26
 _VERSION = 1
+_NEWEST = 8  # frames: more than one poll and what happens during it record
 
 
 class Recorder:
@@ -51,6 +52,7 @@ class Recorder:
         for frame in pending:
             if struct.unpack_from(">I", frame, 4)[0] == journal.next:
                 journal.append(frame)
+        self._resume()
         if self._lost:
             self.register.energy_wh = max(self.register.energy_wh, self._last_energy_wh())
 
@@ -147,6 +149,24 @@ class Recorder:
             last = self._journal.oldest - 1
             event = (wire.EVENT_JOURNAL_OVERWRITE, last - gone + 1, last, self._overwritten)
             self.record_all([event])
+
+    def _resume(self):
+        """Have the clock go on no earlier than the newest frames, which a cut left here."""
+        newest = self._journal.next - 1
+        found = False
+        for sequence in range(newest, max(newest - _NEWEST, self._journal.oldest - 1), -1):
+            try:
+                frame = wire.parse(self._journal.read(sequence))
+            except Exception as error:  # what is damaged must not keep the meter from starting
+                self._log.error("%s", error)
+                continue
+            found = True
+            self._clock.resume(frame.time_s)
+            event = isinstance(frame, wire.Event) and frame.code
+            if event == wire.EVENT_CLOCK_SET and frame.b < frame.a:
+                break  # signed time put the clock back: what is before was wrong
+        if not found:
+            self._clock.resume(self.reading_s)
 
     def _last_energy_wh(self):
         """Return the energy of the newest frame that can be read: the register never goes back."""

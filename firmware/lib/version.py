@@ -1,6 +1,7 @@
-"""State the version of the firmware, once."""
+"""State the version of the firmware, once, and when it was built."""
 
 VERSION = "0.1.0"
+BUILT_S = 1735689600  # the build puts the time of the source's last commit here, where it knows it
 
 
 def number():

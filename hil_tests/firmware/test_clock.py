@@ -1,11 +1,15 @@
 """Test clock: two times, and who may move which."""
 
+import struct
+
 import clock
+import version
 from clock import Clock
 
 import wire
 
 T0 = 1790000000  # 2026-09-21
+DAY_S = 86400
 
 
 class World:
@@ -37,21 +41,49 @@ def test_knows_nothing_at_first():
 
 
 def test_network_time_never_moves_not_before():
-    world = World()
-    made = world.clock()
+    made = World().clock()
     made.lived(T0)
-    for answer in (T0 + 10, T0 + 100 * 365 * 86400 // 4, T0 - 7000, 0xFFFFFFFF):
+    for answer in (T0 + 10, T0 + 500 * DAY_S, T0 + clock.NETWORK_SPAN_S):
         made.network(answer)
         assert made.now() == (answer, wire.TRUST_NETWORK)
         assert made.not_before() == T0
 
 
-def test_network_time_that_is_disproved_is_refused():
+def test_network_time_that_cannot_be_is_refused():
     made = World().clock()
     made.lived(T0)
-    for answer in (0, clock.EARLIEST_S - 1, T0 - 7201, 1 << 32):
+    kiss_of_death = 2085978496  # 2036-02-07, what an ESP32 makes of an answer of zeros
+    past = T0 + clock.NETWORK_SPAN_S + 1
+    for answer in (0, T0 - 7201, past, kiss_of_death, 0xFFFFFFFF, 1 << 32, 1 << 40, -5):
+        assert not made.takes(answer)
         assert made.network(answer) is None
         assert made.now() == (T0, wire.TRUST_NONE)
+
+
+def test_network_time_from_before_the_build_is_refused():
+    made = World().clock()
+    for answer in (0, version.BUILT_S - 1, version.BUILT_S + clock.NETWORK_SPAN_S + 1):
+        assert made.network(answer) is None
+        assert made.now() == (0, wire.TRUST_NONE)
+    assert made.network(version.BUILT_S)
+    made = World().clock()
+    assert made.network(version.BUILT_S + clock.NETWORK_SPAN_S)
+
+
+def test_network_time_starts_a_meter_that_lay_for_two_years():
+    made = World().clock()
+    made.signed(T0)
+    world = World()
+    made = world.clock(made.save())
+    assert made.network(T0 + 730 * DAY_S)
+    assert made.now() == (T0 + 730 * DAY_S, wire.TRUST_NETWORK)
+    # One that lay for longer than the span waits for the signers.
+    made = World().clock(made.save())
+    late_s = T0 + clock.NETWORK_SPAN_S + DAY_S
+    assert made.network(late_s) is None
+    made.signed(late_s - 300)
+    assert made.network(late_s)
+    assert made.now() == (late_s, wire.TRUST_SIGNED)
 
 
 def test_network_time_is_an_event_once():
@@ -62,6 +94,28 @@ def test_network_time_is_an_event_once():
     assert made.network(T0 + 70) is None
     assert made.now() == (T0 + 70, wire.TRUST_NETWORK)
     assert made.network(T0 + 130) == (wire.EVENT_CLOCK_SET, T0 + 70, T0 + 130, 1)
+
+
+def test_network_time_puts_no_stamp_back():
+    world = World()
+    made = world.clock()
+    made.network(T0 + 600)
+    event = made.network(T0)
+    assert event == (wire.EVENT_CLOCK_SET, T0 + 600, T0, wire.TRUST_NETWORK)
+    assert made.now() == (T0 + 600, wire.TRUST_NETWORK)
+    world.pass_ms(599_000)
+    assert made.now()[0] == T0 + 600
+    world.pass_ms(2000)
+    assert made.now()[0] == T0 + 601  # it was waited for
+    assert made.network(T0 + 601 - 7201) is None
+    assert made.now()[0] == T0 + 601
+
+
+def test_a_stamp_is_never_before_what_was_lived():
+    made = World().clock()
+    made.lived(T0)
+    made.network(T0 - 7000)
+    assert made.now() == (T0, wire.TRUST_NETWORK)
 
 
 def test_signed_time_moves_not_before_forward_only():
@@ -78,51 +132,139 @@ def test_signed_time_moves_not_before_forward_only():
     assert made.not_before() == T0 + 1000
 
 
-def test_signed_time_sets_an_unset_clock():
+def test_the_first_signed_time_may_be_late_the_second_is_trusted():
     world = World()
     made = world.clock()
-    assert made.signed(T0) == (wire.EVENT_CLOCK_SET, 0, T0, wire.TRUST_SIGNED)
+    assert made.signed(T0) == (wire.EVENT_CLOCK_SET, 0, T0, wire.TRUST_NETWORK)
     world.pass_ms(2000)
-    assert made.now() == (T0 + 2, wire.TRUST_SIGNED)
+    assert made.now() == (T0 + 2, wire.TRUST_NETWORK)
+    assert made.signed(T0) is None  # the same again is not a second one
+    assert made.now() == (T0 + 2, wire.TRUST_NETWORK)
+    event = made.signed(T0 + 900)
+    assert event == (wire.EVENT_CLOCK_SET, T0 + 2, T0 + 900, wire.TRUST_SIGNED)
+    assert made.now() == (T0 + 900, wire.TRUST_SIGNED)
 
 
-def test_signed_time_confirms_within_its_window():
-    for ahead_s, trust in ((0, 2), (1, 2), (7200, 2), (7201, 1), (10**8, 1)):
+def test_signed_and_network_time_that_agree_are_trusted():
+    for ahead_s, trust in ((0, 2), (1, 2), (7200, 2), (7201, 1), (10**7, 1)):
         made = World().clock()
         made.network(T0 + ahead_s)
         made.signed(T0)
         assert made.now() == (T0 + ahead_s, trust), ahead_s
         assert made.not_before() == T0
+    for ahead_s, trust in ((-59, 2), (0, 2), (7200, 2), (7201, 1), (10**7, 1)):
+        world = World(factor=60)
+        made = world.clock()
+        made.signed(T0)
+        world.pass_ms(100_000)
+        made.network(T0 + 6000 + ahead_s)
+        assert made.now() == (T0 + 6000 + max(0, ahead_s), trust), ahead_s
 
 
 def test_signed_time_steps_up_a_clock_behind():
     made = World().clock()
     made.network(T0 - 90000)
-    assert made.signed(T0) == (wire.EVENT_CLOCK_SET, T0 - 90000, T0, wire.TRUST_SIGNED)
-    assert made.now() == (T0, wire.TRUST_SIGNED)
+    assert made.signed(T0) == (wire.EVENT_CLOCK_SET, T0 - 90000, T0, wire.TRUST_NETWORK)
+    assert made.now() == (T0, wire.TRUST_NETWORK)
+    assert made.signed(T0 + 900)
+    assert made.now() == (T0 + 900, wire.TRUST_SIGNED)
 
 
-def test_old_signed_time_sets_nothing():
-    made = World().clock()
-    made.lived(T0)
-    assert made.signed(T0 - 7201) is None
-    assert made.now() == (T0, wire.TRUST_NONE)
-    made.signed(T0 - 7200)
-    assert made.now() == (T0, wire.TRUST_SIGNED)
+def test_signed_time_puts_back_a_clock_that_network_time_pushed_ahead():
+    for ahead_s in (7201, 90 * DAY_S, clock.NETWORK_SPAN_S):
+        world = World()
+        made = world.clock()
+        made.lived(T0)
+        made.network(T0 + ahead_s)
+        world.pass_ms(1000)
+        assert made.signed(T0 + 1) is None  # it may be late, and the network right
+        world.pass_ms(900_000)
+        event = made.signed(T0 + 901)
+        assert event == (wire.EVENT_CLOCK_SET, T0 + ahead_s + 901, T0 + 901, wire.TRUST_SIGNED)
+        assert made.now() == (T0 + 901, wire.TRUST_SIGNED)
+        world.pass_ms(1000)
+        assert made.now() == (T0 + 902, wire.TRUST_SIGNED)
+        # From here on the forger is not heard any more, and a right answer is.
+        assert made.network(T0 + ahead_s + 902) is None
+        assert made.now() == (T0 + 902, wire.TRUST_SIGNED)
+        made.network(T0 + 930)
+        assert made.now() == (T0 + 930, wire.TRUST_SIGNED)
 
 
-def test_network_corrects_signed_time_only_a_little():
+def test_network_time_cannot_creep_away_from_signed_time():
+    world = World()
+    made = world.clock()
+    made.signed(T0)
+    made.network(T0)
+    for _ in range(50):
+        world.pass_ms(60_000)
+        made.network(made.now()[0] + 600)
+    time_s, trust = made.now()
+    assert trust == wire.TRUST_SIGNED
+    assert T0 + 3000 < time_s <= T0 + 3000 + clock.SIGNED_WINDOW_S
+
+
+def test_signed_time_that_is_not_newer_than_what_is_known_says_nothing():
+    world = World()
+    made = world.clock()
+    made.signed(T0)
+    made.signed(T0 + 900)
+    world.pass_ms(600_000)
+    saved = made.save()
+    # Days without power; then the broker, or whoever carries it, repeats what it kept.
+    for replayed in (T0 - 90000, T0, T0 + 900, T0 + 1500):
+        made = World().clock(saved)
+        assert made.signed(replayed) is None
+        assert made.now() == (T0 + 1500, wire.TRUST_NONE)
+    # The network, asked first or last, is right, and no replay changes that.
+    for when in (0, 1):
+        made = World().clock(saved)
+        if when:
+            made.signed(T0 + 900)
+        made.network(T0 + 5 * DAY_S)
+        made.signed(T0 + 900)
+        assert made.now() == (T0 + 5 * DAY_S, wire.TRUST_NETWORK)
+
+
+def test_signed_time_held_back_over_days_without_power_is_no_trust():
     made = World().clock()
     made.signed(T0)
-    made.network(T0 + 7200)
-    assert made.now() == (T0 + 7200, wire.TRUST_SIGNED)
-    made.network(T0 + 30)
-    assert made.now() == (T0 + 30, wire.TRUST_SIGNED)
-    made.network(T0 - 61)
-    assert made.now() == (T0 - 61, wire.TRUST_NETWORK)  # behind what was signed
-    made.signed(T0 + 40)
-    made.network(T0 + 40 + 7201)
-    assert made.now() == (T0 + 40 + 7201, wire.TRUST_NETWORK)
+    world = World()
+    made = world.clock(made.save())
+    made.signed(T0 + 900)  # newer than all the meter knows, and days old
+    assert made.now() == (T0 + 900, wire.TRUST_NETWORK)
+    made.network(T0 + 5 * DAY_S)
+    assert made.now() == (T0 + 5 * DAY_S, wire.TRUST_NETWORK)
+    made.signed(T0 + 5 * DAY_S + 900)
+    assert made.now() == (T0 + 5 * DAY_S + 900, wire.TRUST_SIGNED)
+
+
+def test_no_time_raises():
+    latest = 0xFFFFFFFF
+    world = World()
+    made = world.clock()
+    made.signed(latest - 10)
+    made.signed(latest)
+    for _ in range(3):
+        world.pass_ms(3600_000)
+        assert made.now() == (latest, wire.TRUST_SIGNED)
+        saved = made.save()
+    made = World().clock(saved)
+    assert made.now() == (latest, wire.TRUST_NONE)
+    made.resume(1 << 40)
+    assert made.now() == (latest, wire.TRUST_NONE)
+
+
+def test_a_record_that_forged_network_time_spoilt_heals():
+    """The first firmware believed 2106, and saved it."""
+    for stamp_s in (2085978496, 0xFFFFFFFF):
+        world = World()
+        made = world.clock(struct.pack(">BII", 1, T0, stamp_s))
+        made.resume(stamp_s)  # frames were stamped so, too
+        assert not made.lost
+        assert made.now() == (T0, wire.TRUST_NONE)
+        made.network(T0 + DAY_S)
+        assert made.now() == (T0 + DAY_S, wire.TRUST_NETWORK)
 
 
 def test_ticks_wrap():
@@ -190,6 +332,20 @@ def test_restart_estimates_from_the_last_stamp():
     assert made.now() == (T0 + 5000, wire.TRUST_NONE)
     made.lived(T0 + 6000)
     assert made.now() == (T0 + 6000, wire.TRUST_NONE)
+
+
+def test_stamps_go_on_from_the_newest_frame():
+    made = World().clock()
+    made.signed(T0)
+    saved = made.save()
+    world = World()
+    made = world.clock(saved)
+    made.resume(T0 + 240)
+    made.resume(T0 + 200)
+    assert made.now() == (T0 + 240, wire.TRUST_NONE)
+    assert made.not_before() == T0  # a stamp proves nothing
+    world.pass_ms(1000)
+    assert made.now() == (T0 + 241, wire.TRUST_NONE)
 
 
 def test_corrupt_record_is_lost():

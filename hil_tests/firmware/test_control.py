@@ -119,7 +119,7 @@ def test_expiry_disconnects_and_payment_reconnects():
         rig.control.bundle(bundle(wire.pack_time(1, T0 + 31 * DAY_S)))
         rig.run(30000)
         assert rig.take() == [
-            (wire.EVENT_CLOCK_SET, T0 + 1, T0 + 31 * DAY_S, wire.TRUST_SIGNED),
+            (wire.EVENT_CLOCK_SET, T0 + 1, T0 + 31 * DAY_S, wire.TRUST_NETWORK),
             (wire.EVENT_DISCONNECTED, wire.REASON_EXPIRED, 7, 100),
             ("contactor", False),
         ]
@@ -272,6 +272,18 @@ def test_clock_that_leaps_is_saved_before_it_cuts():
         rig.clock.lived(rig.clock.not_before() + 200)
         rig.run(1000)
         assert "clock.rec" not in os.listdir(folder)
+
+
+def test_clock_that_signed_time_puts_back_is_saved_at_once():
+    with in_folder() as folder:
+        rig = connected(folder)
+        rig.clock.network(T0 + 400 * DAY_S)
+        rig.run(300000)
+        for serial in (1, 2):
+            rig.control.bundle(bundle(wire.pack_time(serial, T0 + 300 + serial)))
+            rig.run(1000)
+        rig.start()  # without power for a moment
+        assert rig.clock.now()[0] < T0 + DAY_S
 
 
 def test_control_tells_that_it_lives():

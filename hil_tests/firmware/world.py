@@ -42,6 +42,9 @@ class Clock:
     def now(self):
         return self.time_s, self.trust
 
+    def resume(self, stamp_s):
+        self.time_s = max(self.time_s, stamp_s)
+
     def not_before(self):
         return (self._ticks.now_ms - self._from_ms) // 1000
 
