@@ -21,6 +21,7 @@ _EPOCH_S = _UNIX_S_AT_2000 if time.gmtime(0)[0] == 2000 else 0
 _PULSE_MS = 100
 _SERVICE_WATCHDOG_MS = 600000
 _NTP_TIMEOUT_S = 0.8
+_NTP_ZERO_S = 2085978496  # 2036-02-07: what ntptime makes of zeros
 _JOIN_AGAIN_MS = 60000
 _IN_PROGRESS = (115, 119)  # EINPROGRESS of Linux and of lwIP
 
@@ -31,22 +32,26 @@ def wall():
 
 
 def set_wall(time_s):
-    """Set the RTC to Unix time `time_s`."""
-    year, month, day, hour, minute, second, weekday, _ = time.gmtime(time_s - _EPOCH_S)
+    """Set the RTC to Unix time `time_s`, in 2068 at the latest, where an ESP32's gmtime ends."""
+    epoch_s = min(time_s - _EPOCH_S, 0x7FFFFFFF)
+    year, month, day, hour, minute, second, weekday, _ = time.gmtime(epoch_s)
     machine.RTC().datetime((year, month, day, weekday, hour, minute, second, 0))
 
 
 def network_time(address):
     """Ask the NTP server at `address` (dotted quad) once; return Unix seconds.
 
-    Waits at most 0.8 s. Raises OSError when there is no answer.
+    Waits at most 0.8 s. Raises OSError when there is no answer, or no time in it.
     """
     ntptime.host = address
     ntptime.timeout = _NTP_TIMEOUT_S
     try:
-        return ntptime.time() + _EPOCH_S
-    except IndexError:
+        time_s = ntptime.time() + _EPOCH_S
+    except ValueError:
         raise OSError("the NTP server sent a torn answer")
+    if time_s == _NTP_ZERO_S:
+        raise OSError("the NTP server gives no time")  # kiss of death, or it knows none itself
+    return time_s
 
 
 def random(size):

@@ -179,6 +179,11 @@ class VirtualBoard:
             self._kit.do(lambda: self._kit.tell(reg.MESSAGE_NETWORK, int(up)))
 
     @property
+    def ntp(self) -> NtpServer:
+        """The NTP server of its network."""
+        return self._ntp
+
+    @property
     def ntp_offset_s(self) -> float:
         """What the NTP server adds to the truth; may be set."""
         return self._ntp.offset_s

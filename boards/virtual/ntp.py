@@ -9,12 +9,15 @@ _UNIX_FROM_1900_S = 2208988800
 class NtpServer:
     """Answers SNTP on a loopback port. `offset_s` is added to the truth; `silent` answers nobody.
 
-    Source: RFC 4330.
+    `kod` sends kisses of death: whoever gets one asks too often, and no time is in it. `torn`
+    sends half an answer. Source: RFC 4330; the kiss as ntpd sends it.
     """
 
     def __init__(self, now: Callable[[], float]) -> None:
         self.offset_s = 0.0
         self.silent = False
+        self.kod = False
+        self.torn = False
         self._now = now
         self.socket = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
         self.socket.bind(("127.0.0.1", 0))
@@ -38,7 +41,10 @@ class NtpServer:
         reply[16:24] = stamp
         reply[24:32] = query[40:48]
         reply[32:40] = reply[40:48] = stamp
-        self.socket.sendto(reply, peer)
+        if self.kod:
+            reply[0] |= 0xC0  # not synchronised
+            reply[1:] = bytes(11) + b"RATE" + bytes(8) + query[40:48] * 3
+        self.socket.sendto(reply[:24] if self.torn else reply, peer)
 
     def close(self) -> None:
         """Close the socket."""

@@ -1,6 +1,7 @@
 """Inside a virtual board, `machine` and `time` are an ESP32's."""
 
 import time
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -17,6 +18,7 @@ from hil_tests.boardkit import (
     restart,
 )
 from parwana.world.clock import WorldClock
+from parwana import REPO
 
 
 def test_the_rtc_starts_at_2000_survives_resets_and_not_the_power(board: VirtualBoard) -> None:
@@ -50,6 +52,36 @@ def test_time_is_whole_seconds_from_2000(board: VirtualBoard) -> None:
         == "(2000, 1, 1, 0, 0, 0, 5, 1) 762523200\n<class 'int'> True\nTrue\n"
         "(2024, 2, 29, 3, 23, 59, 59) True\n"
     )
+
+
+def test_the_calendar_is_right_up_to_2068_and_ends_there(board: VirtualBoard) -> None:
+    code = (
+        "import time\nfor s in range(0, 1 << 31, 9999991): print(s, time.gmtime(s))\n"
+        "try: time.gmtime(1 << 31)\nexcept OverflowError as e: print(e)"
+    )
+    *days, end = execute(board, code).splitlines()
+    for line in days:
+        seconds, _, told = line.partition(" ")
+        moment = datetime.fromtimestamp(int(seconds) + 946684800, UTC).timetuple()
+        assert told == str(tuple(moment)[:8])
+    assert len(days) > 200
+    assert end == "overflow converting long int to machine word"
+
+
+def test_the_firmware_sets_the_clock_as_far_as_the_calendar_goes(board: VirtualBoard) -> None:
+    mpremote(board, "cp", str(REPO / "boards/esp32/board.py"), ":board.py")
+    said = execute(
+        board,
+        "import board\nfor s in (1790000000, 0xffffffff): board.set_wall(s); print(board.wall())",
+    )
+    assert said == "1790000000\n3094168447\n"
+
+
+def test_an_input_only_pin_has_no_pull_up(board: VirtualBoard) -> None:
+    code = "from machine import Pin; print([Pin(n, Pin.IN, Pin.PULL_UP)() for n in {}])"
+    assert execute(board, code.format("(33, 34, 39)")) == "[1, 0, 0]\n"
+    board.drive(34, 1)
+    assert execute(board, code.format("(34,)")) == "[1]\n"
 
 
 def test_a_fast_world_speeds_the_rtc_and_not_the_ticks(tmp_path: Path) -> None:

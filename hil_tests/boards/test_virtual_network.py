@@ -135,3 +135,56 @@ def test_the_time_server_may_lie_or_be_silent(board: VirtualBoard) -> None:
     assert abs(int(execute(board, ask)) - 86400 - time.time()) < 5
     board.ntp_silent = True
     assert "OSError" in execute(board, ask, fails=True)
+
+
+def test_a_kiss_of_death_is_2036_to_ntptime_as_on_the_chip(board: VirtualBoard) -> None:
+    """The answer's zeros are taken for the era that begins on 2036-02-07 at 06:28:16."""
+    board.ntp.kod = True
+    code = "import ntptime, time; s = ntptime.time(); print(s, time.gmtime(s)[:6])"
+    assert execute(board, JOIN + code) == "1139293696 (2036, 2, 7, 6, 28, 16)\n"
+
+
+def test_the_firmware_takes_no_time_from_an_answer_that_has_none(board: VirtualBoard) -> None:
+    mpremote(board, "cp", str(REPO / "boards/esp32/board.py"), ":board.py")
+    ask = (
+        JOIN + "import board\n"
+        "try: print(board.network_time('127.0.0.1'))\nexcept OSError as e: print(e)"
+    )
+    assert abs(int(execute(board, ask)) - time.time()) < 5
+    board.ntp.kod = True
+    assert execute(board, ask) == "the NTP server gives no time\n"
+    board.ntp.torn = True
+    assert execute(board, ask) == "the NTP server sent a torn answer\n"
+
+
+def test_a_station_that_is_not_started_refuses_what_an_esp32_refuses(board: VirtualBoard) -> None:
+    said = execute(
+        board,
+        "import network\nw = network.WLAN(network.STA_IF)\n"
+        "def attempt(call):\n try: print(call())\n except (OSError, ValueError) as e: print(e)\n"
+        "attempt(w.disconnect); attempt(w.scan); attempt(lambda: w.connect('parwana', ''))\n"
+        "w.active(True); attempt(w.disconnect); attempt(lambda: w.status('rssi'))\n"
+        "attempt(lambda: w.config(pm=w.PM_NONE)); attempt(lambda: w.config(power=1))\n"
+        "w.active(False); w.active(False)",
+    )
+    assert said.splitlines() == [
+        "Wifi Not Started",
+        "STA must be active",
+        "Wifi Not Started",
+        "None",
+        "Wifi Not Connected",
+        "None",
+        "unknown config param",
+    ]
+
+
+def test_there_are_ten_sockets(board: VirtualBoard) -> None:
+    code = """
+import socket
+made = [socket.socket() for _ in range(10)]
+try: socket.socket()
+except OSError as e: print(e.errno)
+made.pop().close()
+print(socket.socket(socket.AF_INET, socket.SOCK_DGRAM) is not None)
+"""
+    assert execute(board, JOIN + code) == "23\nTrue\n"

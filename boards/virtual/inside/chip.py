@@ -117,7 +117,22 @@ _SO_ATTACH_FILTER = 26
 _SO_DOMAIN = 39
 _TIMEOUTS = (20, 21)  # SO_RCVTIMEO, SO_SNDTIMEO
 _OPEN_FILES = 64
+_INTERNET = (2, 10)  # AF_INET, AF_INET6
 _adrift = []
+_value = bytearray(16)
+_length = bytearray(4)
+
+
+def _is_socket(descriptor):
+    struct.pack_into("i", _length, 0, 4)
+    if _getsockopt(descriptor, _SOL_SOCKET, _SO_DOMAIN, _value, _length):
+        return False
+    return struct.unpack("i", _value)[0] in _INTERNET
+
+
+def sockets():
+    """Return how many sockets of the network that is there are open."""
+    return len([None for descriptor in range(3, _OPEN_FILES) if _is_socket(descriptor)])
 
 
 def deafen(descriptor):
@@ -133,13 +148,9 @@ def sink_sockets():
     The peer is not told either: its side stays open until `scrap_sockets`.
     """
     pair = bytearray(8)
-    value = bytearray(16)
-    length = bytearray(4)
+    value, length = _value, _length
     for descriptor in range(3, _OPEN_FILES):
-        struct.pack_into("i", length, 0, 4)
-        if _getsockopt(descriptor, _SOL_SOCKET, _SO_DOMAIN, value, length):
-            continue
-        if struct.unpack("i", value)[0] not in (2, 10):  # AF_INET, AF_INET6
+        if not _is_socket(descriptor):
             continue
         _socketpair(1, 1, 0, pair)
         near, far = struct.unpack("ii", pair)

@@ -71,7 +71,7 @@ class Pin:
             raise ValueError("pin can only be input")
         if hold is not None or mode != -1:
             regs[registers.HELD + id] = 0
-        if pull != -1:
+        if pull != -1 and id < 34:  # the others have no resistor: their line floats
             level = registers.FLOATING if pull is None else int(pull == Pin.PULL_UP)
             regs[registers.PULLED + id] = level
         if mode == Pin.IN:

@@ -12,6 +12,7 @@ STAT_BEACON_TIMEOUT, STAT_NO_AP_FOUND, STAT_WRONG_PASSWORD = 200, 201, 202
 STAT_ASSOC_FAIL, STAT_HANDSHAKE_TIMEOUT = 203, 204
 
 _JOIN_MS = 300
+_SETTINGS = ("reconnects", "hostname", "dhcp_hostname", "pm", "txpower", "protocol", "channel")
 _station = None
 
 
@@ -36,14 +37,17 @@ class WLAN:
 
     def active(self, on=None):
         if on is not None:
-            self._active = bool(on)
-            if not on:
+            if self._active and not on:
                 self.disconnect()
+            self._active = bool(on)
         return self._active
 
-    def connect(self, ssid=None, key=None, *, bssid=None):
+    def _demand_started(self):
         if not self._active:
             raise OSError("Wifi Not Started")
+
+    def connect(self, ssid=None, key=None, *, bssid=None):
+        self._demand_started()
         if self.status() == STAT_CONNECTING:
             raise OSError("Wifi Internal State Error")
         if ssid is not None:
@@ -51,12 +55,15 @@ class WLAN:
         self._since_ms = time.ticks_ms()
 
     def disconnect(self):
+        self._demand_started()
         if self._wanted and self.status() == STAT_GOT_IP:
             chip.sink_sockets()
         self._wanted = None
 
     def status(self, what=None):
         if what == "rssi":
+            if self.status() != STAT_GOT_IP:
+                raise OSError("Wifi Not Connected")
             return -55
         if not self._wanted:
             return STAT_IDLE
@@ -81,6 +88,9 @@ class WLAN:
 
     def config(self, name=None, **settings):
         if name is None:
+            for setting in settings:
+                if setting not in _SETTINGS:
+                    raise ValueError("unknown config param")
             self._reconnects = settings.get("reconnects", self._reconnects)
             self._hostname = settings.get(
                 "dhcp_hostname", settings.get("hostname", self._hostname)
@@ -95,6 +105,8 @@ class WLAN:
         raise ValueError("unknown config param")
 
     def scan(self):
+        if not self._active:
+            raise OSError("STA must be active")
         if not chip.regs[registers.NETWORK]:
             return []
         return [(chip.text(registers.SSID).encode(), b"\x02parwa", 6, -55, AUTH_WPA2_PSK, False)]

@@ -1,4 +1,8 @@
-"""`ntptime` as an ESP32 has it; every server's name leads to the bench's NTP server."""
+"""`ntptime` as an ESP32 has it; every server's name leads to the bench's NTP server.
+
+Like it, it believes whatever comes: neither stratum nor mode is looked at, and a torn answer is a
+ValueError. Source: micropython-lib, ntptime (MicroPython 1.24).
+"""
 
 import socket
 import struct
@@ -11,6 +15,7 @@ host = "pool.ntp.org"
 timeout = 1
 
 _FROM_1900_S = 3155673600  # to 2000
+_EARLIEST_S = 3913056000  # 2024: what is less, and be it 0, is taken to be of the era from 2036 on
 
 
 def time():
@@ -24,7 +29,8 @@ def time():
         answer = client.recv(48)
     finally:
         client.close()
-    return struct.unpack("!I", answer[40:44])[0] - _FROM_1900_S
+    stamp_s = struct.unpack("!I", answer[40:44])[0]
+    return stamp_s + ((1 << 32) if stamp_s < _EARLIEST_S else 0) - _FROM_1900_S
 
 
 def settime():

@@ -1,4 +1,8 @@
-"""`socket` over the machine's own network, as long as the Wi-Fi is there."""
+"""`socket` over the machine's own network, as long as the Wi-Fi is there.
+
+There are ten, as lwIP has in an ESP-IDF that nobody configured otherwise: who forgets to close
+them soon has none.
+"""
 
 import usocket
 from usocket import *  # noqa: F403
@@ -7,7 +11,13 @@ import chip
 import network
 
 
+_SOCKETS = 10
+_ENFILE = 23
+
+
 def socket(*arguments):
+    if chip.sockets() >= _SOCKETS:
+        raise OSError(_ENFILE)
     made = usocket.socket(*arguments)
     if not network.usable():
         chip.deafen(made.fileno())

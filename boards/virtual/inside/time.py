@@ -32,9 +32,23 @@ def time_ns():
 
 
 def gmtime(seconds=None):
-    if seconds is None:
-        seconds = time()
-    return tuple(utime.gmtime(int(seconds) + START_S)[:8])
+    # By hand: the unix port's ends in 2038, an ESP32's, of 32 bits from 2000 on, in 2068.
+    seconds = time() if seconds is None else int(seconds)
+    if not -(1 << 31) <= seconds < 1 << 31:
+        raise OverflowError("overflow converting long int to machine word")
+    days, second = divmod(seconds, 86400)
+    # Source: H. Hinnant, chrono-Compatible Low-Level Date Algorithms, civil_from_days
+    era, day = divmod(days - 60, 146097)  # a year begins in March
+    year = (day - day // 1460 + day // 36524 - day // 146096) // 365
+    day -= 365 * year + year // 4 - year // 100
+    month = (5 * day + 2) // 153
+    day -= (153 * month + 2) // 5 - 1
+    month = (month + 2) % 12 + 1
+    year += 2000 + 400 * era + (month < 3)
+    yearday = (seconds - mktime((year, 1, 1, 0, 0, 0))) // 86400 + 1
+    minute, second = divmod(second, 60)
+    hour, minute = divmod(minute, 60)
+    return year, month, day, hour, minute, second, (days + 5) % 7, yearday
 
 
 localtime = gmtime
