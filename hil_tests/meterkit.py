@@ -51,7 +51,8 @@ def read_image(image: Path, path: str) -> bytes:
 
 def firmware_files(native: str | None = None) -> dict[str, bytes]:
     """Return the flash of a board that was flashed and never paired."""
-    files = {f"/a/{name}": data for name, data in firmware.build(native).items()}
+    built = firmware.build(native, now_s=START_S)
+    files = {f"/a/{name}": data for name, data in built.items()}
     return {**files, **firmware.loaders(), "/slot": b"a"}
 
 

