@@ -320,6 +320,14 @@ def test_a_reading_may_follow_an_event_within_its_interval(lived: Town, copy: Pa
     assert (finding.kind, finding.where) == ("time_order", "sequence 9")
 
 
+def test_an_end_of_an_interval_that_comes_twice_is_found(lived: Town, copy: Path) -> None:
+    house, now_s = lived.houses[OWES], int(lived.world.clock.now())
+    add(copy, house, house.reading(7, energy_wh=90_000, time_s=now_s))
+    add(copy, house, house.reading(8, energy_wh=90_001, time_s=now_s))
+    (finding,) = findings(lived, copy)
+    assert (finding.kind, finding.where) == ("time_order", "sequence 8")
+
+
 def test_a_clock_that_is_set_back_by_an_event_is_no_finding(lived: Town, copy: Path) -> None:
     house, now_s = lived.houses[OWES], int(lived.world.clock.now())
     add(

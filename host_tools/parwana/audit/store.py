@@ -12,8 +12,6 @@ from parwana.permits.bundle import believed
 from parwana.store.reader import SignedFrame, Store
 from parwana.store.signatures import SignatureError, signer
 
-CLOCK_STEP_S = 60  # a smaller correction of a meter's clock is no event
-
 
 @dataclass
 class Evidence:
@@ -111,16 +109,14 @@ class _Meter:
             )
         self._energy_wh = max(self._energy_wh, fields.energy_wh)
         if isinstance(fields, wire.Event) and fields.code == wire.EVENT_CLOCK_SET:
-            if fields.b < fields.a:
+            if fields.b < fields.a:  # the first firmware let network time do it, too
                 self._times.clear()
             return
         # A reading is stamped with the end of its interval, an event with its own instant: each
         # kind has its own order.
         kind = type(fields)
-        before_s = self._times.get(kind, 0)
-        if fields.clock_trust == wire.TRUST_NONE:
-            return
-        if fields.time_s < before_s - CLOCK_STEP_S:
+        before_s = self._times.get(kind, -1)
+        if fields.time_s < before_s + isinstance(fields, wire.Reading):  # no end comes twice
             later = f"{before_s} or later"
             self._report.add("time_order", self._meter, where, later, fields.time_s)
         self._times[kind] = max(before_s, fields.time_s)
