@@ -92,11 +92,11 @@ class Clock:
             self._ms = 0
             self._ahead_s = max(0, self._ahead_s - forward_s)
 
-    def takes(self, time_s):
-        """Tell whether `network` would take this time.
+    def believes(self, time_s):
+        """Tell whether stamps would follow network time `time_s`.
 
-        It would not before the firmware was built, nor further past what is proven than the span,
-        nor further behind `now` than the window, nor what a clock of trust 2 disagrees with.
+        They would not before the firmware was built, nor further past what is proven than the
+        span, nor further back than the window, nor where a clock of trust 2 disagrees.
         """
         now_s, trust = self.now()
         latest_s = min(max(BUILT_S, self.not_before()) + NETWORK_SPAN_S, _LATEST_S)
@@ -105,17 +105,25 @@ class Clock:
         return trust < TRUST_SIGNED or self._agrees(time_s)
 
     def network(self, time_s):
-        """Take network time, if `takes` allows it: set the real-time clock.
+        """Take network time: set the real-time clock.
 
-        Trust 2 if it agrees with a signed time heard since the start, else 1. Returns an event
-        (code, a, b, c) or None.
+        If it is believed, trust is 2 where it agrees with a signed time heard since the start,
+        else 1. If not, a clock that nothing better holds is set all the same, since certificates
+        are judged by it, and without them no signed time may come; stamps go on by the ticks, with
+        trust 0. Returns an event (code, a, b, c) or None.
         """
-        if not self.takes(time_s):
-            return None
+        believed = self.believes(time_s)
         old = self.now()
-        agrees = self._agrees(time_s)
+        if believed:
+            trust = TRUST_SIGNED if self._agrees(time_s) else TRUST_NETWORK
+            self._put(time_s)
+            return self._told(old, time_s, trust)
+        held = old[1] == TRUST_SIGNED or (old[1] == TRUST_NETWORK and time_s > old[0])
+        if held or not BUILT_S <= time_s <= _LATEST_S:
+            return None
+        self._ahead_s = old[0] - self._not_before_s
         self._put(time_s)
-        return self._told(old, time_s, TRUST_SIGNED if agrees else TRUST_NETWORK)
+        return self._told(old, old[0], TRUST_NONE)
 
     def signed(self, time_s):
         """Take a verified time frame's issued_at_s: move `not_before`, confirm or correct `now`.
@@ -126,11 +134,13 @@ class Clock:
         directions. Returns an event (code, a, b, c) or None.
         """
         old = self.now()
-        newer = time_s > self._signed_s and time_s + SIGNED_WINDOW_S >= self.not_before()
-        self.lived(time_s)
-        if not newer:
-            return None
         live = self._lead_s is not None
+        # In a rehearsal the ticks are behind, so the last one is gone on with by the clock, too.
+        due_s = max(self.not_before(), self._wall() - self._lead_s if live else 0)
+        late = time_s <= self._signed_s or time_s + SIGNED_WINDOW_S < due_s
+        self.lived(time_s)
+        if late:
+            return None
         self._signed_s = time_s
         self._lead_s = self._wall() - time_s
         ahead_s = old[0] - time_s

@@ -46,9 +46,10 @@ class TimeSync:
             # Routers often keep time, and are there when the world behind them is not.
             address = self._link.gateway()
         time_s = self._network_time(address)
-        if not self._clock.takes(time_s):
-            raise OSError("%d cannot be believed (docs/protocol.md 6.1)" % time_s)
+        believed = self._clock.believes(time_s)
         event = self._clock.network(time_s)
         if event:
             self._events.record(*event)
             self._log.info("network time is %d", time_s)
+        if not believed:
+            raise OSError("%d cannot be believed (docs/protocol.md 6.1)" % time_s)

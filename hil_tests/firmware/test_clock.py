@@ -55,7 +55,7 @@ def test_network_time_that_cannot_be_is_refused():
     kiss_of_death = 2085978496  # 2036-02-07, what an ESP32 makes of an answer of zeros
     past = T0 + clock.NETWORK_SPAN_S + 1
     for answer in (0, T0 - 7201, past, kiss_of_death, 0xFFFFFFFF, 1 << 32, 1 << 40, -5):
-        assert not made.takes(answer)
+        assert not made.believes(answer)
         assert made.network(answer) is None
         assert made.now() == (T0, wire.TRUST_NONE)
 
@@ -107,8 +107,40 @@ def test_network_time_puts_no_stamp_back():
     assert made.now()[0] == T0 + 600
     world.pass_ms(2000)
     assert made.now()[0] == T0 + 601  # it was waited for
-    assert made.network(T0 + 601 - 7201) is None
-    assert made.now()[0] == T0 + 601
+
+
+def test_network_time_that_contradicts_itself_is_no_trust():
+    world = World()
+    made = world.clock()
+    made.lived(T0)
+    made.network(T0 + 400 * DAY_S)
+    ahead_s = T0 + 400 * DAY_S
+    assert made.network(T0 + 10) == (wire.EVENT_CLOCK_SET, ahead_s, ahead_s, wire.TRUST_NONE)
+    world.pass_ms(5000)
+    assert made.now() == (ahead_s + 5, wire.TRUST_NONE)  # stamps go on, and not back
+    assert made.network(T0 + 15) is None
+    assert world.rtc_ms == (T0 + 15) * 1000  # a certificate is valid again, signed time can come
+    made.signed(T0 + 20)
+    assert made.now() == (ahead_s + 5, wire.TRUST_NONE)
+    event = made.signed(T0 + 30)
+    assert event == (wire.EVENT_CLOCK_SET, ahead_s + 5, T0 + 30, wire.TRUST_SIGNED)
+    assert made.now() == (T0 + 30, wire.TRUST_SIGNED)
+
+
+def test_a_clock_that_nothing_holds_is_set_for_the_certificates():
+    made = World().clock()
+    made.lived(T0)
+    past_s = T0 + 4 * 365 * DAY_S
+    world = World()
+    made = world.clock(made.save())
+    assert made.network(past_s) is None
+    assert made.now() == (T0, wire.TRUST_NONE)
+    assert world.rtc_ms == past_s * 1000
+    made.network(T0 + DAY_S)
+    for refused in (past_s, version.BUILT_S - 1, 1 << 32):
+        made.network(refused)
+        assert made.now() == (T0 + DAY_S, wire.TRUST_NETWORK)
+        assert world.rtc_ms == (T0 + DAY_S) * 1000
 
 
 def test_a_stamp_is_never_before_what_was_lived():
@@ -305,6 +337,17 @@ def test_fast_world_does_not_hurry_not_before():
     made.signed(T0 + 5900)
     assert made.not_before() == T0 + 5900
     assert made.now() == (T0 + 6000, wire.TRUST_SIGNED)
+
+
+def test_signed_time_that_comes_late_puts_nothing_back():
+    for factor in (1, 2000):
+        world = World(factor=factor)
+        made = world.clock()
+        made.network(T0)
+        made.signed(T0)
+        world.pass_ms(20_000_000 // factor)
+        assert made.signed(T0 + 12000) is None
+        assert made.now() == (T0 + 20000, wire.TRUST_SIGNED)
 
 
 def test_restart_keeps_what_was_lived():
