@@ -15,7 +15,7 @@ from records import RecordError, load, save
 _HEAD = ">BIIIIIIB"
 _HEAD_SIZE = 26
 _VERSION = 1
-_NEWEST = 8  # frames: more than one poll and what happens during it record
+NEWEST_FRAMES = 8  # frames: more than one poll and what happens during it record
 
 
 class Recorder:
@@ -152,21 +152,20 @@ class Recorder:
 
     def _resume(self):
         """Have the clock go on no earlier than the newest frames, which a cut left here."""
-        newest = self._journal.next - 1
-        found = False
-        for sequence in range(newest, max(newest - _NEWEST, self._journal.oldest - 1), -1):
+        first = max(self._journal.next - NEWEST_FRAMES, self._journal.oldest)
+        times = []
+        for sequence in range(first, self._journal.next):
             try:
                 frame = wire.parse(self._journal.read(sequence))
             except Exception as error:  # what is damaged must not keep the meter from starting
                 self._log.error("%s", error)
                 continue
-            found = True
-            self._clock.resume(frame.time_s)
             event = isinstance(frame, wire.Event) and frame.code
             if event == wire.EVENT_CLOCK_SET and frame.b < frame.a:
-                break  # signed time put the clock back: what is before was wrong
-        if not found:
-            self._clock.resume(self.reading_s)
+                times = []  # signed time put the clock back: what is before was wrong
+            times.append(frame.time_s)
+        for time_s in times or [self.reading_s]:
+            self._clock.resume(time_s)
 
     def _last_energy_wh(self):
         """Return the energy of the newest frame that can be read: the register never goes back."""
