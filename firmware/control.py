@@ -52,7 +52,8 @@ class Control:
     contactor    `closed` (True, False, or None where nobody can tell) and `set(closed)`
     button, led  `value()` returns 1 while pressed; `value(1)` lights
     clock, permits, supply   see their modules; restored by the caller
-    measured     `power_dw` (None while a sensor is silent) and `energy_wh`
+    measured     `power_dw` (None while a sensor is silent or it is old), `samples` that counts
+                 its changes, the `period_ms` between them, and `energy_wh`
     events       `record(code, a, b, c)` appends an event durably
     folder       keeps clock.rec and control.rec (permits saves its own)
     permit_path  where a bundle handed over by hand appears
@@ -243,9 +244,10 @@ class Control:
             self._grant_at = now
             self._grant = self._permits.grant(not_before_s, self._measured.energy_wh)
         supply = self._supply
+        measured = self._measured
         events = supply.step(
-            now, self._grant, not_before_s, self._measured.power_dw, self._contactor.closed,
-            self._pressed(),
+            now, self._grant, not_before_s, measured.power_dw, self._contactor.closed,
+            self._pressed(), measured.samples, measured.period_ms,
         )  # fmt: skip
         if supply.dirty:
             self._keep_supply_record(supply.save())

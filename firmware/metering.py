@@ -7,7 +7,7 @@ of it. What a sensor does not answer is never taken for zero.
 import asyncio
 
 import wire
-from pzem004t import SensorError
+from pzem004t import REFRESH_MS, SensorError
 
 _STEP_MS = 10
 _SILENT_POLLS = 5
@@ -74,7 +74,10 @@ class Metering:
         self._spent = {}
         self._tampered = False
         self._out_since_s = None
-        self.power_dw = None  # of all sensors, None unless all answered the last poll
+        self._power_dw = None
+        self._sampled_ms = 0
+        self.samples = 0  # of power_dw
+        self.period_ms = max(config.poll_ms, REFRESH_MS)  # between two of them
         self.ticked_ms = ticks.ticks_ms()
         self.polls = 0
         self.failures = 0
@@ -84,6 +87,12 @@ class Metering:
     def energy_wh(self):
         """The cumulative import register."""
         return self._recorder.register.energy_wh
+
+    @property
+    def power_dw(self):
+        """The power of all sensors; None unless all answered the last poll, or if it is old."""
+        age_ms = self._ticks.ticks_diff(self._ticks.ticks_ms(), self._sampled_ms)
+        return self._power_dw if age_ms <= 2 * self.period_ms else None
 
     async def run(self):
         """Poll for ever."""
@@ -108,7 +117,9 @@ class Metering:
                 self._take(channel, snapshot)
                 if power_dw is not None:
                     power_dw += snapshot.power_dw
-        self.power_dw = power_dw
+        self._power_dw = power_dw
+        self._sampled_ms = self._ticks.ticks_ms()
+        self.samples += 1
         if power_dw is not None:
             self._power_max_dw = max(self._power_max_dw, power_dw)
         self._look()

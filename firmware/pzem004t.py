@@ -12,6 +12,8 @@ Snapshot = namedtuple(
     "voltage_dv current_ma power_dw energy_wh frequency_dhz power_factor_pct alarm",
 )
 
+REFRESH_MS = 1000  # about how often the sensor itself measures
+
 _REGISTERS = 10
 _SIZE = 5 + 2 * _REGISTERS
 _FLUSHES_MAX = 16

@@ -12,12 +12,11 @@ import wire
 from wire import CONTROL_CONNECTED, CONTROL_DISCONNECTED, CONTROL_READY
 
 HOLD_MS = 10000  # the least between two operations of the contactor
-OVERLOAD_MS = 10000  # how long the power may be above the limit
+OVERLOAD_MS = 10000  # how long samples in a row may show more power than the limit
 RETRY_MS = 60000
 TRIPS_MOST = 5  # that are retried ...
 TRIPS_WINDOW_MS = 1800000  # ... within this time
 AGAIN_MOST_MS = 6 * 3600 * 1000  # between attempts on a contactor that does not follow
-_SAMPLE_MS = 1000  # the most that one sample of power speaks for
 
 _DAY_S = 86400
 _WARNING_DAYS = (7, 3, 1)
@@ -53,7 +52,9 @@ class Supply:
         self._trips = []  # ages in ms, oldest first
         self._retry_ms = 0
         self._hold_ms = 0
-        self._over_ms = 0
+        self._sample = None  # the number of the sample seen last, ...
+        self._sample_age_ms = 0  # ... since when, ...
+        self._over_ms = None  # ... and how long it and those before it were above the limit
         self._again_ms = 0  # until a contactor that did not follow is driven again
         self._attempts = 0
         self._hand = False
@@ -63,13 +64,17 @@ class Supply:
             self._hold_ms = HOLD_MS
             self._restore(saved, closed)
 
-    def step(self, ticks_ms, grant, not_before_s, power_dw, closed, pressed):
+    def step(
+        self, ticks_ms, grant, not_before_s, power_dw, closed, pressed, sample, period_ms
+    ):  # fmt: skip
         """Advance to `ticks_ms`; return events (code, a, b, c), usually none.
 
         grant     what the permits grant now (permits.Grant)
-        power_dw  tenths of a watt, None while the sensor is silent
+        power_dw  tenths of a watt, None while the sensor is silent or its sample is old
         closed    the contactor's position, None where nobody can tell
         pressed   True once for each press of the button
+        sample    another number for each sample of power_dw, which counts once
+        period_ms the time between two samples, the most that one proves
         """
         self.move = None
         elapsed_ms = self._pass(ticks_ms)
@@ -77,12 +82,13 @@ class Supply:
             closed = self.control_state == CONTROL_CONNECTED  # no memory and no eyes: no change
         if closed == (self.control_state == CONTROL_CONNECTED):
             self._again_ms = self._attempts = 0
-        self._watch_power(elapsed_ms, grant, power_dw, closed)
+        self._sample_age_ms += elapsed_ms
+        self._watch_power(grant, power_dw, closed, sample, period_ms)
         events = []
         if grant.running:
             self._warn(events, grant, not_before_s)
         if self.control_state == CONTROL_CONNECTED:
-            self._connected(events, grant, power_dw or 0, closed)
+            self._connected(events, grant, power_dw, closed)
         else:
             self._hand = self._hand or pressed
             self._disconnected(events, grant, power_dw or 0, closed)
@@ -148,13 +154,24 @@ class Supply:
             self._trips.pop(0)
         return elapsed_ms
 
-    def _watch_power(self, elapsed_ms, grant, power_dw, closed):
+    def _watch_power(self, grant, power_dw, closed, sample, period_ms):
+        """Measure an overload from one sample above the limit to the next.
+
+        The first of them proves no time, and none more than its period. A missed one neither
+        proves an overload nor its end.
+        """
         limit_dw = grant.power_limit_dw
         if not (limit_dw and closed):
-            self._over_ms = 0
-        elif power_dw is not None:  # a missed sample neither proves an overload nor its end
-            over = power_dw > limit_dw
-            self._over_ms = self._over_ms + min(elapsed_ms, _SAMPLE_MS) if over else 0
+            self._over_ms = None
+        elif power_dw is not None and sample != self._sample:
+            if power_dw <= limit_dw:
+                self._over_ms = None
+            elif self._over_ms is None:
+                self._over_ms = 0
+            else:
+                self._over_ms += min(self._sample_age_ms, period_ms)
+            self._sample = sample
+            self._sample_age_ms = 0
 
     def _warn(self, events, grant, not_before_s):
         if grant.end_s != self._end_s:
@@ -180,11 +197,11 @@ class Supply:
         if self._hold_ms:
             return
         if reason:
-            self._disconnect(events, reason, grant, power_dw)
-        elif self._over_ms >= OVERLOAD_MS:
+            self._disconnect(events, reason, grant, power_dw or 0)
+        elif power_dw is not None and (self._over_ms or 0) >= OVERLOAD_MS:
             self._trip(events, grant, power_dw)
         elif not closed:
-            self._restore_output(events, True, grant, power_dw)
+            self._restore_output(events, True, grant, power_dw or 0)
 
     def _disconnected(self, events, grant, power_dw, closed):
         reason = self._money_reason(grant)

@@ -40,12 +40,17 @@ class Rig:
         self.ticks = ticks
         self.closed = closed
         self.power_dw = 100
+        self.period_ms = 1000  # of the samples of power
         self.energy_wh = 0
         self.done = []
         self.broken = None
         self.button = Line()
         self.led = Line()
         self.start()
+
+    @property
+    def samples(self):
+        return self.ticks // self.period_ms
 
     # The contactor and the events
 

@@ -140,6 +140,30 @@ def test_a_reading_that_cannot_be_recorded_is_tried_again():
     assert [reading[1] for reading in house.readings] == [MIDNIGHT + 900]
 
 
+def test_power_grows_old_when_polls_stop():
+    for poll_ms, period_ms in ((1000, 1000), (10000, 10000), (200, 1000)):
+        house = House(poll_ms=poll_ms)
+        assert house.metering.power_dw is None
+        house.go(888)
+        assert (house.metering.samples, house.metering.period_ms) == (888, period_ms)
+
+        def full(*_):
+            raise OSError(28)
+
+        house.recorder.reading = full
+        house.sensors[0].power_dw = 12000  # a motor starts, and then metering stops
+        house.go(1)
+        with raises(OSError, "28"):
+            house.go(2)
+        assert house.metering.power_dw == 12000
+        taken = house.metering.samples
+        house.ticks.now_ms += 2 * period_ms
+        assert house.metering.power_dw == 12000
+        house.ticks.now_ms += 1
+        assert house.metering.power_dw is None
+        assert house.metering.samples == taken
+
+
 def test_reading_at_the_end_of_the_interval():
     house = House()
     house.go(891)

@@ -31,6 +31,7 @@ class House:
         self.events = []
         self.operations = []
         self.stuck = False
+        self.period_ms = 1000  # of the samples of power
 
     def step(self, grant, power_dw=100, pressed=False, not_before_s=T0, ms=STEP_MS):
         self.ticks = (self.ticks + ms) & 0x3FFFFFFF
@@ -39,7 +40,14 @@ class House:
         self.supply.dirty = False
         before = len(self.events)
         for event in self.supply.step(
-            self.ticks, grant, not_before_s, power_dw, self.closed, pressed
+            self.ticks,
+            grant,
+            not_before_s,
+            power_dw,
+            self.closed,
+            pressed,
+            (self.passed_ms - 1) // self.period_ms,
+            self.period_ms,
         ):
             self.events.append((self.passed_ms, event))
         if self.supply.move is not None:
@@ -327,11 +335,10 @@ def test_ten_seconds_above_the_limit_disconnect():
 def test_missed_samples_neither_prove_nor_end_an_overload():
     grant = running(limit_dw=5000)
     house = connected(grant)
-    for _ in range(5):
+    for _ in range(10):  # the first proves no time, the others a second each
         house.run(1, grant, power_dw=9000).run(3, grant, power_dw=None)
     assert house.closed
-    for _ in range(5):
-        house.run(1, grant, power_dw=9000).run(3, grant, power_dw=None)
+    house.run(2, grant, power_dw=9000)
     assert not house.closed
 
 
@@ -341,6 +348,48 @@ def test_one_late_sample_is_no_overload():
     house.step(grant, power_dw=9000, ms=30000)
     house.step(grant, power_dw=9000, ms=30000)
     assert house.closed
+
+
+def test_a_sample_counts_once_however_long_it_stands():
+    grant = running(limit_dw=5000)
+    house = connected(grant)
+    house.period_ms = 1 << 40  # no other sample comes
+    house.run(3600, grant, power_dw=9000)
+    assert house.closed
+
+
+def test_slow_samples_prove_an_overload_from_one_to_the_next():
+    for period_ms, needed in ((10000, 2), (5000, 3), (4000, 4), (1000, 11)):
+        grant = running(limit_dw=5000)
+        house = connected(grant)
+        house.period_ms = period_ms
+        house.passed_ms = 0
+        house.run(60, grant)
+        for over in range(1, needed + 1):
+            assert house.closed, (period_ms, over)
+            house.run(period_ms // 1000, grant, power_dw=9000)
+        assert not house.closed, period_ms
+        # One less, and one below the limit between: it begins anew.
+        house = connected(grant)
+        house.period_ms = period_ms
+        house.passed_ms = 0
+        for _ in range(20):
+            house.run((needed - 1) * period_ms // 1000, grant, power_dw=9000)
+            house.run(period_ms // 1000, grant)
+        assert house.closed, period_ms
+
+
+def test_an_overload_proven_while_the_contactor_rests_is_not_judged_later_without_a_sample():
+    grant = running(limit_dw=5000)
+    house = connected(grant)
+    house.supply.operated(house.ticks)
+    house.run(9, grant, power_dw=9000)
+    house.supply.operated(house.ticks)  # the least time lasts longer than the proof takes
+    house.run(3, grant, power_dw=9000)
+    house.run(60, grant, power_dw=None)
+    assert house.closed
+    house.run(2, grant, power_dw=9000)
+    assert not house.closed
 
 
 def test_overload_is_retried_after_a_minute():
@@ -427,7 +476,7 @@ def test_what_a_restart_needs_is_dirty_once():
 
 def test_least_time_holds_for_a_move_that_failed():
     house = connected()
-    house.supply.step(house.ticks, EXPIRED, T0, 100, True, False)
+    house.supply.step(house.ticks, EXPIRED, T0, 100, True, False, 0, 1000)
     assert house.supply.move is False  # and nobody carries it out
     for _ in range(9):
         house.run(1, EXPIRED)
@@ -566,7 +615,8 @@ def live(seed, steps):
     serial = 0
     grant = NEVER
     power_dw = 100
-    over_ms = 0
+    overs = 0  # samples above the limit in a row
+    counted = None
     moved_ms = None
     for _ in range(steps):
         if not dice.roll(40):
@@ -580,19 +630,22 @@ def live(seed, steps):
         if not dice.roll(20):
             power_dw = (None, 100, 700, 2000)[dice.roll(4)]
         if not dice.roll(150):
-            house.supply.step(house.ticks, grant, T0, None, house.closed, False)
+            house.supply.step(house.ticks, grant, T0, None, house.closed, False, 0, 1000)
             again = house.restarted(closed=house.closed and bool(dice.roll(2)))
             again.passed_ms = house.passed_ms
             house = again
             moved_ms = None
-            over_ms = 0
+            overs = 0
+            counted = None
         ms = 50 + dice.roll(400) if dice.roll(100) else dice.roll(20000)
         was = house.closed
         limited = grant.running and grant.power_limit_dw
-        if not (was and limited) or (power_dw is not None and power_dw <= limited):
-            over_ms = 0
-        elif power_dw is not None:
-            over_ms += min(ms, 1000)
+        sample = (house.passed_ms + ms - 1) // house.period_ms
+        if not (was and limited):
+            overs = 0
+        elif power_dw is not None and sample != counted:
+            overs = overs + 1 if power_dw > limited else 0
+            counted = sample
         house.step(grant, power_dw, pressed=not dice.roll(30), ms=ms)
         reasons = [event[1] for _, event in house.events if event[0] != wire.EVENT_EXPIRY_WARNING]
         house.events = []
@@ -603,12 +656,12 @@ def live(seed, steps):
             assert house.passed_ms - moved_ms >= supply.HOLD_MS, "operated too soon"
         moved_ms = house.passed_ms
         if was:
-            over_ms = over_ms if over_ms >= supply.OVERLOAD_MS else 0
-            assert not grant.running or over_ms, "cut a house that may have its supply"
+            proven = overs > supply.OVERLOAD_MS // house.period_ms
+            assert not grant.running or proven, "cut a house that may have its supply"
             assert grant.running or grant.reason, "cut a house because a record was lost"
             if not grant.running:
                 assert reasons[0] in MONEY
-            over_ms = 0
+            overs = 0
         else:
             assert grant.running or reasons == [wire.REASON_RESTORED], "connected for nothing"
 
@@ -630,7 +683,7 @@ def test_step_allocates_little():
     gc.disable()
     before = gc.mem_alloc()
     for _ in range(100):
-        machine.step(house.ticks, grant, T0, 900, True, False)
+        machine.step(house.ticks, grant, T0, 900, True, False, 0, 1000)
     spent = gc.mem_alloc() - before
     gc.enable()
     assert spent <= 100 * 128, spent
