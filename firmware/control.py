@@ -2,7 +2,9 @@
 
 One loop, ten times a second: take a bundle a signature further, look for one handed over by hand,
 step the supply. Whatever moves the contactor is saved first, then recorded as an event, then done;
-if any of it fails, the contactor stays where it is.
+if any of it fails, the contactor stays where it is. What a new permit connects does not wait: once
+the permit is saved, a restart at any write after it connects the house, too
+(docs/decisions/0009-what-is-written-before-the-contactor-moves.md).
 """
 
 import asyncio
@@ -77,6 +79,7 @@ class Control:
         self._log = log
         self._permit_path = permit_path
         self._bundles = []
+        self._untold = []  # events to record
         self._checking = None
         self._answer = None
         self._from_file = False
@@ -142,7 +145,6 @@ class Control:
         self.ticked_ms = now
         self._look_for_file(now)
         self._check(now)
-        self._keep_clock(now)
         self._step(now)
         self._shine()
 
@@ -221,7 +223,7 @@ class Control:
         if isinstance(frame, wire.Time):
             event = self._clock.signed(frame.issued_at_s)
             if event:
-                self._events.record(*event)
+                self._untold.append(event)
                 self._save_clock(self._ticks_ms())  # else a restart brings back what was wrong
                 self._log.info("clock set by signed time %d", frame.issued_at_s)
             return
@@ -235,7 +237,7 @@ class Control:
             event = (wire.EVENT_SIGNER_CHANGED, frame.index, frame.serial, 0)
         else:
             event = (wire.EVENT_LEDGER_CHANGED, frame.serial, frame.chain_id & 0xFFFFFFFF, 0)
-        self._events.record(*event)
+        self._untold.append(event)
         self._log.info("accepted: event %d, %d, %d, %d", *event)
 
     def _step(self, now):
@@ -249,15 +251,31 @@ class Control:
             now, self._grant, not_before_s, measured.power_dw, self._contactor.closed,
             self._pressed(), measured.samples, measured.period_ms,
         )  # fmt: skip
+        for event in events:
+            self._untold.append(event)
+            self._log.info("supply: event %d, %d, %d, %d", *event)
+        move = supply.move
+        if move is not None and supply.repeats:
+            self._operate(move)
+            move = None
+            self._tell()  # before the record: a move that a restart repeats is told again
+        self._keep_clock(now)
         if supply.dirty:
             self._keep_supply_record(supply.save())
             supply.dirty = False
-        for event in events:
-            self._events.record(*event)
-            self._log.info("supply: event %d, %d, %d, %d", *event)
-        if supply.move is not None:
-            self._contactor.set(supply.move)
-            supply.operated(self._ticks_ms())
+        self._tell()
+        if move is not None:
+            self._operate(move)
+
+    def _operate(self, closed):
+        self._contactor.set(closed)
+        self._supply.operated(self._ticks_ms())
+
+    def _tell(self):
+        """Record the events; what cannot be recorded is kept for the next time."""
+        while self._untold:
+            self._events.record(*self._untold[0])
+            self._untold.pop(0)
 
     def _pressed(self):
         """Return True once for each press that lasts two samples."""

@@ -36,15 +36,18 @@ class Supply:
              without an auxiliary contact: then it is driven once to where it was last
 
     After each step: `move` is None, or the position (True = closed) that the contactor has to take
-    now, once `save` is stored and the events are recorded; then call `operated`. `dirty` is
-    True when `save` returns something new; whoever stored it clears it.
+    now, once `save` is stored and the events are recorded; then call `operated`. Where `repeats`
+    is True, the permits alone led to the move: a restart from the last record would make it
+    again, so it need not wait. `dirty` is True when `save` returns something new; whoever stored
+    it clears it.
     """
 
     def __init__(self, saved, closed):
         self.control_state = CONTROL_DISCONNECTED
         self.reason = wire.REASON_NO_PERMIT
         self.move = None
-        self.dirty = False
+        self.repeats = False
+        self.dirty = saved is None  # a record there must be before the first move
         self.lost = False
         self.warning = 0  # how many of the 7, 3 and 1 days' warnings are out
         self._serial = 0  # the permit under which the contactor moved last
@@ -271,6 +274,7 @@ class Supply:
     def _connect(self, events, reason, grant, power_dw):
         self._become(CONTROL_CONNECTED, reason)
         self._operate(True)
+        self.repeats = reason == wire.REASON_NEW_PERMIT
         self._serial = max(self._serial, grant.serial)
         events.append((wire.EVENT_RECONNECTED, reason, grant.serial, power_dw))
 
@@ -282,4 +286,5 @@ class Supply:
 
     def _operate(self, closed):
         self.move = closed
+        self.repeats = False
         self._hold_ms = HOLD_MS

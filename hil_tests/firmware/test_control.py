@@ -32,7 +32,7 @@ def test_permit_from_the_network_connects():
         assert rig.take() == []
         rig.control.bundle(bundle(permit(7)))
         rig.run(2000)
-        assert rig.take() == [ACCEPTED, CONNECTED, ("contactor", True)]
+        assert rig.take() == [("contactor", True), ACCEPTED, CONNECTED]
         assert rig.supply.control_state == wire.CONTROL_CONNECTED
         assert rig.clock.not_before() >= T0  # the signers saw that time, so it has passed
 
@@ -43,7 +43,7 @@ def test_permit_handed_over_by_hand_connects_and_is_deleted():
         with open(folder + "/permit.new", "wb") as file:
             file.write(bundle(permit(7)))
         rig.run(2000)
-        assert rig.take() == [ACCEPTED, CONNECTED, ("contactor", True)]
+        assert rig.take() == [("contactor", True), ACCEPTED, CONNECTED]
         assert "permit.new" not in os.listdir(folder)
 
 
@@ -76,20 +76,105 @@ def test_bad_files_are_refused_and_deleted():
 
 def test_state_is_saved_before_the_event_before_the_contactor():
     with in_folder() as folder:
-        rig = Rig(folder)
+        rig = connected(folder)
+        rig.run(10000)
 
         def looking(what):
             # What a power cut at this moment would leave behind.
             saved = Supply(restore(folder + "/control.rec"), False)
-            assert saved.control_state == wire.CONTROL_CONNECTED
-            rig.take()
+            assert saved.control_state == wire.CONTROL_DISCONNECTED
             rig.done.append(what)
 
-        rig.record = lambda code, *_: looking(code) if code == wire.EVENT_RECONNECTED else None
+        rig.record = lambda code, *_: looking(code)
         rig.set = looking
-        rig.control.bundle(bundle(permit(7)))
+        rig.clock.lived(T0 + 31 * DAY_S)
         rig.run(500)
-        assert rig.take() == [True]
+        assert rig.take() == [wire.EVENT_DISCONNECTED, False]
+
+
+class SlowFlash:
+    """Have each durable write of a rig take half a second of its ticks.
+
+    `done` names what happened since, in order, and says when: (what, ms). An event is written
+    twice, as recorder.Recorder does when the register has moved.
+    """
+
+    def __init__(self, rig):
+        self.done = []
+        self._rig = rig
+        self._began_ms = rig.ticks
+        self._real = records.save, rig.record, rig.set
+
+    def __enter__(self):
+        records.save, self._rig.record, self._rig.set = self._save, self._event, self._move
+        return self
+
+    def __exit__(self, *_):
+        records.save, self._rig.record, self._rig.set = self._real
+
+    def names(self):
+        return [what for what, _ in self.done]
+
+    def _pass(self, what):
+        self._rig.ticks += 500
+        self.done.append((what, self._rig.ticks - self._began_ms))
+
+    def _save(self, path, payload):
+        self._pass(path.rsplit("/", 1)[1])
+        self._real[0](path, payload)
+
+    def _event(self, code, a, b, c):
+        self._pass("metering.rec")
+        self._pass(code)
+        self._real[1](code, a, b, c)
+
+    def _move(self, closed):
+        self.done.append((closed, self._rig.ticks - self._began_ms))
+        self._real[2](closed)
+
+
+def test_permit_connects_within_two_seconds_though_the_flash_is_slow():
+    with in_folder() as folder:
+        rig = Rig(folder).run(60000)
+        for serial, days in ((7, 30), (8, 70)):
+            with SlowFlash(rig) as flash:
+                rig.control.bundle(bundle(permit(serial, days=days)))
+                rig.run(1000)
+            assert flash.names()[:2] == ["permits.rec", True]
+            assert flash.done[1][1] <= 1000, flash.done
+            rest = flash.names()[2:]
+            events = [wire.EVENT_PERMIT_ACCEPTED, wire.EVENT_RECONNECTED]
+            assert [what for what in rest if what in events] == events
+            assert rest.index(wire.EVENT_RECONNECTED) < rest.index("control.rec")
+            rig.clock.lived(T0 + 31 * DAY_S)
+            rig.run(30000)
+            assert rig.closed == (serial == 8)
+
+
+def test_a_hand_waits_until_what_it_did_is_written():
+    # A restart knows nothing of the hand: without its record it would open the contactor again.
+    with in_folder() as folder:
+        rig = Rig(folder).run(1000)
+        rig.control.bundle(bundle(permit(7, flags=wire.PERMIT_BUTTON)))
+        rig.run(1000)
+        with SlowFlash(rig) as flash:
+            rig.press()
+        names = flash.names()
+        assert names.index("control.rec") < names.index(wire.EVENT_RECONNECTED) < names.index(True)
+
+
+def test_events_that_cannot_be_recorded_yet_are_not_lost():
+    with in_folder() as folder:
+        rig = Rig(folder).run(1000)
+        rig.broken = "events"
+        rig.control.bundle(bundle(permit(7)))
+        with raises(OSError):
+            rig.run(1000)
+        assert rig.closed  # the permit is saved: it says so after a restart, too
+        rig.broken = None
+        rig.control.start()
+        rig.run(1000)
+        assert rig.take() == [("contactor", True), ACCEPTED, CONNECTED]
 
 
 def test_contactor_stays_when_the_event_cannot_be_recorded():
