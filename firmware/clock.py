@@ -44,7 +44,8 @@ class Clock:
         self._trust = TRUST_NONE
         self._not_before_s = 0
         self._signed_s = 0  # the newest signed time; at the start, what was proven before it
-        self._lead_s = None  # how far `wall` was ahead of it; None: none was heard since the start
+        self._lead_s = None  # how far `ran` was ahead of it; None: none was heard since the start
+        self._put_s = 0  # how far `wall` was put forward since the start
         self._ahead_s = 0  # how far the last known stamp was ahead of not_before
         self._stamp_s = 0
         self._ms = 0
@@ -83,6 +84,12 @@ class Clock:
         lived_s = self.not_before()
         if stamp_s <= max(BUILT_S, lived_s) + NETWORK_SPAN_S:
             self._ahead_s = max(self._ahead_s, stamp_s - lived_s)
+
+    def ran(self):
+        """Return seconds that go on as the real-time clock runs, whoever sets it: only their
+        difference counts. Nothing forged moves them, and in a rehearsal they keep up with it.
+        """
+        return self._wall() - self._put_s
 
     def lived(self, time_s):
         """Move `not_before` up to a time that the signers signed, and nothing else."""
@@ -142,7 +149,7 @@ class Clock:
         if late:
             return None
         self._signed_s = time_s
-        self._lead_s = self._wall() - time_s
+        self._lead_s = self.ran() - time_s
         ahead_s = old[0] - time_s
         if ahead_s > SIGNED_WINDOW_S and not live:
             return None  # the clock is wrong or this is late: the next one decides
@@ -170,11 +177,10 @@ class Clock:
         """Tell whether a signed time since the start, gone on with the clock, confirms this."""
         if self._lead_s is None:
             return False
-        return -_STEP_S <= self._lead_s + time_s - self._wall() <= SIGNED_WINDOW_S
+        return -_STEP_S <= self._lead_s + time_s - self.ran() <= SIGNED_WINDOW_S
 
     def _put(self, time_s):
-        if self._lead_s is not None:
-            self._lead_s += time_s - self._wall()
+        self._put_s += time_s - self._wall()
         self._set_wall(time_s)
 
     def _told(self, old, time_s, trust):

@@ -40,6 +40,7 @@ gc.collect()
 SLOT = "/slot"
 STATE = "/state"
 SENSOR_MS = 300
+RESTART_S = 300  # an update on a slow flash
 
 
 def build(settings, hardware, identity, console):
@@ -53,7 +54,8 @@ def build(settings, hardware, identity, console):
     clock = Clock(board.wall, board.set_wall, time.ticks_ms, restore(STATE + "/clock.rec"))
     journal = Journal("/journal", settings.journal_frames)
     recorder = Recorder(
-        STATE + "/metering.rec", journal, clock, lambda saved: Register(saved, settings.sensors),
+        STATE + "/metering.rec", journal, clock,
+        lambda saved: Register(saved, settings.sensors, settings.interval_s + RESTART_S),
         log("recorder"),
     )  # fmt: skip
     permits = Permits(

@@ -18,10 +18,10 @@ _EVENTS_MOST = 4  # of one code in an interval; a flapping contact must not fill
 class _Channel:
     """One sensor: when it last answered, and its sums over the interval."""
 
-    def __init__(self, sensor, lived_s):
+    def __init__(self, sensor, ran_s, ticks_ms):
         self.sensor = sensor
-        self.lived_s = lived_s
-        self.answered_s = None  # None before the first answer
+        self.ran_s = ran_s
+        self.ticks_ms = ticks_ms
         self.missed = 0
         self.silent = False
         self.snapshot = None
@@ -65,7 +65,9 @@ class Metering:
         self._tamper = tamper
         self._ticks = ticks
         self._log = log
-        self._channels = [_Channel(sensor, clock.not_before()) for sensor in sensors]
+        self.ticked_ms = ticks.ticks_ms()
+        self._began_s = clock.ran()
+        self._channels = [_Channel(sensor, self._began_s, self.ticked_ms) for sensor in sensors]
         self._flags = wire.FLAG_BOOT
         self._power_max_dw = 0
         self._voltage_min_dv = None
@@ -78,7 +80,6 @@ class Metering:
         self._sampled_ms = 0
         self.samples = 0  # of power_dw
         self.period_ms = max(config.poll_ms, REFRESH_MS)  # between two of them
-        self.ticked_ms = ticks.ticks_ms()
         self.polls = 0
         self.failures = 0
         self.late_ms = 0  # the longest that anything made a poll wait
@@ -145,19 +146,18 @@ class Metering:
 
     def _take(self, channel, snapshot):
         """Put an answer into the register and the sums."""
-        now_s = self._clock.now()[0]
-        lived_s = self._clock.not_before()
+        ran_s = self._clock.ran()
+        ticks_ms = self._ticks.ticks_ms()
         unit_id = channel.sensor.unit_id
-        elapsed_s = None
-        if channel.answered_s is not None:
-            # A rehearsal's clock runs faster than the ticks, a corrected one jumps.
-            elapsed_s = 1 + max(lived_s - channel.lived_s, now_s - channel.answered_s)
+        # A rehearsal's clock runs faster than the ticks; one that was put loses part of a second.
+        passed_ms = self._ticks.ticks_diff(ticks_ms, channel.ticks_ms)
+        elapsed_s = 1 + max(passed_ms // 1000, ran_s - channel.ran_s)
         if channel.silent:
             channel.silent = False
-            self._event(wire.EVENT_SENSOR_BACK, unit_id, lived_s - channel.lived_s)
+            self._event(wire.EVENT_SENSOR_BACK, unit_id, ran_s - channel.ran_s)
         channel.missed = 0
-        channel.lived_s = lived_s
-        channel.answered_s = now_s
+        channel.ran_s = ran_s
+        channel.ticks_ms = ticks_ms
         channel.snapshot = snapshot
         channel.add(snapshot)
         voltage_dv = snapshot.voltage_dv
@@ -165,7 +165,7 @@ class Metering:
             self._voltage_min_dv = voltage_dv
         register = self._recorder.register
         held = register.steps_held
-        events = register.update(unit_id, snapshot.energy_wh, elapsed_s)
+        events = register.update(unit_id, snapshot.energy_wh, elapsed_s, self._off_s(ran_s))
         if register.steps_held != held:
             self._flags |= wire.FLAG_STEP_HELD
         if events:
@@ -175,6 +175,17 @@ class Metering:
                 self._log.warn("register event %d: %d, %d, %d", *event)
             self._recorder.record_all(events)
 
+    def _off_s(self, ran_s):
+        """Return for how long the meter was off, at least, before it started.
+
+        From the last signed time that it stamped to what was signed since, less what it ran: a
+        time that nobody signed proves nothing at either end.
+        """
+        left_s = self._recorder.left_s
+        if not left_s:
+            return 0
+        return max(0, self._clock.not_before() - left_s - (ran_s - self._began_s))
+
     def _miss(self, channel):
         channel.missed += 1
         if channel.missed < _SILENT_POLLS:
@@ -183,7 +194,7 @@ class Metering:
         if not channel.silent:
             channel.silent = True
             channel.snapshot = None
-            quiet_s = self._clock.not_before() - channel.lived_s
+            quiet_s = self._clock.ran() - channel.ran_s
             self._event(wire.EVENT_SENSOR_SILENT, channel.sensor.unit_id, quiet_s)
 
     def _look(self):
@@ -195,10 +206,10 @@ class Metering:
         if out:
             self._flags |= wire.FLAG_MAINS_OUTAGE
         if out and self._out_since_s is None:
-            self._out_since_s = self._clock.not_before()
+            self._out_since_s = self._clock.ran()
             self._event(wire.EVENT_MAINS_OUTAGE)
         elif not out and self._out_since_s is not None:
-            out_s = self._clock.not_before() - self._out_since_s
+            out_s = self._clock.ran() - self._out_since_s
             self._out_since_s = None
             self._event(wire.EVENT_MAINS_BACK, out_s)
         if self._tamper:

@@ -16,6 +16,8 @@ _HEAD = ">BIIIIIIB"
 _HEAD_SIZE = 26
 _VERSION = 1
 NEWEST_FRAMES = 8  # frames: more than one poll and what happens during it record
+_TIME = 8  # where a frame has them
+_TRUST = 39
 
 
 class Recorder:
@@ -41,6 +43,7 @@ class Recorder:
         self._asked = 0
         self._overwritten = 0
         self._lost = False
+        self.left_s = 0  # when the register was saved before this start, if by signed time, else 0
         self._kept = None  # the state that the record holds, without its frames
         pending, saved = self._load()
         try:
@@ -49,6 +52,8 @@ class Recorder:
             self._log.error("%s", error)
             self._lost = True
             self.register = make_register(None)
+        if pending and pending[-1][_TRUST] == wire.TRUST_SIGNED:
+            self.left_s = struct.unpack_from(">I", pending[-1], _TIME)[0]
         for frame in pending:
             if struct.unpack_from(">I", frame, 4)[0] == journal.next:
                 journal.append(frame)

@@ -42,9 +42,11 @@ class Register:
         self.updates = []
         self.answer = []
         self.steps_held = self.holds = 0
+        self.off_s = None
 
-    def update(self, unit_id, sensor_wh, elapsed_s):
+    def update(self, unit_id, sensor_wh, elapsed_s, off_s):
         self.updates = self.updates[:5] + [(unit_id, sensor_wh, elapsed_s)]
+        self.off_s = off_s
         answer, self.answer = self.answer, []
         self.steps_held += self.holds
         self.holds = 0
@@ -54,6 +56,7 @@ class Register:
 class Recorder:
     def __init__(self):
         self.register = Register()
+        self.left_s = 0
         self.closing_day = 0
         self.reading_s = 0
         self.taken = []
@@ -282,7 +285,7 @@ def test_clock_faster_than_polls_gives_one_reading_a_poll():
     house = House()
     house.go(6, 2000)
     assert len(house.readings) == 5
-    assert house.recorder.register.updates[0][2] is None
+    assert house.recorder.register.updates[0][2] == 1  # since it started
     assert house.recorder.register.updates[1][2] == 2001
 
 
@@ -292,6 +295,15 @@ def test_elapsed_time_follows_the_ticks_when_the_clock_stands():
     house.ticks.now_ms += 100_000
     house.go(1, 0)
     assert house.recorder.register.updates[1] == (1, 100, 101 + 1)
+
+
+def test_a_clock_that_is_set_gives_a_sensor_no_time():
+    house = House()
+    house.go(2)
+    house.clock.put(MIDNIGHT + 365 * 86400)
+    house.go(1)
+    assert [elapsed_s for _, _, elapsed_s in house.recorder.register.updates] == [1, 2, 2]
+    assert house.recorder.register.off_s == 0
 
 
 def test_register_events_are_recorded_and_flagged():

@@ -5,11 +5,12 @@ from register import SENSOR_MODULUS_WH, Register, RegisterError
 import wire
 from hil_tests.firmware.check import raises
 
-WRAP, RESET, SWAP, HELD = (
+WRAP, RESET, SWAP, HELD, COUNTED = (
     wire.EVENT_REGISTER_WRAP,
     wire.EVENT_REGISTER_RESET,
     wire.EVENT_REGISTER_SWAP,
     wire.EVENT_STEP_HELD,
+    wire.EVENT_STEP_COUNTED,
 )
 TOP = SENSOR_MODULUS_WH
 
@@ -36,8 +37,18 @@ CASES = {
     "it counts": ([(5000, None), (5010, 10), (5010, 10), (5015, 10)], 15, []),
     "full power for an hour": ([(0, None), (23_000, 3600)], 23_000, []),
     "most of a poll": ([(0, None), (71, 1)], 71, []),
-    # Nobody knows how long the sensor had for it.
-    "an outage of unknown length": ([(5000, None), (905_000, None)], 900_000, []),
+    # Nobody knows how long the sensor had for it: 23 kW for 20 minutes, and its rounding.
+    "an unknown time": ([(5000, None), (12_667, None)], 7667, []),
+    "an unknown time is no time for more": (
+        [(5000, None), (12_668, None)],
+        0,
+        [(HELD, 7, 7668, 0)],
+    ),
+    "unknown times do not add up": (
+        [(5000, None)] + [(5000, None)] * 100 + [(20_000, None)],
+        0,
+        [(HELD, 7, 15_000, 0)],
+    ),
     # One Wh more than 23 kW for 11 s.
     "a step is held, then a new level": (
         [(0, None), (72, 1)] + settled(72, 73, 75),
@@ -108,13 +119,23 @@ CASES = {
         1,
         [(WRAP, 7, TOP - 1, 0)],
     ),
-    "wrap in an outage": (
-        [(TOP - 40_000, None), (60_000, None)] + settled(60_002),
+    "wrap in an unknown time": (
+        [(TOP - 4000, None), (3667, None)] + settled(3669),
+        7669,
+        [(WRAP, 7, TOP - 4000, 3667)],
+    ),
+    "too much of a wrap for an unknown time": (
+        [(TOP - 4000, None), (3668, None)] + settled(3669),
+        1,
+        [(SWAP, 7, TOP - 4000, 3668)],
+    ),
+    "wrap while silent": (
+        [(TOP - 40_000, None), (60_000, 16_000)] + settled(60_002),
         100_002,
         [(WRAP, 7, TOP - 40_000, 60_000)],
     ),
     "too far round for a wrap": (
-        [(TOP - 40_000, None), (60_001, None)] + settled(60_001),
+        [(TOP - 40_000, None), (60_001, 36_000)] + settled(60_001),
         0,
         [(SWAP, 7, TOP - 40_000, 60_001)],
     ),
@@ -194,6 +215,90 @@ def test_a_held_step_is_not_believed_after_an_outage():
     register, events = run([(900_500, None)] + settled(900_500), register=register)
     assert events == [(SWAP, 7, 1000, 900_000)]
     assert register.energy_wh == 500
+
+
+def after_restart(before_wh, restart_s=1200, ct_ratio=1):
+    """A register saved at `before_wh`, started again."""
+    register, _ = run([(before_wh, None)], ct_ratio)
+    return Register(register.save(), [(7, ct_ratio)], restart_s)
+
+
+def test_a_restart_loses_nothing_that_it_can_have_lasted():
+    for restart_s, most_wh in ((1200, 7667), (360, 2301), (3900, 24_917)):
+        register = after_restart(1000, restart_s)
+        assert register.update(7, 1000 + most_wh, 0) == []
+        assert register.energy_wh == most_wh
+        register = after_restart(1000, restart_s)
+        assert register.update(7, 1002 + most_wh, 0) == [(HELD, 7, 2 + most_wh, 0)]
+        # And what the meter ran, until a sensor that was silent answered.
+        register = after_restart(1000, restart_s)
+        assert register.update(7, 1000 + most_wh + 2300, 360) == []
+
+
+def test_the_room_of_a_restart_is_given_once():
+    register = after_restart(1000)
+    assert register.update(7, 1001, 1) == []
+    assert register.update(7, 1001 + 500, 1) == [(HELD, 7, 500, 1)]
+
+
+def test_a_swapped_sensor_adds_nothing_over_a_restart():
+    for proven_s in (0, 10, 36_000, 700_000):
+        register = after_restart(99)
+        _, events = run(settled(5_000_000, 5_000_002), register=register)
+        assert events == [(HELD, 7, 4_999_901, 1), (SWAP, 7, 99, 5_000_000)]
+        assert register.update(7, 5_000_003, 1, proven_s) == []
+        assert register.energy_wh == 3
+
+
+def test_a_step_over_a_restart_is_added_when_it_is_proven():
+    register = after_restart(1000)
+    _, events = run(settled(31_000), register=register)
+    assert events == [(HELD, 7, 30_000, 1), (SWAP, 7, 1000, 31_000)]
+    # 30 kWh at 23 kW take 4,696 s, 1,200 of which the restart may have lasted; 1 Wh is rounding.
+    for proven_s in (0, 1000, 3490):
+        assert register.update(7, 31_000, 10_000, proven_s) == []
+    assert register.energy_wh == 0  # however long it waits
+    assert register.update(7, 31_001, 1, 3496) == [(COUNTED, 7, 30_000, 3496)]
+    assert register.energy_wh == 30_001
+    assert register.update(7, 31_001, 1, 100_000) == []
+    assert register.energy_wh == 30_001
+
+
+def test_a_step_over_a_restart_is_not_added_while_the_sensor_is_elsewhere():
+    register = after_restart(1000)
+    run(settled(31_000), register=register)
+    assert register.update(7, 17, 1, 100_000) == []
+    assert register.energy_wh == 0
+    run(settled(17), register=register)  # it was swapped
+    assert register.update(7, 17, 1, 100_000) == []
+    assert register.energy_wh == 17
+
+
+def test_a_wrap_over_a_restart_is_added_when_it_is_proven():
+    register = after_restart(TOP - 40_000)
+    _, events = run(settled(20_000), register=register)
+    assert events == [(SWAP, 7, TOP - 40_000, 20_000)]
+    assert register.update(7, 20_000, 1, 10_000) == [(COUNTED, 7, 60_000, 10_000)]
+    # Farther round than any wrap: whatever is proven, it is another sensor.
+    register = after_restart(TOP - 40_000)
+    run(settled(60_001), register=register)
+    assert register.update(7, 60_001, 1, 10_000_000) == []
+
+
+def test_a_jump_before_the_restart_is_not_proven_by_it():
+    register, _ = run([(1000, None), (31_000, 1)])
+    register = Register(register.save(), [(7, 1)])
+    run([(31_000, 1)] * 70, register=register)
+    assert register.update(7, 31_000, 1, 100_000) == []
+    assert register.energy_wh == 0
+
+
+def test_a_mad_answer_after_a_restart_costs_nothing():
+    for mad_wh in (0xFFFFFFFF, 1_000_000, 0):
+        register = after_restart(100_000)
+        register.update(7, mad_wh, 1)
+        register.update(7, 103_000, 1)
+        assert register.energy_wh == 3000
 
 
 def test_a_flapping_sensor_fills_no_journal():

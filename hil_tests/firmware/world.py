@@ -31,13 +31,22 @@ class Ticks:
 
 
 class Clock:
-    """What clock.Clock is to metering: `time_s` and `trust` are the test's."""
+    """What clock.Clock is to metering: `time_s`, which passes, and `trust` are the test's."""
 
     def __init__(self, ticks, time_s=1_800_000_000, trust=1):
         self._ticks = ticks
         self._from_ms = ticks.now_ms
         self.time_s = time_s
         self.trust = trust
+        self._put_s = 0
+
+    def put(self, time_s):
+        """Set it: no time passes."""
+        self._put_s += time_s - self.time_s
+        self.time_s = time_s
+
+    def ran(self):
+        return self.time_s - self._put_s
 
     def now(self):
         return self.time_s, self.trust
