@@ -47,7 +47,7 @@ class Supply:
         self.reason = wire.REASON_NO_PERMIT
         self.move = None
         self.repeats = False
-        self.dirty = saved is None  # a record there must be before the first move
+        self.dirty = False
         self.lost = False
         self.warning = 0  # how many of the 7, 3 and 1 days' warnings are out
         self._serial = 0  # the permit under which the contactor moved last
@@ -80,6 +80,8 @@ class Supply:
         period_ms the time between two samples, the most that one proves
         """
         self.move = None
+        if self._ticks is None and grant.running:
+            self._hold_ms = HOLD_MS  # it may have moved before its first record was written
         elapsed_ms = self._pass(ticks_ms)
         if closed is None and self.lost:
             closed = self.control_state == CONTROL_CONNECTED  # no memory and no eyes: no change

@@ -103,6 +103,14 @@ def test_first_permit_connects_at_once():
     assert house.supply.control_state == CONTROL_CONNECTED
 
 
+def test_first_permit_held_at_the_start_waits():
+    # The power may have failed after its move and before its record.
+    house = House().run(9, running(7))
+    assert not house.closed
+    house.run(2, running(7))
+    assert house.closed
+
+
 def test_end_of_the_permit_disconnects():
     for grant in (EXPIRED, USED_UP):
         house = connected()
