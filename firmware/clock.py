@@ -143,7 +143,7 @@ class Clock:
         old = self.now()
         live = self._lead_s is not None
         # In a rehearsal the ticks are behind, so the last one is gone on with by the clock, too.
-        due_s = max(self.not_before(), self._wall() - self._lead_s if live else 0)
+        due_s = max(self.not_before(), self.ran() - self._lead_s if live else 0)
         late = time_s <= self._signed_s or time_s + SIGNED_WINDOW_S < due_s
         self.lived(time_s)
         if late:

@@ -32,7 +32,7 @@ from app import App, tell
 from control import Control, keeper, restore
 from handover import Handover
 from metering import Metering
-from timesync import TimeSync
+from timesync import TimeSync, network_time
 from uplink import Uplink
 
 gc.collect()
@@ -81,7 +81,8 @@ def build(settings, hardware, identity, console):
         control.bundle, board.random, time, log("uplink"),
     )  # fmt: skip
     timesync = TimeSync(
-        settings.ntp_host, hardware.link, uplink.resolve, board.network_time, clock, recorder,
+        settings.ntp_host, hardware.link, uplink.resolve,
+        lambda address: network_time(hardware.link, board.random, address), clock, recorder,
         log("time"),
     )  # fmt: skip
     recorder.start(board.reset_cause(), version.number(), settings.crc32)

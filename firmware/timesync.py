@@ -2,16 +2,41 @@
 
 import asyncio
 
+import sntp
+
 _HOUR_MS = 3600000
 _FIRST_MS = 5000
 _LAST_MS = 300000
+_STEP_MS = 50
+_STEPS = 40  # a server has two seconds
+_SIZE = 128
+
+
+async def network_time(link, random, address):
+    """Return Unix seconds from the server at `address`, letting others run. Raises OSError.
+
+    `random(size)` returns random bytes.
+    """
+    query = sntp.pack_query(random(8))
+    sock = link.dial_udp(address, sntp.PORT)
+    try:
+        sock.write(query)
+        for _ in range(_STEPS):
+            await asyncio.sleep_ms(_STEP_MS)
+            data = sock.read(_SIZE)
+            time_s = sntp.parse_answer(data, query) if data else None
+            if time_s is not None:
+                return time_s
+    finally:
+        sock.close()
+    raise OSError("the time server gives none")
 
 
 class TimeSync:
     """Feed network time to `clock`; `host` is "" for none.
 
-    `resolve(host)` is a coroutine that returns an address; `network_time(address)` asks once and
-    waits at most 0.8 s. Both raise OSError.
+    `resolve(host)` is a coroutine that returns an address, `network_time(address)` one that asks
+    once. Both raise OSError.
     """
 
     def __init__(self, host, link, resolve, network_time, clock, events, log):
@@ -45,7 +70,7 @@ class TimeSync:
         except OSError:
             # Routers often keep time, and are there when the world behind them is not.
             address = self._link.gateway()
-        time_s = self._network_time(address)
+        time_s = await self._network_time(address)
         believed = self._clock.believes(time_s)
         event = self._clock.network(time_s)
         if event:

@@ -1,4 +1,4 @@
-"""Name the parts of an ESP32 devkit; the only importer of machine, network and ntptime.
+"""Name the parts of an ESP32 devkit; the only importer of machine and network.
 
 Here, and nowhere else, an ESP32 and the unix port are made alike: the epoch, the codes of a socket
 that would wait, and the form of an address. Nothing is touched before `build`.
@@ -13,15 +13,12 @@ import time
 
 import machine
 import network
-import ntptime
 
 _UNIX_S_AT_2000 = 946684800
 _EPOCH_S = _UNIX_S_AT_2000 if time.gmtime(0)[0] == 2000 else 0
 
 _PULSE_MS = 100
 _SERVICE_WATCHDOG_MS = 600000
-_NTP_TIMEOUT_S = 0.8
-_NTP_ZERO_S = 2085978496  # 2036-02-07: what ntptime makes of zeros
 _JOIN_AGAIN_MS = 60000
 _IN_PROGRESS = (115, 119)  # EINPROGRESS of Linux and of lwIP
 
@@ -36,22 +33,6 @@ def set_wall(time_s):
     epoch_s = min(time_s - _EPOCH_S, 0x7FFFFFFF)
     year, month, day, hour, minute, second, weekday, _ = time.gmtime(epoch_s)
     machine.RTC().datetime((year, month, day, weekday, hour, minute, second, 0))
-
-
-def network_time(address):
-    """Ask the NTP server at `address` (dotted quad) once; return Unix seconds.
-
-    Waits at most 0.8 s. Raises OSError when there is no answer, or no time in it.
-    """
-    ntptime.host = address
-    ntptime.timeout = _NTP_TIMEOUT_S
-    try:
-        time_s = ntptime.time() + _EPOCH_S
-    except ValueError:
-        raise OSError("the NTP server sent a torn answer")
-    if time_s == _NTP_ZERO_S:
-        raise OSError("the NTP server gives no time")  # kiss of death, or it knows none itself
-    return time_s
 
 
 def random(size):

@@ -145,16 +145,18 @@ def test_a_kiss_of_death_is_2036_to_ntptime_as_on_the_chip(board: VirtualBoard) 
 
 
 def test_the_firmware_takes_no_time_from_an_answer_that_has_none(board: VirtualBoard) -> None:
-    mpremote(board, "cp", str(REPO / "boards/esp32/board.py"), ":board.py")
-    ask = (
-        JOIN + "import board\n"
-        "try: print(board.network_time('127.0.0.1'))\nexcept OSError as e: print(e)"
+    for name in ("boards/esp32/board.py", "firmware/timesync.py", "firmware/lib/sntp.py"):
+        mpremote(board, "cp", str(REPO / name), f":{name.rpartition('/')[2]}")
+    ask = JOIN + (
+        "import asyncio, board, os, timesync\nlink = board.Link('parwana', 'parwana-bench')\n"
+        "try: print(asyncio.run(timesync.network_time(link, os.urandom, '127.0.0.1')))\n"
+        "except OSError as e: print(e)"
     )
     assert abs(int(execute(board, ask)) - time.time()) < 5
     board.ntp.kod = True
-    assert execute(board, ask) == "the NTP server gives no time\n"
+    assert execute(board, ask) == "the time server gives none\n"
     board.ntp.torn = True
-    assert execute(board, ask) == "the NTP server sent a torn answer\n"
+    assert execute(board, ask) == "the time server gives none\n"
 
 
 def test_a_station_that_is_not_started_refuses_what_an_esp32_refuses(board: VirtualBoard) -> None:
@@ -188,3 +190,12 @@ made.pop().close()
 print(socket.socket(socket.AF_INET, socket.SOCK_DGRAM) is not None)
 """
     assert execute(board, JOIN + code) == "23\nTrue\n"
+
+
+def test_every_name_leads_to_the_time_server(board: VirtualBoard) -> None:
+    ask = JOIN + (
+        "import socket\ns = socket.socket(socket.AF_INET, socket.SOCK_DGRAM); s.settimeout(2)\n"
+        "s.connect(socket.getaddrinfo('192.0.2.7', 123)[0][-1])\n"
+        "s.write(b'\\x23' + bytes(47)); print(int.from_bytes(s.read(48)[40:44], 'big'))"
+    )
+    assert abs(int(execute(board, ask)) - 2208988800 - time.time()) < 5

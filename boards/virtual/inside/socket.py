@@ -27,4 +27,6 @@ def socket(*arguments):
 def getaddrinfo(host, port, *arguments):
     if not network.usable() and not host.replace(".", "").isdigit():
         raise OSError(-202)  # EAI_FAIL of lwIP
+    if port == 123:  # every server's name leads to the bench's
+        host, port = "127.0.0.1", chip.words.ntp_port
     return usocket.getaddrinfo(host, port, *arguments)
