@@ -1,5 +1,7 @@
 """How much of an ESP32's heap and stack the firmware takes: python -m bench.memory
 
+And whether anything makes a poll wait, which is no matter of the processor's speed.
+
 The firmware, as it is flashed, runs on a virtual board whose MicroPython is an ESP32's in word
 size, floats, heap and stack (bench/lookalike). It lives through days that are hard on memory
 (bench/meterlife.py) twice: to be measured, and again with less heap and stack than there is, which
@@ -31,6 +33,7 @@ HEAP = 145 * 1024
 CALLS = 50  # nested calls that an ESP32 allows
 HEAP_TO_SPARE = 30 * 1024
 CALLS_TO_SPARE = 8
+LATE_MOST_MS = 300  # a poll
 HEAP_TAKEN = 20 * 1024  # from the second life
 FACTOR = 2880.0
 _PROBE = """import gc, micropython
@@ -63,6 +66,7 @@ class Phase:
     garbage: int  # a second
     calls_most: float
     calls_left: float
+    late_ms: int = 0  # the longest that a poll waited, from the start to the end of this phase
 
 
 class Bench:
@@ -118,11 +122,12 @@ class Bench:
             for phase in life.phases(days, brief):
                 life.check()
                 reading, now_s = gauge.read(), time.monotonic()
-                yield self._phase(phase, reading, int((reading.freed - freed) / (now_s - began_s)))
+                garbage = int((reading.freed - freed) / (now_s - began_s))
+                yield self._phase(phase, reading, garbage, life.late_ms)
                 gauge.clear()
                 began_s, freed = now_s, reading.freed
 
-    def _phase(self, name: str, reading: Reading, garbage: int) -> Phase:
+    def _phase(self, name: str, reading: Reading, garbage: int, late_ms: int) -> Phase:
         calls = max(0, reading.stack_peak - self.shims.stack) * CALLS / lookalike.STACK
         return Phase(
             name,
@@ -133,6 +138,7 @@ class Bench:
             garbage=garbage,
             calls_most=round(calls, 1),
             calls_left=round(CALLS - calls, 1),
+            late_ms=late_ms,
         )
 
 
@@ -151,6 +157,9 @@ def check(phases: list[Phase]) -> None:
     deepest = min(phases, key=lambda phase: phase.calls_left)
     if deepest.calls_left < CALLS_TO_SPARE:
         raise OverBudget(f"{deepest.name}: {deepest.calls_left} calls are left")
+    latest = next((phase for phase in phases if phase.late_ms >= LATE_MOST_MS), None)
+    if latest:
+        raise OverBudget(f"{latest.name}: a poll waited {latest.late_ms} ms")
 
 
 def _report(bench: Bench, days: float, say: Callable[[str], None]) -> dict[str, object]:
@@ -165,13 +174,13 @@ def _report(bench: Bench, days: float, say: Callable[[str], None]) -> dict[str, 
     report["names"] = names
     if bench.exact:
         say(f"\n{days:g} days with {HEAP} B of heap and {CALLS} nested calls")
-        say(f"{'':<21}{'in use':>8}{'at most':>9}{'free':>8}{'block':>8}{'garbage/s':>11}  calls")
+        say(f"{'':<23}in use  at most    free   block  garbage/s  calls late")
         phases = []
         for phase in bench.live("measured", days):
             phases.append(phase)
             say(
                 f"{phase.name:<21}{phase.live:>8}{phase.live_most:>9}{phase.free_least:>8}"
-                f"{phase.block_least:>8}{phase.garbage:>11}{phase.calls_most:>7}"
+                f"{phase.block_least:>8}{phase.garbage:>11}{phase.calls_most:>7}{phase.late_ms:>5}"
             )
         check(phases)
         report["phases"] = [asdict(phase) for phase in phases]

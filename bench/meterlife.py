@@ -36,6 +36,7 @@ _TIMEOUT_S = 60
 _RATIO = 100
 _LIMIT_DW = 4_000 * 10 * 3 * _RATIO  # of three sensors on one house
 _TROUBLE = re.compile(r".*(MemoryError|RuntimeError|stopped: ).*")
+_LATE = re.compile(r" late_ms=(\d+)")
 _PERMITS = wire.permit_domain(CHAIN_ID, LEDGER, METER)
 _TIMES = wire.time_domain(CHAIN_ID, LEDGER)
 
@@ -119,11 +120,17 @@ class Life:
         """What the board printed."""
         return self.board.log_path.read_text(errors="replace")
 
+    @property
+    def late_ms(self) -> int:
+        """The longest that anything made a poll wait, up to now; 0 while nothing was said."""
+        return max((int(found) for found in _LATE.findall(self.console)), default=0)
+
     def phases(self, days: float, brief: bool = False) -> Iterator[str]:
         """Live it; yield the name of each phase after it. Raises TimeoutError.
 
         A brief life has no outages and ends with the forgeries.
         """
+        self.board.ntp_silent = True
         saved = {name: os.environ.get(name) for name in self._environment}
         os.environ.update(self._environment)
         try:
@@ -133,6 +140,9 @@ class Life:
                 os.environ.pop(name) if value is None else os.environ.update({name: value})
         self._wait(lambda: self.relay.hellos, "a hello")
         yield "start"
+        self.board.wait_console("no network time", _TIMEOUT_S)
+        self.board.ntp_silent = False
+        yield "no network time"
         self._frames(8)
         yield "connected"
         for phase in (

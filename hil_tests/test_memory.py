@@ -20,6 +20,7 @@ def bench(tmp_path: Path) -> Bench:
 def test_the_firmware_lives_with_less_than_there_is(bench: Bench) -> None:
     phases = list(bench.live("squeezed", 0, HEAP - HEAP_TAKEN, CALLS - CALLS_TO_SPARE, brief=True))
     assert phases[-1].name == "forgeries"
+    assert phases[1].name == "no network time"
     for phase in phases if bench.exact else []:
         assert 80_000 < phase.live <= phase.live_most, phase
         assert phase.calls_most > 10, phase
@@ -39,6 +40,8 @@ def test_the_budget_can_be_exceeded() -> None:
         memory.check([good, Phase("heavy", 1, 1, memory.HEAP_TO_SPARE - 1, 1, 1, 42.0, 8.0)])
     with pytest.raises(OverBudget, match=r"deep: 7\.9 calls are left"):
         memory.check([good, Phase("deep", 1, 1, memory.HEAP_TO_SPARE, 1, 1, 42.1, 7.9)])
+    with pytest.raises(OverBudget, match="held: a poll waited 300 ms"):
+        memory.check([good, Phase("held", 1, 1, memory.HEAP_TO_SPARE, 1, 1, 42.0, 8.0, 300)])
 
 
 def test_what_the_board_says_of_imports_is_understood() -> None:
