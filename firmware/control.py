@@ -254,28 +254,42 @@ class Control:
         for event in events:
             self._untold.append(event)
             self._log.info("supply: event %d, %d, %d, %d", *event)
-        move = supply.move
-        if move is not None and supply.repeats:
-            self._operate(move)
-            move = None
-            self._tell()  # before the record: a move that a restart repeats is told again
-        self._keep_clock(now)
-        if supply.dirty:
-            self._keep_supply_record(supply.save())
-            supply.dirty = False
-        self._tell()
-        if move is not None:
-            self._operate(move)
+        if supply.move is None:
+            self._catch_up(now)
+        elif supply.repeats:
+            self._operate()
+        else:
+            self._keep_clock(now)
+            self._keep_supply()
+            while self._untold:
+                self._tell()
+            self._operate()
 
-    def _operate(self, closed):
-        self._contactor.set(closed)
+    def _operate(self):
+        self._contactor.set(self._supply.move)
         self._supply.operated(self._ticks_ms())
 
+    def _catch_up(self, now):
+        """Write one of the things that nothing waits for: polls go on between them.
+
+        Events before the record: a move that a restart repeats is told again.
+        """
+        if self._untold:
+            self._tell()
+        elif self._supply.dirty:
+            self._keep_supply()
+        else:
+            self._keep_clock(now)
+
+    def _keep_supply(self):
+        if self._supply.dirty:
+            self._keep_supply_record(self._supply.save())
+            self._supply.dirty = False
+
     def _tell(self):
-        """Record the events; what cannot be recorded is kept for the next time."""
-        while self._untold:
-            self._events.record(*self._untold[0])
-            self._untold.pop(0)
+        """Record an event; one that cannot be recorded is tried again."""
+        self._events.record(*self._untold[0])
+        self._untold.pop(0)
 
     def _pressed(self):
         """Return True once for each press that lasts two samples."""

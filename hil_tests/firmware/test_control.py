@@ -139,7 +139,12 @@ def test_permit_connects_within_two_seconds_though_the_flash_is_slow():
         for serial, days in ((7, 30), (8, 70)):
             with SlowFlash(rig) as flash:
                 rig.control.bundle(bundle(permit(serial, days=days)))
-                rig.run(1000)
+                held_ms = []
+                for _ in range(10):
+                    before_ms = rig.ticks
+                    rig.run(100)
+                    held_ms.append(rig.ticks - before_ms)
+            assert max(held_ms) <= 1100  # the two writes of an event: polls come between all else
             assert flash.names()[:2] == ["permits.rec", True]
             assert flash.done[1][1] <= 1000, flash.done
             rest = flash.names()[2:]
