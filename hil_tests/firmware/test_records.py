@@ -15,7 +15,7 @@ def test_absent():
 def test_saved_and_replaced():
     with in_folder() as folder:
         path = folder + "/clock.rec"
-        for payload in (b"one", b"", bytes(range(256)) * 4, b"two"):
+        for payload in (b"one", b"\0", bytes(range(256)) * 4, b"two"):
             records.save(path, payload)
             assert records.load(path) == payload
         assert os.listdir(folder) == ["clock.rec"]
@@ -58,6 +58,96 @@ def test_what_was_written_aside_is_not_believed():
         assert os.listdir(folder) == ["a.rec"]
 
 
-def test_an_error_that_is_not_absence_is_passed_on():
-    with in_folder() as folder, raises(OSError):
-        records.load(folder)
+def test_blank_flash_is_no_record_though_its_crc_is_right():
+    with in_folder() as folder:
+        path = folder + "/a.rec"
+        for byte in (b"\0", b"\xff", b"\x5a"):
+            for size in (0, 1, 3, 4, 5, 8, 32, 36, 128):
+                with open(path, "wb") as file:
+                    file.write(byte * size)
+                with raises(records.RecordError, "a.rec is damaged"):
+                    records.load(path)
+
+
+def test_a_folder_in_the_place_of_a_record_goes_aside():
+    with in_folder() as folder:
+        path = folder + "/a.rec"
+        for name in ("a.rec", "a.rec.new"):
+            for inside in ((), ("kept",), ("kept",)):
+                os.mkdir(folder + "/" + name)
+                for file in inside:
+                    os.mkdir(folder + "/" + name + "/" + file)
+                if name == "a.rec":
+                    with raises(records.RecordError, "cannot be read"):
+                        records.load(path)
+                records.save(path, b"good")
+                assert records.load(path) == b"good"
+                os.remove(path)
+        held = sorted(os.listdir(folder))
+        assert held == ["a.rec.aside1", "a.rec.aside2", "a.rec.new.aside1", "a.rec.new.aside2"]
+        assert all(os.listdir(folder + "/" + name) == ["kept"] for name in held)
+
+
+def test_a_file_in_the_place_of_a_folder_goes_aside():
+    with in_folder() as folder:
+        path = folder + "/state"
+        with open(path, "w") as file:
+            file.write("something")
+        for _ in range(2):
+            records.folder(path)
+            assert os.listdir(path) == []
+        with open(path + ".aside1") as file:
+            assert file.read() == "something"
+        with raises(OSError):
+            records.folder(folder + "/absent/state")
+
+
+class Broken:
+    """The module os or the function open, failing with one error."""
+
+    def __init__(self, number):
+        self.number = number
+
+    def __call__(self, *_):
+        raise OSError(self.number, "broken")
+
+
+def test_what_cannot_be_read_is_damage_and_too_little_memory_is_not():
+    with in_folder() as folder:
+        path = folder + "/a.rec"
+        records.save(path, b"good")
+        try:
+            for number, error in (
+                (84, records.RecordError),
+                (5, records.RecordError),
+                (12, OSError),
+            ):
+                records.open = Broken(number)
+                with raises(error):
+                    records.load(path)
+        finally:
+            del records.open
+        assert records.load(path) == b"good"
+
+
+def test_room_is_asked_for_until_there_is_none():
+    with in_folder() as folder:
+        asked = []
+
+        def made_room(error):
+            asked.append(error.errno)
+            if len(asked) == 3:
+                del records.open
+            return len(asked) <= 3
+
+        records.open = Broken(28)
+        records.save(folder + "/a.rec", b"good", made_room)
+        assert asked == [28, 28, 28]
+        assert records.load(folder + "/a.rec") == b"good"
+        records.open = Broken(28)
+        try:
+            for room in (None, made_room):
+                with raises(OSError, "28"):
+                    records.save(folder + "/b.rec", b"good", room)
+        finally:
+            del records.open
