@@ -10,14 +10,18 @@ make a sequence repeat.
 import os
 from binascii import crc32
 
+import records
+
 SEGMENT_RECORDS = 285
 YEAR_RECORDS = 35_136  # 366 days of 15 minutes
 _FRAME_SIZE = 40
 _STORED_SIZE = 39
 _RECORD_SIZE = 43
 _FORMAT = b"\x01"
+_SEQUENCE_MOST = 0xFFFFFFFF
 _FULL = 28  # ENOSPC
-_EXISTS = 17  # EEXIST
+_DAMAGED = 84  # EILSEQ, which is littlefs's LFS_ERR_CORRUPT
+_FOLDER = 0x4000  # of a mode
 
 
 class JournalError(Exception):
@@ -31,7 +35,8 @@ class Journal:
     `damaged` counts the reads that found a damaged record.
 
     Another `segment_records` may be used on a journal that is there. The start lists the folder,
-    at most capacity / segment_records + 2 names, and looks at the size of one file.
+    at most capacity / segment_records + 2 names, and looks at the size of one file. Where that
+    is damaged, it goes on after the last sequence that the file can have held.
     """
 
     def __init__(self, folder, capacity=YEAR_RECORDS, segment_records=SEGMENT_RECORDS):
@@ -40,17 +45,15 @@ class Journal:
         self._segment_records = segment_records
         # One more than the capacity needs, since the oldest goes as a whole.
         self._segments_max = -(-capacity // segment_records) + 1
+        self._records_most = max(segment_records, SEGMENT_RECORDS)
         self._record = bytearray(_RECORD_SIZE)
         self._writer = None
         self._reader = None
         self._reading = None
-        try:
-            os.mkdir(folder)
-        except OSError as error:
-            if error.errno != _EXISTS:
-                raise
+        self.next = self._end = 1
+        records.folder(folder)
         self._firsts = sorted(_first(name) for name in os.listdir(folder) if _first(name))
-        self._take_stock()
+        self._take_stock(self._records_most)
 
     @property
     def oldest(self):
@@ -60,8 +63,9 @@ class Journal:
     def append(self, frame):
         """Add a frame (40 bytes) whose sequence is `next`; durable on return.
 
-        When the journal is full, or the flash, the oldest segment goes first. Raises JournalError
-        for another sequence. After an OSError the frame may be held or not: `next` tells.
+        When the journal is full, or the flash, the oldest segment goes first. A newest segment
+        that takes no more is left for a new one. Raises JournalError for another sequence. After
+        an OSError the frame may be held or not: `next` tells.
         """
         if len(frame) != _FRAME_SIZE or frame[:1] != _FORMAT:
             raise JournalError("frame must have 40 bytes and format 1")
@@ -70,23 +74,34 @@ class Journal:
             raise JournalError("sequence %d does not follow, must be %d" % (sequence, self.next))
         record = bytes(frame[1:])
         record += crc32(record).to_bytes(4, "big")
+        left = False
         while True:
             try:
                 self._write(record)
                 return
             except OSError as error:
-                self._abandon_writer()
+                self._abandon(self._close_writer)
                 self._take_stock()
                 if self.next > sequence:
                     return
-                if not self.made_room(error):
+                if self.made_room(error):
+                    continue
+                if left or error.errno == _FULL:
                     raise
+                left = True
+                self._leave_newest()
+
+    def skip(self, sequence):
+        """Go on at `sequence` if that is after `next`; what is between reads as damaged."""
+        if sequence > self.next:
+            self._close_writer()
+            self.next = self._end = sequence
 
     def read(self, sequence):
         """Return the frame (40 bytes) of a sequence.
 
-        Raises JournalError when it is not held, and when it is damaged, which says nothing of
-        the others.
+        Raises JournalError, and nothing else, when it is not held, and when it is damaged or
+        cannot be read, which says nothing of the others.
         """
         if not self.oldest <= sequence < self.next:
             raise JournalError(
@@ -97,14 +112,12 @@ class Journal:
             if later > sequence:
                 break
             first = later
-        if self._reading != first:
-            self._close_reader()
-            # Kept open: the uplink reads one frame after the other.
-            self._reader = open(self._path(first), "rb")  # noqa: SIM115
-            self._reading = first
         record = self._record
-        self._reader.seek((sequence - first) * _RECORD_SIZE)
-        size = self._reader.readinto(record)
+        try:
+            size = self._read_record(first, sequence - first)
+        except OSError:
+            size = 0
+            self._abandon(self._close_reader)
         stored = bytes(record[:_STORED_SIZE])
         frame = _FORMAT + stored
         if (
@@ -131,21 +144,50 @@ class Journal:
         self._close_reader()
         self._close_writer()
 
-    def _take_stock(self):
-        """Find `next`, and where the newest segment ends, from its size."""
+    def _read_record(self, first, place):
+        if self._reading != first:
+            self._close_reader()
+            # Kept open: the uplink reads one frame after the other.
+            self._reader = open(self._path(first), "rb")  # noqa: SIM115
+            self._reading = first
+        self._reader.seek(place * _RECORD_SIZE)
+        return self._reader.readinto(self._record)
+
+    def _take_stock(self, unknown=0):
+        """Find `next`, which never goes back, and where the newest segment ends, by its size.
+
+        `unknown` is how many records to allow for where it has no size that can be.
+        """
         if not self._firsts:
-            self.next = self._end = 1
             return
         first = self._firsts[-1]
-        records, torn = divmod(os.stat(self._path(first))[6], _RECORD_SIZE)
-        self.next = first + records
-        self._end = first + self._segment_records
-        if torn:
-            # Not the work of a power cut, littlefs sees to that. Leave it, write elsewhere.
-            self._end = self.next
-            if not records:
-                os.remove(self._path(first))
-                self._firsts.pop()
+        size = self._size(first)
+        count, torn = (unknown, 1) if size is None else divmod(size, _RECORD_SIZE)
+        if torn or first + count < self.next:
+            # Not the work of a power cut, littlefs sees to that. Write elsewhere.
+            self.next = max(self.next, first + count)
+            self._leave_newest()
+        else:
+            self.next = first + count
+            self._end = first + self._segment_records
+
+    def _size(self, first):
+        """Return the size of a segment, None if it is none that this firmware can have made."""
+        try:
+            status = os.stat(self._path(first))
+        except OSError as error:
+            if error.errno != _DAMAGED:
+                raise
+            return None
+        if status[0] & _FOLDER or status[6] > (self._records_most + 1) * _RECORD_SIZE:
+            return None
+        return status[6]
+
+    def _leave_newest(self):
+        """Begin a new segment with the next frame, in the place of the newest if that is empty."""
+        self._end = self.next
+        if self._firsts and self._firsts[-1] == self.next:
+            self._firsts.pop()
 
     def _write(self, record):
         if self.next >= self._end:
@@ -164,26 +206,31 @@ class Journal:
         self.next += 1
 
     def _open_writer(self):
-        first = self._firsts[-1] if self.next < self._end else self.next
-        self._writer = open(self._path(first), "ab")  # noqa: SIM115
-        if self.next >= self._end:
-            self._firsts.append(first)
-            self._end = first + self._segment_records
+        if self.next < self._end:
+            self._writer = open(self._path(self._firsts[-1]), "ab")  # noqa: SIM115
+            return
+        self._writer = records.create(self._path(self.next))
+        self._firsts.append(self.next)
+        self._end = self.next + self._segment_records
 
     def _drop_oldest(self):
-        if self._reading == self._firsts[0]:
-            self._close_reader()
-        os.remove(self._path(self._firsts[0]))
-        self._firsts.pop(0)
+        first = self._firsts.pop(0)
+        if self._reading == first:
+            self._abandon(self._close_reader)
+        try:
+            records.clear(self._path(first))
+        except OSError:
+            # What cannot go takes room until the next start, and must not keep frames from coming.
+            pass
 
     def _close_writer(self):
         writer, self._writer = self._writer, None
         if writer is not None:
             writer.close()
 
-    def _abandon_writer(self):
+    def _abandon(self, close):
         try:
-            self._close_writer()
+            close()
         except OSError:
             # The error that led here is the one to tell.
             pass
@@ -199,4 +246,5 @@ class Journal:
 
 def _first(name):
     """Return the first sequence of the segment of that name, 0 for other files."""
-    return int(name) if name.isdigit() and name[0] != "0" else 0
+    first = int(name) if name.isdigit() and name[0] != "0" and len(name) <= 10 else 0
+    return first if first <= _SEQUENCE_MOST else 0

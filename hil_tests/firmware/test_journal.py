@@ -3,6 +3,7 @@
 import os
 from binascii import crc32
 
+import journal as under_test
 from journal import SEGMENT_RECORDS, Journal, JournalError
 
 import wire
@@ -197,9 +198,200 @@ def test_a_segment_cut_short_in_the_middle():
         journal.close()
 
 
+class Failing:
+    """A module or file of which one function fails, as littlefs does at a damaged pointer."""
+
+    def __init__(self, real, name, number=84):
+        self._real = real
+        self._number = number
+        setattr(self, name, self._fail)
+
+    def _fail(self, *_):
+        raise OSError(self._number, "broken")
+
+    def __getattr__(self, name):
+        return getattr(self._real, name)
+
+
+class failing:
+    """Have `open` in the journal give files of `segment` that fail at `name` ("open": at all)."""
+
+    def __init__(self, segment, name, number=84):
+        self._end = "/%d" % segment
+        self._name = name
+        self._number = number
+
+    def __enter__(self):
+        under_test.open = self._open
+
+    def __exit__(self, *_):
+        del under_test.open
+
+    def _open(self, path, mode):
+        if not path.endswith(self._end):
+            return open(path, mode)  # noqa: SIM115
+        if self._name == "open":
+            raise OSError(self._number, "broken")
+        return Failing(open(path, mode), self._name, self._number)  # noqa: SIM115
+
+
+def test_a_segment_that_cannot_be_read_is_damage_and_nothing_else():
+    for name in ("open", "seek", "readinto"):
+        for number in (84, 5, 21):
+            with in_folder() as folder:
+                journal = Journal(folder, 100, 4)
+                fill(journal, 10)
+                with failing(5, name, number):
+                    for _ in range(2):
+                        for sequence in range(1, 11):
+                            if 5 <= sequence < 9:
+                                with raises(JournalError, "damaged"):
+                                    journal.read(sequence)
+                            else:
+                                assert journal.read(sequence) == frame(sequence)
+                assert journal.damaged == 8
+                if name == "open":
+                    assert_holds(journal, 1, 11)
+                journal.close()
+
+
+def test_a_newest_segment_that_takes_no_more_is_left():
+    for name in ("open", "write", "flush"):
+        with in_folder() as folder:
+            journal = Journal(folder, 100, 4)
+            fill(journal, 6)
+            journal.close()
+            with failing(5, name):
+                journal.append(frame(7))
+                fill(journal, 3)
+            assert_holds(journal, 1, 11)
+            journal.close()
+            journal = Journal(folder, 100, 4)
+            fill(journal, 1)
+            assert_holds(journal, 1, 12)
+            journal.close()
+
+
+def test_a_flash_that_takes_nothing_is_an_error_and_the_frame_may_come_again():
+    with in_folder() as folder:
+        journal = Journal(folder, 100, 4)
+        fill(journal, 6)
+        journal.close()
+        under_test.open = under_test.records.open = Failing(None, "_fail")._fail
+        try:
+            for _ in range(2):
+                with raises(OSError, "84"):
+                    journal.append(frame(7))
+                assert (journal.oldest, journal.next) == (1, 7)
+        finally:
+            del under_test.open, under_test.records.open
+        fill(journal, 1)
+        assert_holds(journal, 1, 8)
+        journal.close()
+
+
+def test_a_newest_segment_of_no_size_that_can_be_makes_no_sequence_repeat():
+    for damage in ("folder", "large", "stat"):
+        with in_folder() as folder:
+            journal = Journal(folder, 2000, 285)
+            fill(journal, 290)
+            journal.close()
+            path = folder + "/286"
+            if damage == "folder":
+                os.remove(path)
+                os.mkdir(path)
+            elif damage == "large":
+                with open(path, "wb") as file:
+                    file.write(bytes(287 * 43))
+            else:
+                under_test.os = Failing(os, "stat")
+            try:
+                journal = Journal(folder, 2000, 285)
+            finally:
+                under_test.os = os
+            assert (journal.oldest, journal.next) == (1, 571)
+            fill(journal, 3)
+            assert journal.read(285) == frame(285)
+            assert journal.read(573) == frame(573)
+            with raises(JournalError, "damaged"):
+                journal.read(570)
+            journal.close()
+            journal = Journal(folder, 2000, 285)
+            assert journal.next == 574
+            journal.close()
+
+
+def test_a_size_that_shrinks_under_way_makes_no_sequence_repeat():
+    with in_folder() as folder:
+        journal = Journal(folder, 100, 10)
+        fill(journal, 6)
+        journal.close()
+        with open(folder + "/1", "wb") as file:
+            file.write(bytes(2 * 43))
+        with failing(1, "open"):
+            journal.append(frame(7))
+        assert journal.next == 8
+        assert journal.read(7) == frame(7)
+        with raises(JournalError, "damaged"):
+            journal.read(6)
+        journal.close()
+
+
+def test_what_stands_in_the_way_of_a_segment_goes_aside():
+    with in_folder() as folder:
+        journal = Journal(folder, 100, 4)
+        fill(journal, 3)
+        os.mkdir(folder + "/5")
+        os.mkdir(folder + "/5/inside")
+        fill(journal, 4)
+        assert_holds(journal, 1, 8)
+        assert sorted(os.listdir(folder)) == ["1", "5", "5.aside1"]
+        journal.close()
+        with open(folder + "/file", "w"):
+            pass
+        journal = Journal(folder + "/file", 100, 4)
+        fill(journal, 1)
+        assert_holds(journal, 1, 2)
+        journal.close()
+
+
+def test_an_oldest_segment_that_cannot_go_stops_nothing():
+    with in_folder() as folder:
+        journal = Journal(folder, 8, 4)
+        fill(journal, 12)
+        under_test.records.os = Failing(os, "remove")
+        try:
+            fill(journal, 5)
+        finally:
+            under_test.records.os = os
+        assert_holds(journal, 9, 18)
+        journal.close()
+
+
+def test_skipped_sequences_read_as_damaged():
+    with in_folder() as folder:
+        journal = Journal(folder, 100, 4)
+        fill(journal, 2)
+        for sequence in (0, 2, 3):
+            journal.skip(sequence)
+            assert journal.next == 3
+        journal.skip(7)
+        fill(journal, 2)
+        for sequence in range(3, 7):
+            with raises(JournalError, "damaged"):
+                journal.read(sequence)
+        for sequence in (1, 2, 7, 8):
+            assert journal.read(sequence) == frame(sequence)
+        journal.close()
+        journal = Journal(folder, 100, 4)
+        assert (journal.oldest, journal.next) == (1, 9)
+        journal.close()
+
+
 def test_strangers_in_the_folder_are_ignored():
     with in_folder() as folder:
-        for name in ("readme.txt", "x", "1.seg", "0", "007", "-1"):
+        long = "9" * 30
+        for name in ("readme.txt", "x", "1.seg", "0", "007", "-1", "4294967296", long):
             with open(folder + "/" + name, "w") as file:
                 file.write("hello")
         journal = Journal(folder, 8, 4)
