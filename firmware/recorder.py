@@ -12,9 +12,14 @@ import struct
 import wire
 from records import RecordError, load, save
 
-_HEAD = ">BIIIIIIB"
-_HEAD_SIZE = 26
-_VERSION = 1
+_HEAD = ">BIIIIIIIBBB"
+_HEAD_SIZE = 32
+_VERSION = 2
+_HEAD_SIZE_1 = 26  # of version 1, which ended with `overwritten` and how many frames follow
+_RANGE = ">II"
+_RANGE_SIZE = 8
+_RANGES_MOST = 16
+_SPARE = 285  # sequences that may be used without the record's knowledge
 NEWEST_FRAMES = 8  # frames: more than one poll and what happens during it record
 _TIME = 8  # where a frame has them
 _TRUST = 39
@@ -42,6 +47,8 @@ class Recorder:
         self._config_crc = 0
         self._asked = 0
         self._overwritten = 0
+        self._told = journal.oldest  # every frame before it was asked past, or told as overwritten
+        self._damaged = []  # ranges of frames (first, last) told as damaged
         self._lost = False
         self.left_s = 0  # when the register was saved before this start, if by signed time, else 0
         self._kept = None  # the state that the record holds, without its frames
@@ -54,12 +61,14 @@ class Recorder:
             self.register = make_register(None)
         if pending and pending[-1][_TRUST] == wire.TRUST_SIGNED:
             self.left_s = struct.unpack_from(">I", pending[-1], _TIME)[0]
-        for frame in pending:
-            if struct.unpack_from(">I", frame, 4)[0] == journal.next:
-                journal.append(frame)
+        self._catch_up(pending)
         self._resume()
         if self._lost:
             self.register.energy_wh = max(self.register.energy_wh, self._last_energy_wh())
+
+    def made_room(self, error):
+        """Let the oldest frames go if `error` is of a full flash; return whether any went."""
+        return self._journal.made_room(error)
 
     @property
     def next(self):
@@ -112,13 +121,27 @@ class Recorder:
         """Note that a relay holds everything below `sequence`."""
         self._asked = max(self._asked, sequence)
 
+    def knows_damaged(self, sequence):
+        """Return whether an event tells of that frame's damage."""
+        return any(first <= sequence <= last for first, last in self._damaged)
+
+    def damaged(self, first, last):
+        """Tell by one event that the frames `first` to `last` cannot be read any more."""
+        before = self._damaged
+        held = [pair for pair in before if pair[1] >= self._journal.oldest]
+        self._damaged = held[1 - _RANGES_MOST :] + [(first, last)]
+        try:
+            self.record(wire.EVENT_STATE_LOST, wire.STATE_JOURNAL, first, last)
+        except OSError:
+            self._damaged = before
+            raise
+
     def _event(self, sequence, code, a, b, c):
         time_s, trust = self._clock.now()
         a, b, c = (min(max(0, int(value)), 0xFFFFFFFF) for value in (a, b, c))
         return wire.pack_event(code, sequence, time_s, self.register.energy_wh, a, b, c, trust)
 
     def _commit(self, frames):
-        oldest = self._journal.oldest
         head = struct.pack(
             _HEAD,
             _VERSION,
@@ -128,32 +151,59 @@ class Recorder:
             self._config_crc,
             self._asked,
             self._overwritten,
+            self._told,
+            self.overwrote,
+            len(self._damaged),
             len(frames),
         )
-        register = self.register.save()
-        state = head[:-1] + register
+        rest = b"".join(struct.pack(_RANGE, *pair) for pair in self._damaged)
+        rest += self.register.save()
+        state = head[:-1] + rest
         kept, self._kept = self._kept, None
         if state != kept:  # else the journal alone keeps the frames whole
-            record = head + b"".join(frames) + register
-            try:
-                save(self._path, record)
-            except OSError as error:
-                if not self._journal.made_room(error):
-                    raise
-                save(self._path, record)
-        self._append(frames, oldest)
-        self._kept = state
-
-    def _append(self, frames, oldest):
+            save(self._path, head + b"".join(frames) + rest, self._journal.made_room)
         for frame in frames:
             self._journal.append(frame)
-        gone = self._journal.oldest - max(oldest, self._asked)
-        if gone > 0 and oldest < self._journal.oldest:
-            self.overwrote = True
-            self._overwritten += gone
-            last = self._journal.oldest - 1
-            event = (wire.EVENT_JOURNAL_OVERWRITE, last - gone + 1, last, self._overwritten)
+        self._kept = state
+        self._tell_overwritten()
+
+    def _tell_overwritten(self):
+        """Tell of frames that went unasked, whenever they went: before a power cut, or for room.
+
+        The event and `_told` are durable in one step, so each is counted once.
+        """
+        before = self._told, self._overwritten
+        oldest = self._journal.oldest
+        first = max(self._told, self._asked)
+        if first >= oldest:
+            return
+        self.overwrote = True
+        self._told = oldest
+        self._overwritten += oldest - first
+        event = (wire.EVENT_JOURNAL_OVERWRITE, first, oldest - 1, self._overwritten)
+        try:
             self.record_all([event])
+        except OSError as error:  # what led here is recorded; this is told with what comes next
+            self._told, self._overwritten = before
+            self._log.error("overwritten frames could not be told: %s", error)
+
+    def _catch_up(self, pending):
+        """Append what the journal lacks of the record's frames.
+
+        A journal that lacks frames before these has lost its newest, and perhaps more than the
+        record knows of. It goes on where no sequence can have been used.
+        """
+        journal = self._journal
+        lost = self._asked > journal.next
+        for frame in pending:
+            sequence = struct.unpack_from(">I", frame, 4)[0]
+            lost = lost or sequence > journal.next
+            journal.skip(sequence)
+            if sequence == journal.next:
+                journal.append(frame)
+        if lost:
+            self._log.error("the newest frames of the journal are lost")
+            journal.skip(max(journal.next, self._asked) + _SPARE)
 
     def _resume(self):
         """Have the clock go on no earlier than the newest frames, which a cut left here."""
@@ -189,6 +239,9 @@ class Recorder:
             saved = None
             self._lost = True
             self._log.error("%s", error)
+        if saved is not None and saved[0] == 1 and len(saved) >= _HEAD_SIZE_1:
+            told = self._told.to_bytes(4, "big")
+            saved = bytes([_VERSION]) + saved[1:25] + told + b"\0\0" + saved[25:]
         if saved is not None and (len(saved) < _HEAD_SIZE or saved[0] != _VERSION):
             saved = None
             self._lost = True
@@ -204,8 +257,16 @@ class Recorder:
             self._config_crc,
             self._asked,
             self._overwritten,
+            self._told,
+            overwrote,
+            ranges,
             count,
         ) = struct.unpack_from(_HEAD, saved)
+        self.overwrote = bool(overwrote)
         end = _HEAD_SIZE + count * wire.FRAME_SIZE
         starts = range(_HEAD_SIZE, end, wire.FRAME_SIZE)
-        return [saved[at : at + wire.FRAME_SIZE] for at in starts], saved[end:]
+        pending = [saved[at : at + wire.FRAME_SIZE] for at in starts]
+        start, end = end, end + ranges * _RANGE_SIZE
+        starts = range(start, end, _RANGE_SIZE)
+        self._damaged = [struct.unpack_from(_RANGE, saved, at) for at in starts]
+        return pending, saved[end:]

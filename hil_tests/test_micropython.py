@@ -10,16 +10,20 @@ from parwana.world import runtime
 FOLDER = Path(__file__).parent / "firmware"
 HEAP = "145k"
 TIMEOUT_S = 300
+LONG_S = 3600
 
 
-def run(test: Path) -> "subprocess.CompletedProcess[str]":
-    """Run one file of tests; its output is in `.stdout`."""
+def run(
+    test: Path, *prefix: str, timeout_s: int = TIMEOUT_S
+) -> "subprocess.CompletedProcess[str]":
+    """Run one file of tests, or its functions of a prefix; its output is in `.stdout`."""
     command = [
         str(runtime.micropython()),
         "-X",
         f"heapsize={HEAP}",
         str(FOLDER / "run.py"),
         str(test),
+        *prefix,
     ]
     try:
         return subprocess.run(
@@ -27,11 +31,11 @@ def run(test: Path) -> "subprocess.CompletedProcess[str]":
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
-            timeout=TIMEOUT_S,
+            timeout=timeout_s,
             check=False,
         )
     except subprocess.TimeoutExpired as error:
-        pytest.fail(f"{test.name} did not end within {TIMEOUT_S} s; it printed {error.stdout!r}")
+        pytest.fail(f"{test.name} did not end within {timeout_s} s; it printed {error.stdout!r}")
 
 
 @pytest.mark.parametrize("test", sorted(FOLDER.glob("test_*.py")), ids=lambda path: path.stem)
@@ -39,6 +43,14 @@ def test_under_micropython(test: Path) -> None:
     done = run(test)
     assert done.returncode == 0, f"{test.name} failed under MicroPython:\n{done.stdout}"
     assert " 0 failed" in done.stdout
+    print(done.stdout)
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("name", ["test_recorder_flash.py"])
+def test_at_length_under_micropython(name: str) -> None:
+    done = run(FOLDER / name, "long_", timeout_s=LONG_S)
+    assert done.returncode == 0, f"{name} failed under MicroPython:\n{done.stdout}"
     print(done.stdout)
 
 

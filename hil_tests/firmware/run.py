@@ -1,18 +1,18 @@
-"""Run the tests of one file under MicroPython: micropython run.py FOLDER/test_NAME.py"""
+"""Run the tests of one file under MicroPython: micropython run.py FOLDER/test_NAME.py [long_]"""
 
 import gc
 import sys
 
 
-def main(path):
-    """Call every function `test_*` of the file. Returns the number of failures."""
+def main(path, prefix="test_"):
+    """Call every function `test_*` (or `prefix*`) of the file. Returns the number of failures."""
     here = __file__.rsplit("/", 1)[0] if "/" in __file__ else "."
     root = here + "/../.."
     folder, name = path.rsplit("/", 1)
     name = name[: -len(".py")]
     sys.path[:0] = [folder, root, root + "/firmware", root + "/firmware/lib"]
     module = __import__(name)
-    tests = sorted(n for n in dir(module) if n.startswith("test_"))
+    tests = sorted(n for n in dir(module) if n.startswith(prefix))
     failed = 0
     for test in tests:
         gc.collect()
@@ -28,4 +28,4 @@ def main(path):
 
 
 if __name__ == "__main__":
-    sys.exit(1 if main(sys.argv[1]) else 0)
+    sys.exit(1 if main(*sys.argv[1:]) else 0)

@@ -132,7 +132,7 @@ def test_events_in_a_row_write_the_record_once():
         assert "state.rec" not in os.listdir(folder)
         recorder.register.update(500)
         recorder.record(wire.EVENT_TAMPER, 3)
-        assert struct.unpack_from(">Q", records.load(folder + "/state.rec"), 26 + 40)[0] == 500
+        assert struct.unpack_from(">Q", records.load(folder + "/state.rec"), 32 + 40)[0] == 500
         assert [f.a for f in frames(journal)] == [1, 2, 3]
         journal.close()
 
@@ -158,6 +158,141 @@ def test_overwriting_unasked_frames_is_told():
             told = [f for f in frames(journal) if f[0] == wire.EVENT_JOURNAL_OVERWRITE]
         assert told[-1].a == 31
         assert told[-1].c == 5 + 10
+        journal.close()
+
+
+def test_frames_that_went_before_a_cut_are_told_after_it():
+    with in_folder() as folder:
+        recorder, journal = opened(folder, 20, 5)
+        for i in range(22):
+            recorder.record(wire.EVENT_TAMPER, i)
+        journal.made_room(OSError(28, "full"))
+        journal.close()
+        for _ in range(2):
+            recorder, journal = opened(folder, 20, 5)
+            recorder.start(1, 0x000100, 77)
+            told = [f for f in frames(journal) if f.code == wire.EVENT_JOURNAL_OVERWRITE]
+            assert [(f.a, f.b, f.c) for f in told] == [(1, 5, 5)]
+            journal.close()
+        recorder, journal = opened(folder, 20, 5)
+        for _ in range(2):
+            read(recorder)
+        flags = [f.flags & wire.FLAG_JOURNAL_OVERWROTE for f in frames(journal)[-2:]]
+        assert flags == [wire.FLAG_JOURNAL_OVERWROTE, 0]
+        journal.close()
+
+
+def test_what_cannot_be_told_yet_is_told_with_what_comes_next():
+    with in_folder() as folder:
+        recorder, journal = opened(folder, 20, 5)
+        for i in range(25):
+            recorder.record(wire.EVENT_TAMPER, i)
+        append, journal.append = journal.append, None
+
+        def fail_at_the_event(frame):
+            if wire.parse(frame).code == wire.EVENT_JOURNAL_OVERWRITE:
+                raise OSError(28, "full")
+            append(frame)
+
+        journal.append = fail_at_the_event
+        recorder.record(wire.EVENT_TAMPER, 25)
+        recorder.record(wire.EVENT_TAMPER, 26)
+        journal.append = append
+        recorder.record(wire.EVENT_TAMPER, 27)
+        told = [f for f in frames(journal) if f.code == wire.EVENT_JOURNAL_OVERWRITE]
+        assert [(f.a, f.b, f.c) for f in told] == [(1, 5, 5)]
+        assert [f.a for f in frames(journal)[-4:-1]] == [25, 26, 27]
+        journal.close()
+
+
+def test_damaged_frames_are_told_once_also_across_restarts():
+    with in_folder() as folder:
+        recorder, journal = opened(folder, 1000, 10)
+        for i in range(30):
+            recorder.record(wire.EVENT_TAMPER, i)
+        recorder.damaged(3, 9)
+        recorder.damaged(12, 12)
+        for _ in range(2):
+            known = [s for s in range(1, 33) if recorder.knows_damaged(s)]
+            assert known == [3, 4, 5, 6, 7, 8, 9, 12]
+            read(recorder)
+            journal.close()
+            recorder, journal = opened(folder, 1000, 10)
+        lost = [f for f in frames(journal) if f[0] == wire.EVENT_STATE_LOST]
+        assert [(f.a, f.b, f.c) for f in lost] == [(5, 3, 9), (5, 12, 12)]
+        assert recorder.reading_s == NOON
+        for first in range(13, 30):  # the record stays small
+            recorder.damaged(first, first)
+        assert len(records.load(folder + "/state.rec")) <= 32 + 40 + 12 + 16 * 8
+        assert recorder.knows_damaged(29)
+        journal.close()
+
+
+def test_damage_that_cannot_be_told_is_not_known():
+    with in_folder() as folder:
+        recorder, journal = opened(folder)
+        recorder.record(wire.EVENT_TAMPER)
+
+        def fail(_):
+            raise OSError(28, "full")
+
+        append, journal.append = journal.append, fail
+        with raises(OSError, "28"):
+            recorder.damaged(1, 1)
+        journal.append = append
+        assert not recorder.knows_damaged(1)
+        recorder.damaged(1, 1)
+        assert recorder.knows_damaged(1)
+        assert [f.code for f in frames(journal)] == [wire.EVENT_TAMPER, wire.EVENT_STATE_LOST]
+        journal.close()
+
+
+def test_a_journal_that_lost_its_newest_frames_repeats_no_sequence():
+    """Damage to a folder of littlefs brings back its state of some writes before."""
+    for damage in ("shorter", "gone"):
+        with in_folder() as folder:
+            recorder, journal = opened(folder, 1000, 10)
+            for i in range(25):
+                recorder.record(wire.EVENT_TAMPER, i)
+            recorder.register.update(500)
+            read(recorder)
+            recorder.record(wire.EVENT_TAMPER, 25)
+            journal.close()
+            assert journal.next == 28
+            path = folder + "/journal/21"
+            with open(path, "rb") as file:
+                data = file.read(3 * 43)
+            os.remove(path)
+            if damage == "shorter":
+                with open(path, "wb") as file:
+                    file.write(data)
+            recorder, journal = opened(folder, 1000, 10)
+            assert wire.parse(journal.read(26)).energy_wh == 500  # the record still has it
+            recorder.start(1, 0x000100, 77)
+            assert wire.parse(journal.read(journal.next - 1)).code == wire.EVENT_BOOT
+            assert journal.next >= 28 + 285
+            following = journal.next
+            journal.close()
+            recorder, journal = opened(folder, 1000, 10)
+            assert journal.next == following
+            journal.close()
+
+
+def test_a_record_of_the_version_before_is_read():
+    with in_folder() as folder:
+        recorder, journal = opened(folder)
+        recorder.start(1, 0x000100, 77)
+        recorder.asked(2)
+        recorder.register.update(500)
+        read(recorder)
+        journal.close()
+        new = records.load(folder + "/state.rec")
+        records.save(folder + "/state.rec", b"\1" + new[1:25] + new[31:])
+        recorder, journal = opened(folder)
+        assert (recorder.boots, recorder.register.energy_wh) == (1, 500)
+        recorder.start(1, 0x000100, 77)
+        assert [f[0] for f in frames(journal)[2:]] == [wire.EVENT_BOOT]
+        assert records.load(folder + "/state.rec")[0] == 2
         journal.close()
 
 
@@ -236,7 +371,7 @@ def test_record_is_found_whole():
     with in_folder() as folder:
         recorder, journal = opened(folder)
         recorder.start(1, 2, 3)
-        assert len(records.load(folder + "/state.rec")) == 26 + 40 + 12
+        assert len(records.load(folder + "/state.rec")) == 32 + 40 + 12
         journal.close()
 
 
