@@ -17,6 +17,7 @@ from permits import Refused
 _PERIOD_MS = 100
 _GRANT_MS = 1000
 _FILE_MS = 500
+_FILE_STUCK_MS = 600000  # one that cannot be removed must not keep the network's from being heard
 _CLOCK_MS = 300000
 _CLOCK_LEAP_S = 300
 _REFUSAL_PAUSE_MS = 1000  # so that a flood of forgeries leaves the processor to the meter
@@ -43,9 +44,9 @@ def restore(path):
         return b""
 
 
-def keeper(path):
-    """Return a function that saves a record (bytes) at `path`."""
-    return lambda payload: records.save(path, payload)
+def keeper(path, made_room=None):
+    """Return a function that saves a record (bytes) at `path`; see records.save."""
+    return lambda payload: records.save(path, payload, made_room)
 
 
 class Control:
@@ -56,7 +57,7 @@ class Control:
     clock, permits, supply   see their modules; restored by the caller
     measured     `power_dw` (None while a sensor is silent or it is old), `samples` that counts
                  its changes, the `period_ms` between them, and `energy_wh`
-    events       `record(code, a, b, c)` appends an event durably
+    events       `record(code, a, b, c)` appends an event durably; `made_room`: see records.save
     folder       keeps clock.rec and control.rec (permits saves its own)
     permit_path  where a bundle handed over by hand appears
     """
@@ -73,8 +74,8 @@ class Control:
         self._supply = supply
         self._measured = measured
         self._events = events
-        self._keep_clock_record = keeper(folder + "/clock.rec")
-        self._keep_supply_record = keeper(folder + "/control.rec")
+        self._keep_clock_record = keeper(folder + "/clock.rec", events.made_room)
+        self._keep_supply_record = keeper(folder + "/control.rec", events.made_room)
         self._ticks_ms = ticks_ms
         self._log = log
         self._permit_path = permit_path
@@ -84,6 +85,7 @@ class Control:
         self._answer = None
         self._from_file = False
         self._file_size = None
+        self._file_ms = _FILE_MS
         self._grant = None
         self._level = 2  # samples that the button was down; at start it has to come up first
         self._phase = 0
@@ -149,9 +151,10 @@ class Control:
         self._shine()
 
     def _look_for_file(self, now):
-        if self._from_file or _since(self._file_at, now) < _FILE_MS:
+        if self._from_file or _since(self._file_at, now) < self._file_ms:
             return
         self._file_at = now
+        self._file_ms = _FILE_MS
         try:
             size = os.stat(self._permit_path)[6]
         except OSError:
@@ -161,11 +164,17 @@ class Control:
         self._file_size = size
         if whole and self._checking is None:
             self._from_file = True
-            data = b""
-            if size <= _BUNDLE_SIZE_MOST:
+            self._bundles.insert(0, (self._read_file(size), None))
+
+    def _read_file(self, size):
+        """Return what was handed over; nothing, which is refused, where it cannot be read."""
+        if size <= _BUNDLE_SIZE_MOST:
+            try:
                 with open(self._permit_path, "rb") as file:
-                    data = file.read()
-            self._bundles.insert(0, (data, None))
+                    return file.read()
+            except OSError as error:  # a folder of that name, or a damaged file
+                self._log.error("%s cannot be read: %s", self._permit_path, error)
+        return b""
 
     def _check(self, now):
         """Take the oldest bundle one signature further."""
@@ -194,7 +203,11 @@ class Control:
         if self._from_file:
             self._from_file = False
             self._file_size = None
-            os.remove(self._permit_path)
+            try:
+                records.clear(self._permit_path)
+            except OSError as error:
+                self._log.error("%s cannot be removed: %s", self._permit_path, error)
+                self._file_ms = _FILE_STUCK_MS
 
     def _pausing(self, now):
         return self._refused_at is not None and _since(self._refused_at, now) < _REFUSAL_PAUSE_MS

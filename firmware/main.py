@@ -8,11 +8,11 @@ gc.threshold(4096)  # else what stays is scattered among what imports leave behi
 import ecdsa  # first: on an ESP32 its code needs one contiguous buffer
 
 import asyncio
-import os
 import sys
 import time
 
 import board
+import records
 import slot
 import umqtt.simple
 import version
@@ -49,8 +49,7 @@ def build(settings, hardware, identity, console):
     def log(name):
         return Log(name, console)
 
-    if STATE[1:] not in os.listdir("/"):
-        os.mkdir(STATE)
+    records.folder(STATE)
     clock = Clock(board.wall, board.set_wall, time.ticks_ms, restore(STATE + "/clock.rec"))
     journal = Journal("/journal", settings.journal_frames)
     recorder = Recorder(
@@ -61,7 +60,7 @@ def build(settings, hardware, identity, console):
     permits = Permits(
         settings.permit_threshold, settings.permit_signers, settings.chain_id,
         settings.payment_ledger, settings.meter, settings.utc_offset_s,
-        keeper(STATE + "/permits.rec"), restore(STATE + "/permits.rec"),
+        keeper(STATE + "/permits.rec", journal.made_room), restore(STATE + "/permits.rec"),
     )  # fmt: skip
     supply = Supply(restore(STATE + "/control.rec"), hardware.contactor.closed)
     sensors = [
@@ -111,7 +110,10 @@ def start():
     print("parwana: ecdsa is the %s one. %s" % (ecdsa.backend, ecdsa.reason))
     settings = configure()
     if settings is None:
-        slot.confirm(SLOT)  # an unpaired meter cannot show more health than this
+        try:
+            slot.confirm(SLOT)  # an unpaired meter cannot show more health than this
+        except OSError as error:
+            tell(error)
         return None
     hardware = board.build(settings)
     app = None
@@ -124,7 +126,10 @@ def start():
         asyncio.run(app.run())
     except KeyboardInterrupt:
         hardware.watchdog.relax()
-        slot.postpone(SLOT)
+        try:
+            slot.postpone(SLOT)
+        except OSError as error:
+            tell(error)
         print("parwana: service mode; the contactor is not touched; app.status() tells more")
     except Exception as error:
         # Nobody is here to see it: the watchdog will try again.

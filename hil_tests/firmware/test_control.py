@@ -3,6 +3,7 @@
 import asyncio
 import os
 
+import control as under_test
 import records
 from clock import Clock
 from control import restore
@@ -45,6 +46,77 @@ def test_permit_handed_over_by_hand_connects_and_is_deleted():
         rig.run(2000)
         assert rig.take() == [("contactor", True), ACCEPTED, CONNECTED]
         assert "permit.new" not in os.listdir(folder)
+
+
+def test_a_folder_in_the_place_of_a_permit_stops_nothing():
+    with in_folder() as folder:
+        rig = Rig(folder).run(1000)
+        for inside in ((), ("kept",), ("kept",)):
+            os.mkdir(folder + "/permit.new")
+            for name in inside:
+                os.mkdir(folder + "/permit.new/" + name)
+            rig.run(3000)
+            assert "permit.new" not in os.listdir(folder)
+        assert sorted(n for n in os.listdir(folder) if "aside" in n) == [
+            "permit.new.aside1",
+            "permit.new.aside2",
+        ]
+        with open(folder + "/permit.new", "wb") as file:
+            file.write(bundle(permit(7)))
+        rig.run(3000)
+        assert rig.closed
+
+
+def test_a_permit_file_that_cannot_be_read_or_removed_stops_nothing():
+    with in_folder() as folder:
+        rig = Rig(folder).run(1000)
+
+        def fail(*_):
+            raise OSError(84, "broken")
+
+        clear = records.clear
+        under_test.open = records.clear = fail
+        try:
+            with open(folder + "/permit.new", "wb") as file:
+                file.write(bundle(permit(7)))
+            rig.run(60_000)
+            rig.control.bundle(bundle(permit(8)))
+            rig.run(3000)
+            assert rig.permits.serial == 8
+        finally:
+            del under_test.open
+            records.clear = clear
+        rig.run(600_000)
+        assert "permit.new" not in os.listdir(folder)
+
+
+def test_a_full_flash_makes_room_for_permits_clock_and_supply():
+    with in_folder() as folder:
+        room = [0]  # how often it was made
+
+        def full(*_):
+            raise OSError(28, "full")
+
+        def made_room(error):
+            assert error.errno == 28
+            room[0] += 1
+            del records.open
+            return True
+
+        rig = Rig(folder)
+        rig.room = made_room
+        try:
+            records.open = full
+            rig.control.bundle(bundle(permit(7)))
+            rig.run(2000)
+            assert (rig.permits.serial, rig.closed, room[0]) == (7, True, 1)
+            for keep in (rig.control._keep_supply_record, rig.control._keep_clock_record):
+                records.open = full
+                keep(b"record")
+            assert room[0] == 3
+        finally:
+            if hasattr(records, "open"):
+                del records.open
 
 
 def test_file_that_grows_is_left_until_it_is_whole():
