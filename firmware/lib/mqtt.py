@@ -9,11 +9,14 @@ Source: MQTT 3.1.1; micropython-umqtt.simple 1.3.4.
 """
 
 _CONNACK = 0x20
+_PUBLISH = 0x30
+_PUBLISH_1 = 0x32  # at QoS 1
 _PUBACK = 0x40
 _SUBACK = 0x90
 _PACKET_MOST = 1024  # a permit with eight signatures takes some 720
 _UNSENT_MOST = 4096
 _CHUNK = 256
+_DRAIN_CHUNKS = 16  # of a packet too long, before others are let run
 
 _REFUSED = (
     "unknown reason",
@@ -38,6 +41,11 @@ class Stream:
         self._in = bytearray()
         self._out = bytearray()
         self._canned = b""
+        # Of a packet too long: what is left of it, of its topic, and what to acknowledge it by.
+        self._left = 0
+        self._topic_left = 0
+        self._acknowledge = False
+        self.dropped = 0
 
     # umqtt opens its socket through the module `socket`; the Stream stands for that as well.
     def socket(self):
@@ -86,27 +94,82 @@ class Stream:
         return True
 
     def fill(self):
-        """Take in what has arrived; return how much. Raises OSError when the broker hung up."""
-        size = self._sock.readinto(self._chunk)
-        if size is None:
-            return 0
-        if size == 0:
-            raise BrokerError("the broker closed the connection")
-        self._in.extend(memoryview(self._chunk)[:size])
-        return size
+        """Take in what has arrived, 256 bytes at most, or drain 4 KB of a packet too long.
+
+        Returns how much it was. Raises OSError when the broker hung up.
+        """
+        filled = 0
+        for _ in range(_DRAIN_CHUNKS):
+            size = self._sock.readinto(self._chunk)
+            if size is None:
+                break
+            if size == 0:
+                raise BrokerError("the broker closed the connection")
+            self._in.extend(memoryview(self._chunk)[:size])
+            filled += size
+            if not self._draining():
+                break
+        return filled
 
     def packet(self):
-        """Return whether a whole MQTT packet is here. Raises BrokerError when it is too long."""
+        """Return whether a whole MQTT packet is here.
+
+        A message too long to keep is dropped as it arrives: counted, acknowledged as any other.
+        Raises BrokerError.
+        """
+        if self._draining():
+            return False
         length = 0
         for i in range(1, min(5, len(self._in))):
             length |= (self._in[i] & 0x7F) << 7 * (i - 1)
             if not self._in[i] & 0x80:
-                if length > _PACKET_MOST:
-                    raise BrokerError("the broker sent a packet of %d bytes" % length)
-                return len(self._in) > i + length
+                if length <= _PACKET_MOST:
+                    return len(self._in) > i + length
+                return self._too_long(i + 1, length) and self.packet()
         if len(self._in) >= 5:
             raise BrokerError("the broker sent a length that is none")
         return False
+
+    def _too_long(self, start, length):
+        """Begin to drain the packet whose `length` bytes begin at `start`; return whether it can.
+
+        Nothing but a message is ever so long, and none comes at QoS 2.
+        """
+        kind = self._in[0] & 0xF6
+        if kind not in (_PUBLISH, _PUBLISH_1):
+            raise BrokerError("the broker sent a packet of %d bytes" % length)
+        if len(self._in) < start + 2:
+            return False
+        self.read(start)
+        topic = self.read(2)
+        self._acknowledge = kind == _PUBLISH_1
+        self._left = length - 2
+        self._topic_left = topic[0] << 8 | topic[1]
+        if self._topic_left + 2 * self._acknowledge > self._left:
+            raise BrokerError("the broker's packet contradicts its own length")
+        return True
+
+    def _draining(self):
+        """Drop what is here of a packet too long; return whether more of it is to come."""
+        if not self._left:
+            return False
+        if self._acknowledge:
+            self._topic_left -= self._drop(self._topic_left)
+            if self._topic_left or len(self._in) < 2:
+                return True
+            self.write(bytes([_PUBACK, 2]) + self.read(2))
+            self._acknowledge = False
+            self._left -= 2
+        self._drop(self._left)
+        if not self._left:
+            self.dropped += 1
+        return self._left > 0
+
+    def _drop(self, size):
+        size = min(size, len(self._in))
+        self._in = self._in[size:]
+        self._left -= size
+        return size
 
     def close(self):
         self._sock.close()
@@ -164,6 +227,11 @@ class Session:
     def heard(self):
         """Take in what has arrived; return whether anything did. Raises OSError."""
         return self._stream.fill() > 0
+
+    @property
+    def dropped(self):
+        """How many messages were too long to keep."""
+        return self._stream.dropped
 
     def receive(self):
         """Return the next message as (topic, payload), None when there is none.

@@ -69,9 +69,14 @@ def accepted():
 def publish(topic, payload, pid=7, qos=1):
     body = len(topic).to_bytes(2, "big") + topic
     body += (pid.to_bytes(2, "big") if qos else b"") + payload
-    size = len(body)
-    length = bytes([size]) if size < 128 else bytes([size & 127 | 128, size >> 7])
-    return bytes([0x30 | qos << 1]) + length + body
+    return bytes([0x30 | qos << 1]) + length(len(body)) + body
+
+
+def length(size):
+    """Return a remaining length. Source: MQTT 3.1.1, section 2.2.3."""
+    if size < 128:
+        return bytes([size])
+    return bytes([size & 127 | 128]) + length(size >> 7)
 
 
 def test_connect_says_will_user_and_keepalive():
@@ -135,6 +140,85 @@ def test_two_messages_at_once_come_one_by_one():
     assert session.receive() is None
 
 
+def test_a_message_too_long_is_drained_counted_and_acknowledged():
+    for topic, size, qos in (
+        (b"time", 1019, 1),
+        (b"time", 1021, 0),
+        (b"time", 8000, 1),
+        (b"time", 8000, 0),
+        (b"", 2000, 1),
+        (b"t" * 1500, 0, 1),
+        (b"t" * 1500, 9, 0),
+        (b"t" * 3000, 3000, 1),
+    ):
+        session, sock = accepted()
+        sock.coming = publish(b"a", b"1", 6) + publish(topic, b"z" * size, 7, qos)
+        sock.coming += publish(b"b", b"2", 8) + b"\xd0\x00"
+        got = []
+        while session.heard():
+            message = session.receive()
+            while message:
+                got.append(message)
+                message = session.receive()
+            assert len(session._stream._in) <= 1300
+        assert got == [(b"a", b"1"), (b"b", b"2")], (len(topic), size, qos)
+        assert session.dropped == 1
+        session.pump()
+        pids = (6, 7, 8) if qos else (6, 8)
+        assert sock.sent == b"".join(b"\x40\x02\x00" + bytes([pid]) for pid in pids)
+
+
+def test_a_message_too_long_may_come_in_any_pieces():
+    packet = publish(b"t" * 40, b"z" * 1000, 7) + publish(b"b", b"2", 8)
+    for piece in (1, 2, 3, 255, 256):
+        session, sock = accepted()
+        got = []
+        for at in range(0, len(packet), piece):
+            sock.coming = packet[at : at + piece]
+            session.heard()
+            message = session.receive()
+            if message:
+                got.append(message)
+        assert got == [(b"b", b"2")], piece
+        session.pump()
+        assert sock.sent == b"\x40\x02\x00\x07\x40\x02\x00\x08"
+
+
+class Flood(Sock):
+    """Sends the longest message that there is, and counts the reads."""
+
+    size = 268435455
+    reads = 0
+
+    def readinto(self, buffer):
+        self.reads += 1
+        if self.coming:
+            return super().readinto(buffer)
+        size = min(len(buffer), self.size)
+        self.size -= size
+        return size or None
+
+
+def test_the_longest_message_is_drained_in_steps():
+    session, sock = accepted()
+    session._stream._sock = flood = Flood()
+    flood.coming = b"\x32\xff\xff\xff\x7f\x00\x04time"
+    session.heard()
+    session.receive()
+    for _ in range(20):
+        flood.reads = 0
+        assert session.heard()
+        assert session.receive() is None
+        assert flood.reads <= 16
+        assert len(session._stream._in) <= 256
+    assert session.dropped == 0
+    # Not all of 256 MB in a test: down to its last kilobyte.
+    flood.size = session._stream._left = 1000
+    while session.heard():
+        session.receive()
+    assert session.dropped == 1
+
+
 def test_full_socket_is_no_error():
     session, sock = accepted()
     sock.room = 0
@@ -191,9 +275,11 @@ def feed(data):
 
 def test_hostile_packets_end_the_session():
     for data in (
-        b"\x30\xff\xff\xff\x7f",  # 256 MB to come
         b"\x30\xff\xff\xff\xff\x01",
-        b"\x30\x90\x4e" + b"z" * 600,  # 10 kB
+        b"\x30\x90\x4e" + b"z" * 600,  # 10 kB, less than its topic
+        b"\x32\x89\x08\x04\x07" + b"z" * 1031,  # nothing after the topic
+        b"\x34\x90\x4e\x00\x01a" + b"z" * 600,  # 10 kB at QoS 2
+        b"\x90\x90\x4e" + b"z" * 600,  # 10 kB, and no message
         b"\x30\x04\xff\xff\x00\x00",  # a topic longer than its packet
         b"\x30\x00",
         b"\x32\x03\x00\x01a",  # no packet identifier
