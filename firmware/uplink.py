@@ -15,6 +15,7 @@ from journal import JournalError
 from mqtt import Session
 
 _BATCH = 8
+_LOOKS = 32  # at frames that cannot be read, before the broker is listened to again
 _ANSWER_MS = 10000
 _STEP_MS = 50
 _PING_MS = 20000
@@ -66,8 +67,10 @@ class Uplink:
         self._asked_ms = None  # when a hello or frames went out that no want has answered
         self._batch = None  # what is signed already: (first sequence, message)
         self._pause_ms = _ANSWER_MS
-        self._damaged = set()  # sequences that the journal holds and cannot read
+        self._wanted = None  # what a relay asked for last
         self._sent_to = 0
+        self._looking = False  # for a frame that can be read
+        self._damaged_from = None  # the first that cannot, of those not told yet
         self.pointer = None  # the next sequence to send, None until a relay names it
         self.connected = False
         self.sessions = 0
@@ -152,6 +155,7 @@ class Uplink:
         """Listen and send until the connection fails. Raises OSError."""
         session = self._session
         pinged_ms = self._heard_ms
+        dropped = 0
         while True:
             if session.heard():
                 self._heard_ms = self._ticks.ticks_ms()
@@ -160,6 +164,9 @@ class Uplink:
                 self._handle(*message)
                 await asyncio.sleep_ms(0)
                 message = session.receive()
+            while dropped < session.dropped:
+                dropped += 1
+                self._ignore("too long")
             if self._since(pinged_ms) > _PING_MS:
                 pinged_ms = self._ticks.ticks_ms()
                 session.ping()
@@ -170,7 +177,7 @@ class Uplink:
             await asyncio.sleep_ms(_STEP_MS)
 
     def _say_hello(self):
-        self.pointer = None
+        self._go_to(None)
         self._asked_ms = self._ticks.ticks_ms()
         journal = self._journal
         message = wire.pack_hello(
@@ -193,29 +200,55 @@ class Uplink:
                 self._pause_ms = min(2 * self._pause_ms, 6 * _ANSWER_MS)
                 self._say_hello()
                 return
-        elif self.pointer >= self._journal.next:
+        elif self.pointer >= self._journal.next and not self._looking:
             return
-        self._skip_damaged()
-        message = await self._signed()
+        await self._skip_damaged()
+        message = None if self._looking else await self._signed()
         if message:
             self._session.publish(self._up, message)
             self._asked_ms = self._ticks.ticks_ms()
             self._pause_ms = _ANSWER_MS
             self.sent += 1
 
-    def _skip_damaged(self):
-        """Move the pointer to a frame that can be read; tell once of each that cannot."""
-        self.pointer = max(self.pointer, self._journal.oldest)
-        while self.pointer < self._journal.next:
-            try:
-                self._journal.read(self.pointer)
+    async def _skip_damaged(self):
+        """Move the pointer to a frame that can be read, or to the end, 32 at most at a time.
+
+        Each range that cannot be read is told once.
+        """
+        self._looking = True
+        for _ in range(_LOOKS):
+            self.pointer = max(self.pointer, self._journal.oldest)
+            readable = self.pointer >= self._journal.next or self._read(self.pointer) is not None
+            told = readable or self._recorder.knows_damaged(self.pointer)
+            if told:
+                self._tell_damaged()
+            elif self._damaged_from is None:
+                self._damaged_from = self.pointer
+            if readable:
+                self._looking = False
                 return
-            except JournalError as error:
-                if self.pointer not in self._damaged:
-                    self._damaged.add(self.pointer)
-                    self._recorder.record(wire.EVENT_STATE_LOST, wire.STATE_JOURNAL, self.pointer)
-                    self._log.error("%s", error)
-                self.pointer += 1
+            self.pointer += 1
+            await asyncio.sleep_ms(0)
+
+    def _read(self, sequence):
+        """Return a frame, None if it cannot be read."""
+        try:
+            return self._journal.read(sequence)
+        except (JournalError, OSError):
+            return None
+
+    def _tell_damaged(self):
+        """Tell of the range that ends before the pointer, if there is one."""
+        if self._damaged_from is None:
+            return
+        first = max(self._damaged_from, self._journal.oldest)
+        self._damaged_from = None
+        if first < self.pointer:
+            self._log.error("frames %d to %d are damaged", first, self.pointer - 1)
+            try:
+                self._recorder.damaged(first, self.pointer - 1)
+            except OSError as error:  # the others are to go out all the same
+                self._log.error("that could not be told: %s", error)
 
     async def _signed(self):
         """Return the frames message from the pointer on, at most 8, signed; None without any."""
@@ -224,9 +257,8 @@ class Uplink:
             return self._batch[1]
         signed = []
         for sequence in range(first, min(first + _BATCH, self._journal.next)):
-            try:
-                frame = self._journal.read(sequence)
-            except JournalError:
+            frame = self._read(sequence)
+            if frame is None:
                 break
             signed.append((frame, self._identity.sign(wire.digest(self._domain, frame))))
             self._sent_to = sequence + 1
@@ -259,19 +291,30 @@ class Uplink:
         journal = self._journal
         sequence = min(max(sequence, journal.oldest), journal.next)
         self._recorder.asked(sequence)
-        if sequence in self._damaged:
-            sequence = max(sequence, self._sent_to)  # what follows it went out already
+        repeated = sequence == self._wanted
+        self._wanted = sequence
+        if repeated and self.pointer is not None and self.pointer > sequence:
+            # It cannot be read, so it stays wanted, whatever follows it is held.
+            if self._looking:
+                return
+            if self._asked_ms is not None:
+                sequence = self._sent_to
         if sequence == self.pointer and self._asked_ms is not None:
             return  # nothing new is held: what was sent is sent again after the pause
-        self.pointer = sequence
+        self._go_to(sequence)
         self._asked_ms = None
+
+    def _go_to(self, sequence):
+        self.pointer = sequence
+        self._looking = False
+        self._damaged_from = None
 
     def _since(self, ticks_ms):
         return self._ticks.ticks_diff(self._ticks.ticks_ms(), ticks_ms)
 
     def _hang_up(self):
         self.connected = False
-        self.pointer = None
+        self._go_to(None)
         self._pause_ms = _ANSWER_MS
         if self._session:
             self._session.close()

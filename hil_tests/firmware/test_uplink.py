@@ -57,6 +57,12 @@ class Recorder:
     def record(self, code, a=0, b=0, c=0):
         self.events.append((code, a, b, c))
 
+    def knows_damaged(self, sequence):
+        return any(b <= sequence <= c for _, _, b, c in self.events)
+
+    def damaged(self, first, last):
+        self.record(wire.EVENT_STATE_LOST, wire.STATE_JOURNAL, first, last)
+
 
 class Identity:
     signed = 0
@@ -134,6 +140,7 @@ class Session:
         self.full = False
         self.pings = 0
         self.mute = False
+        self.dropped = 0
 
     def connect(self, client_id, _user, _password, _keepalive_s, will_topic, will):
         self.client_id = client_id
@@ -442,7 +449,140 @@ def test_damaged_frame_stops_nothing():
     town.run(30_000)
     assert town.session.frames()[:2] == [[1, 2], [4, 5, 6]]
     assert town.pointer == 7
-    assert town.recorder.events == [(wire.EVENT_STATE_LOST, wire.STATE_JOURNAL, 3, 0)]
+    assert town.recorder.events == [(wire.EVENT_STATE_LOST, wire.STATE_JOURNAL, 3, 3)]
+
+
+class Relay:
+    """Answers each `frames` with what it lacks first, as docs/protocol.md has it."""
+
+    def __init__(self, town, held_up_to, knows_events=True):
+        self.town = town
+        self.held = set(range(1, held_up_to + 1))
+        self.knows_events = knows_events
+        self.seen = 0
+        self.wants = 0
+
+    def answer(self):
+        """Call it now and then."""
+        frames = self.town.session.frames()
+        if len(frames) > self.seen or self.town.uplink.pointer is None:
+            for batch in frames[self.seen :]:
+                self.held.update(batch)
+            self.seen = len(frames)
+            self.want()
+
+    def want(self):
+        lost = set()
+        for _, _, first, last in self.town.recorder.events if self.knows_events else ():
+            lost.update(range(first, last + 1))
+        lacking = 1
+        while lacking in self.held or lacking in lost:
+            lacking += 1
+        self.wants += 1
+        self.town.session.coming.append((DOWN, wire.pack_want(lacking)))
+
+    def serve(self, from_ms, to_ms):
+        for ms in range(from_ms, to_ms, 250):
+            self.town.act(ms, self.answer)
+
+
+def test_a_relay_that_is_behind_gets_what_follows_a_damaged_frame():
+    for damaged in ((10,), (10, 11, 25, 26), range(10, 20), (1,), (40,)):
+        for knows_events in (True, False):
+            town = Town(40)
+            town.journal.damaged = damaged
+            first = Relay(town, 0, knows_events)
+            first.serve(500, 15_000)
+            restored = Relay(town, 4, knows_events)  # from yesterday's backup
+            town.act(16_000, lambda relay=restored, town=town: restore(relay, town))
+            restored.serve(16_100, 60_000)
+            town.run(60_000)
+            whole = set(range(1, 41)) - set(damaged)
+            assert first.held >= whole, (damaged, knows_events)
+            assert restored.held >= whole, (damaged, knows_events)
+            assert len(Session.made) == 1
+            sent = [sequence for frames in town.session.frames() for sequence in frames]
+            assert len(sent) < 2 * len(whole) + 20  # and not over and over
+
+
+def restore(relay, town):
+    relay.seen = len(town.session.frames())
+    relay.want()
+
+
+def test_a_damaged_segment_is_told_by_one_event_and_lets_others_run():
+    town = Town(700)
+    town.journal.damaged = range(3, 288)
+    reads = []
+    read = town.journal.read
+
+    def counted(sequence):
+        reads.append(town.ticks.now_ms)
+        return read(sequence)
+
+    town.journal.read = counted
+    sleeps = []
+    tick = town.ticks.on_sleep
+    town.ticks.on_sleep = lambda: (sleeps.append(len(reads)), tick())
+    town.want(500, 3)
+    town.want(700, 3)  # a second relay must not send it back to the start
+    town.run(4000)
+    assert town.recorder.events == [(wire.EVENT_STATE_LOST, wire.STATE_JOURNAL, 3, 287)]
+    assert town.session.frames()[0] == list(range(288, 296))
+    assert max(sleeps[i] - sleeps[i - 1] for i in range(1, len(sleeps))) <= 2
+    assert len(Session.made) == 1
+
+
+def test_a_range_that_ends_with_the_journal_is_told():
+    for count in (32, 40):
+        town = Town(count)
+        town.journal.damaged = range(1, count + 1)
+        town.want(500, 1)
+        town.run(4000)
+        assert town.recorder.events == [(wire.EVENT_STATE_LOST, wire.STATE_JOURNAL, 1, count)]
+
+
+def test_frames_that_go_while_they_are_looked_at_are_not_told_as_damaged():
+    town = Town(400)
+    town.journal.damaged = range(1, 301)
+    town.want(500, 1)
+
+    def roll_over():
+        town.journal.oldest = 286
+
+    town.act(700, roll_over)
+    town.run(4000)
+    assert town.recorder.events == [(wire.EVENT_STATE_LOST, wire.STATE_JOURNAL, 286, 300)]
+    assert town.session.frames()[0][0] == 301
+
+
+def test_a_flash_that_takes_no_event_holds_up_no_frames():
+    town = Town(20)
+    town.journal.damaged = (3,)
+
+    def fail(*_):
+        raise OSError(28, "full")
+
+    town.recorder.record = fail
+    for ms in (500, 2000, 3000, 4000):
+        town.want(ms, 3)
+    town.run(6000)
+    assert town.session.frames() == [list(range(4, 12)), list(range(12, 20)), [20]]
+    assert len(Session.made) == 1
+
+
+def test_messages_too_long_are_counted_and_the_session_goes_on():
+    town = Town(3)
+
+    def drop():
+        town.session.dropped += 3
+
+    town.act(500, drop)
+    town.want(1000, 2)
+    town.run(2000)
+    assert town.uplink.ignored == 3
+    assert town.session.frames() == [[2, 3]]
+    assert len(Session.made) == 1
 
 
 if sys.implementation.name == "cpython":
