@@ -1,8 +1,10 @@
 """Leave a way in, then choose the firmware's slot. Flashed as /boot.py; see docs/architecture.md.
 
-/slot holds the slot's name and at most one word: "try" (run it, once) or "tried" (it ran, and has
-not reported itself healthy: go back). Whatever is wrong ends at the console, with a line that
-says what. A soft reset is a person at the console: it neither waits nor counts as a run.
+/slot holds the slot's name and at most one word: "try" (run it, once), "tried" (it ran, and has
+not reported itself healthy: go back), a number (so many resets came since it last did; after 3 go
+to the other) or "stay" (the other has failed: there is no better one). The slot takes the word
+away when it is healthy. Whatever is wrong ends at the console, with a line that says what. A soft
+reset is a person at the console: it neither waits nor counts as a run.
 """
 
 import os
@@ -13,7 +15,8 @@ import machine
 
 _WINDOW_MS = 500
 _LET_GO_MS = 5000
-_GO_BACK_MS = 5000  # two broken slots take turns no faster
+_GO_BACK_MS = 5000
+_RESETS_MOST = 3
 _GUARD_MS = 600000
 _BUTTONS = {"ESP32S3": 7, "ESP32C3": 4}  # as pins.py, which may be what is broken
 _BUTTON = 33  # of an ESP32
@@ -64,13 +67,17 @@ def _write(text):
     return True
 
 
-def _choose(running):
-    """Return the slot to run, None if there is none; `running` tells that it will really run."""
+def _words():
     try:
         with open("/slot") as file:
-            words = file.read().split()
+            return file.read().split()
     except (OSError, ValueError):
-        words = []
+        return []
+
+
+def _choose(running):
+    """Return the slot to run, None if there is none; `running` tells that it will really run."""
+    words = _words()
     slot = words[0] if words and words[0] in ("a", "b") else "a"
     other = "b" if slot == "a" else "a"
     if not _has_firmware(slot):
@@ -83,21 +90,39 @@ def _choose(running):
         return other  # a trial that cannot be noted could not be ended
     if words[1:] == ["tried"]:
         print("parwana: slot", slot, "did not report itself healthy; back to", other)
-        _write(other)
+        _write(other + " stay")
         return other
-    return slot
+    if words[1:] in (["try"], ["stay"]):
+        return slot
+    return _after_reset(slot, other, words[1:])
+
+
+def _after_reset(slot, other, count):
+    """Return the other slot if this one has been reset too often; a power cut is no such reset."""
+    if machine.reset_cause() not in (machine.WDT_RESET, machine.HARD_RESET):
+        return slot
+    count = int(count[0]) if count and count[0].isdigit() else 0
+    if count < _RESETS_MOST:
+        _write("%s %d" % (slot, count + 1))
+        return slot
+    print("parwana: slot", slot, "was reset", count, "times before it was healthy; to", other)
+    _write(other + " stay")
+    return other
 
 
 def go_back(error):
-    """Leave a slot that does not start for the other; raise `error` where there is none.
+    """Leave a slot that does not start for the other; raise `error` where there is no better one.
 
     It would end at a console where nobody is, and no watchdog runs yet.
     """
-    if not _soft and _has_firmware("b" if _slot == "a" else "a") and _write(_slot + " tried"):
+    other = "b" if _slot == "a" else "a"
+    better = not _soft and _words()[1:] != ["stay"] and _has_firmware(other)
+    if better and _write(_slot + " tried"):
         sys.print_exception(error)
         print("parwana: slot", _slot, "does not start; restart soon, Ctrl-C for the console")
         time.sleep_ms(_GO_BACK_MS)
         machine.reset()
+    print("parwana: slot", _slot, "does not start")
     raise error
 
 

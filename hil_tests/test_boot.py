@@ -11,10 +11,13 @@ from boards.virtual.board import VirtualBoard
 from hil_tests.boardkit import TIMEOUT_S, execute, mpremote
 from hil_tests.meterkit import firmware_files, make_image, read_image
 from parwana.image import firmware
+from hil_tests.services import wait_until
 
 WELL = "import slot\ndef start():\n    print('runs %s')\n    slot.confirm('/slot')\n"
 ILL = "def start():\n    print('runs %s')\n"
-SLOT_MODULE = (firmware.SOURCE / "lib" / "slot.py").read_bytes()
+MODULES = {
+    name: (firmware.SOURCE / "lib" / name).read_bytes() for name in ("slot.py", "records.py")
+}
 
 
 def flash(slot: str | None, **mains: str) -> dict[str, bytes]:
@@ -24,7 +27,7 @@ def flash(slot: str | None, **mains: str) -> dict[str, bytes]:
         files["/slot"] = slot.encode()
     for name, text in mains.items():
         files[f"/{name}/main.py"] = (text % name).encode()
-        files[f"/{name}/lib/slot.py"] = SLOT_MODULE
+        files |= {f"/{name}/lib/{module}": data for module, data in MODULES.items()}
     return files
 
 
@@ -124,6 +127,54 @@ def test_firmware_that_does_not_import_gives_way_to_the_other(tmp_path: Path, sl
         assert slot_of(board) == "a"
 
 
+FAILS = {
+    "reset": "import machine\ndef start():\n    print('fails %s')\n    machine.reset()",
+    "watchdog": "import machine\ndef start():\n    print('fails %s')\n    machine.WDT(timeout=1)",
+}
+
+
+@pytest.mark.parametrize("how", FAILS)
+def test_confirmed_slot_that_never_gets_to_work_gives_way(tmp_path: Path, how: str) -> None:
+    with board_with(tmp_path, flash("b", a=WELL, b=FAILS[how])) as board:
+        board.power_on()
+        said = board.wait_console("runs a", 2 * TIMEOUT_S)
+        assert said.count("fails b") == 4
+        assert "slot b was reset 3 times before it was healthy; to a" in said
+        board.wait_console(">>> ", TIMEOUT_S)
+        assert slot_of(board) == "a"
+
+
+def test_two_slots_that_never_get_to_work_do_not_take_turns(tmp_path: Path) -> None:
+    files = flash("b", a=FAILS["reset"], b=FAILS["reset"])
+    with board_with(tmp_path, files) as board:
+        board.power_on()
+        board.wait_console("to a", TIMEOUT_S)
+        writes = None
+        for _ in range(6):
+            assert "fails b" not in board.wait_console("fails a", TIMEOUT_S)
+            board.skip_console()
+            assert writes in (None, board.flash_writes)
+            writes = board.flash_writes
+        assert slot_of(board) == "a stay"
+
+
+def test_power_cuts_are_no_fault_of_a_slot(tmp_path: Path) -> None:
+    with board_with(tmp_path, flash("b", a=WELL, b=ILL)) as board:
+        for _ in range(5):
+            assert "runs b" in start(board)
+        assert slot_of(board) == "b"
+
+
+def test_power_cut_while_resets_are_counted_leaves_a_slot_to_run(tmp_path: Path) -> None:
+    with board_with(tmp_path, flash("b", a=WELL, b=FAILS["reset"])) as board:
+        for write in range(1, 5):
+            board.power_on()
+            board.cut_power_at_flash_write(write)
+            wait_until(lambda: not board.powered, "the power cut", TIMEOUT_S)
+        board.power_on()
+        board.wait_console("runs a", TIMEOUT_S)
+
+
 def test_two_slots_that_do_not_import_leave_a_way_to_the_console(tmp_path: Path) -> None:
     files = flash("b", a="import gone  # %s", b="import gone  # %s")
     with board_with(tmp_path, files) as board:
@@ -138,10 +189,14 @@ def test_slot_that_cannot_be_written_runs_the_old_firmware(tmp_path: Path, slot:
     files = flash(slot, a=WELL, b=WELL)
     files["/slot.new/full"] = b""  # a folder in the way
     with board_with(tmp_path, files) as board:
-        for _ in range(2):
-            said = start(board)
-            assert "cannot be written" in said
-            assert "runs a" in said
+        said = start(board)
+        assert "cannot be written" in said
+        assert "runs a" in said
+        said = start(board)  # what runs and is well has moved the folder away, and stays
+        assert "cannot be written" not in said
+        assert "runs a" in said
+        assert slot_of(board) == "a"
+        assert read_image(board.folder / "flash.img", "/slot.new.aside1/full") == b""
 
 
 def test_held_button_asks_for_service(tmp_path: Path) -> None:

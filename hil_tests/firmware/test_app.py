@@ -1,5 +1,8 @@
 """Test app: restarts, what feeds the watchdog, the trial of a slot; and the module slot."""
 
+import os
+import sys
+
 import slot
 from app import App, supervise
 from crc16 import crc16
@@ -248,6 +251,34 @@ def test_healthy_trial_is_confirmed_and_no_other():
             assert content(path) == wanted, (seconds, hung)
 
 
+def test_a_slot_that_cannot_be_confirmed_yet_is_confirmed_later():
+    with in_folder() as folder:
+        path = folder + "/slot"
+        put(path, "b tried")
+        meter = Meter(path)
+        asked = []
+        create = slot.records.create
+
+        def full(_):
+            raise OSError(28, "full")
+
+        def made_room(error):
+            asked.append(error.errno)
+            if len(asked) == 2:
+                slot.records.create = create
+            return False
+
+        slot.records.create = full
+        try:
+            meter.recorder.made_room = made_room
+            meter.run(60)
+        finally:
+            slot.records.create = create
+        assert content(path) == "b"
+        assert asked == [28, 28]
+        assert meter.watchdog.fed > 55
+
+
 def test_slot_words():
     with in_folder() as folder:
         path = folder + "/slot"
@@ -257,6 +288,8 @@ def test_slot_words():
             ("a", "a", "a"),
             ("b try\n", "b", "b try\n"),
             ("b tried", "b", "b try"),
+            ("b 2", "b", "b"),
+            ("b stay", "b", "b stay"),
             ("", "", ""),
         ):
             put(path, before)
@@ -265,3 +298,30 @@ def test_slot_words():
             put(path, before)
             slot.postpone(path)
             assert content(path) == postponed
+
+
+def test_the_slot_that_runs_is_confirmed_whatever_was_to_run():
+    """Where boot.py could not write, it runs another than the one that is named."""
+    with in_folder() as folder:
+        path = folder + "/slot"
+        for before in ("b try", "b tried"):
+            put(path, before)
+            sys.path.append("/a")
+            try:
+                slot.confirm(path)
+            finally:
+                sys.path.remove("/a")
+            assert content(path) == "a"
+
+
+def test_a_folder_in_the_place_of_the_slot_is_in_no_way():
+    with in_folder() as folder:
+        path = folder + "/slot"
+        put(path, "b tried")
+        os.mkdir(path + ".new")
+        slot.confirm(path)
+        assert content(path) == "b"
+        os.remove(path)
+        os.mkdir(path)
+        slot.confirm(path)
+        slot.postpone(path)

@@ -144,7 +144,7 @@ def _slots(meter: Meter, there: dict[str, str]) -> tuple[str | None, str]:
     if running is None:
         return None, "a"
     other = "b" if running == "a" else "a"
-    on_trial = words[0] == running and len(words) > 1 and other in filled
+    on_trial = words[0] == running and words[1:] in (["try"], ["tried"]) and other in filled
     return running, running if on_trial else other
 
 
