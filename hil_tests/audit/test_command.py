@@ -300,7 +300,11 @@ def test_a_gap_is_found_unless_the_meter_signed_its_loss(lived: Town, copy: Path
     add(copy, house, event(house, overwrote, 21, now_s, 7, 12, 6))
     (finding,) = findings(lived, copy)
     assert finding.where == "sequences 13 to 19"
-    add(copy, house, event(house, overwrote, 22, now_s, 13, 19, 13))
+    add(copy, house, event(house, overwrote, 22, now_s, 13, 17, 11))
+    (finding,) = findings(lived, copy)
+    assert finding.where == "sequences 18 to 19"
+    damaged = (wire.STATE_JOURNAL, 18, 19)
+    add(copy, house, event(house, wire.EVENT_STATE_LOST, 23, now_s, *damaged))
     assert findings(lived, copy) == []
 
 

@@ -13,6 +13,7 @@ from hil_tests.postgresql import Server
 from hil_tests.services import SignedMeter
 from parwana.store import writer
 from parwana.store.reader import SignedFrame, Store, StoreError
+from parwana.store.frames import signed_frame
 
 METER = SignedMeter(1)
 OTHER = SignedMeter(2)
@@ -81,6 +82,24 @@ def test_lowest_missing_agrees_with_a_set(store: Store) -> None:
         runs = store.runs(METER.address)
         assert {s for a, b in runs for s in range(a, b + 1)} == held
         assert all(b + 1 < c for (_, b), (c, _) in zip(runs, runs[1:], strict=False))
+
+
+def test_what_a_meter_signed_as_damaged_is_wanted_no_more(store: Store) -> None:
+    def tell(sequence: int, record: int, first: int, last: int) -> int:
+        told = METER.event(wire.EVENT_STATE_LOST, sequence, 1_800_000_000, 5, record, first, last)
+        with store.transaction() as tx:
+            tx.add_frames(METER.address, [signed_frame(METER.address, METER.domain, *told)], 99)
+        return store.lowest_missing(METER.address, 1)
+
+    add(store, METER, 1, 2, 8, 9)
+    assert tell(10, wire.STATE_PERMITS, 3, 7) == 3
+    for first, last in ((0, 7), (7, 3), (3, 99), (3, 12)):  # none that can be
+        assert tell(11, wire.STATE_JOURNAL, first, last) == 3
+    assert tell(13, wire.STATE_JOURNAL, 3, 5) == 6
+    assert tell(14, wire.STATE_JOURNAL, 6, 7) == 12
+    add(store, METER, 4, 12)  # one could be read after all
+    assert store.lowest_missing(METER.address, 1) == 15
+    assert [f.sequence for f in store.frames(METER.address)][:4] == [1, 2, 4, 8]
 
 
 def test_lowest_missing_fits_four_bytes(store: Store) -> None:

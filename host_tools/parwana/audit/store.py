@@ -132,6 +132,8 @@ class _Meter:
             return
         if fields.code == wire.EVENT_JOURNAL_OVERWRITE:
             self._lost.add((fields.a, fields.b))
+        elif fields.code == wire.EVENT_STATE_LOST and fields.a == wire.STATE_JOURNAL:
+            self._lost.add((fields.b, fields.c))
         elif fields.code == wire.EVENT_PERMIT_ACCEPTED:
             self._evidence.accepted.append(fields)
         elif fields.code == wire.EVENT_DISCONNECTED:

@@ -87,6 +87,8 @@ class Writer:
             self._db.execute(frames.insert(), rows)
             for first, last in _ranges(sorted({row["sequence"] for row in rows})):
                 self._hold(meter, first, last)
+            for row in rows:
+                self._give_up(meter, wire.parse(row["frame"]))
         if contradicting:
             doubted = {signed.sequence for signed in contradicting}
             self._db.execute(
@@ -95,6 +97,13 @@ class Writer:
                 .values(contradicted=True)
             )
         return Added(len(rows), repeated, contradicting, refused)
+
+    def _give_up(self, meter: bytes, fields: Any) -> None:
+        """Want no more what the meter signed that it cannot read, so that it can go on."""
+        if isinstance(fields, wire.Event) and fields.code == wire.EVENT_STATE_LOST:
+            journal = fields.a == wire.STATE_JOURNAL
+            if journal and 1 <= fields.b <= fields.c < fields.sequence:
+                self._hold(meter, fields.b, fields.c)
 
     def _hold(self, meter: bytes, first: int, last: int) -> None:
         """Merge first … last into the meter's runs."""
