@@ -198,12 +198,19 @@ def test_hostile_messages_change_nothing(meter: Meter) -> None:
     assert [cause for _, cause in meter.board.resets] == ["power on"]
 
 
-def test_a_packet_too_long_ends_the_session_not_the_meter(meter: Meter) -> None:
-    meter.wait_frames(1)
+def test_messages_too_long_end_no_session(meter: Meter) -> None:
+    """A retained one for all, of a few kilobytes, would end each session anew."""
+    connect(meter)
     sessions = len(meter.relay.hellos)
+    meter.relay.publish_time(os.urandom(3000))
+    meter.relay.publish("permit", os.urandom(1100))
     meter.relay.publish("down", os.urandom(100_000))
-    meter.wait_hello(sessions, 30)
-    meter.wait_frames(2)
+    now_s = int(meter.clock.now())
+    bundle = sign(wire.pack_time(now_s, now_s), SIGNERS[:2], wire.time_domain(CHAIN_ID, LEDGER))
+    meter.relay.publish_time(wire.pack_bundle_message(bundle))  # is heard behind them
+    wait_until(lambda: meter.relay.readings[-1].clock_trust == 2, "a reading with trust 2", 30)
+    assert "messages ignored: too long" in meter.board.log_path.read_text()
+    assert len(meter.relay.hellos) == sessions
     assert_nothing_lost(meter)
 
 
