@@ -11,11 +11,11 @@ from binascii import hexlify
 import dns
 import version
 import wire
+from backlog import Backlog
 from journal import JournalError
 from mqtt import Session
 
-_BATCH = 8
-_LOOKS = 32  # at frames that cannot be read, before the broker is listened to again
+_STEPS = 32  # of the backlog, before the broker is listened to again
 _ANSWER_MS = 10000
 _STEP_MS = 50
 _PING_MS = 20000
@@ -46,6 +46,7 @@ class Uplink:
         self._umqtt = umqtt
         self._journal = journal
         self._recorder = recorder
+        self._backlog = Backlog(journal, self._read, self._sign, recorder, log)
         self._identity = identity
         self._permits = permits
         self._supply = supply
@@ -65,17 +66,16 @@ class Uplink:
         self._session = None
         self._heard_ms = 0
         self._asked_ms = None  # when a hello or frames went out that no want has answered
-        self._batch = None  # what is signed already: (first sequence, message)
         self._pause_ms = _ANSWER_MS
-        self._wanted = None  # what a relay asked for last
-        self._sent_to = 0
-        self._looking = False  # for a frame that can be read
-        self._damaged_from = None  # the first that cannot, of those not told yet
-        self.pointer = None  # the next sequence to send, None until a relay names it
         self.connected = False
         self.sessions = 0
         self.sent = 0
         self.ignored = 0
+
+    @property
+    def pointer(self):
+        """The next sequence to send, None until a relay names it."""
+        return self._backlog.pointer
 
     async def run(self):
         """Connect, serve, and after a failure back off and connect again; for ever."""
@@ -177,7 +177,7 @@ class Uplink:
             await asyncio.sleep_ms(_STEP_MS)
 
     def _say_hello(self):
-        self._go_to(None)
+        self._backlog.go_to(None)
         self._asked_ms = self._ticks.ticks_ms()
         journal = self._journal
         message = wire.pack_hello(
@@ -200,34 +200,18 @@ class Uplink:
                 self._pause_ms = min(2 * self._pause_ms, 6 * _ANSWER_MS)
                 self._say_hello()
                 return
-        elif self.pointer >= self._journal.next and not self._looking:
+        elif self._backlog.empty:
             return
-        await self._skip_damaged()
-        message = None if self._looking else await self._signed()
-        if message:
-            self._session.publish(self._up, message)
-            self._asked_ms = self._ticks.ticks_ms()
-            self._pause_ms = _ANSWER_MS
-            self.sent += 1
-
-    async def _skip_damaged(self):
-        """Move the pointer to a frame that can be read, or to the end, 32 at most at a time.
-
-        Each range that cannot be read is told once.
-        """
-        self._looking = True
-        for _ in range(_LOOKS):
-            self.pointer = max(self.pointer, self._journal.oldest)
-            readable = self.pointer >= self._journal.next or self._read(self.pointer) is not None
-            told = readable or self._recorder.knows_damaged(self.pointer)
-            if told:
-                self._tell_damaged()
-            elif self._damaged_from is None:
-                self._damaged_from = self.pointer
-            if readable:
-                self._looking = False
+        for _ in range(_STEPS):
+            message = self._backlog.step()
+            if message:
+                self._session.publish(self._up, message)
+                self._asked_ms = self._ticks.ticks_ms()
+                self._pause_ms = _ANSWER_MS
+                self.sent += 1
                 return
-            self.pointer += 1
+            if self._backlog.empty:
+                return
             await asyncio.sleep_ms(0)
 
     def _read(self, sequence):
@@ -237,36 +221,8 @@ class Uplink:
         except (JournalError, OSError):
             return None
 
-    def _tell_damaged(self):
-        """Tell of the range that ends before the pointer, if there is one."""
-        if self._damaged_from is None:
-            return
-        first = max(self._damaged_from, self._journal.oldest)
-        self._damaged_from = None
-        if first < self.pointer:
-            self._log.error("frames %d to %d are damaged", first, self.pointer - 1)
-            try:
-                self._recorder.damaged(first, self.pointer - 1)
-            except OSError as error:  # the others are to go out all the same
-                self._log.error("that could not be told: %s", error)
-
-    async def _signed(self):
-        """Return the frames message from the pointer on, at most 8, signed; None without any."""
-        first = self.pointer
-        if self._batch and self._batch[0] == first:
-            return self._batch[1]
-        signed = []
-        for sequence in range(first, min(first + _BATCH, self._journal.next)):
-            frame = self._read(sequence)
-            if frame is None:
-                break
-            signed.append((frame, self._identity.sign(wire.digest(self._domain, frame))))
-            self._sent_to = sequence + 1
-            await asyncio.sleep_ms(0)
-        if not signed:
-            return None
-        self._batch = (first, wire.pack_frames(signed))
-        return self._batch[1]
+    def _sign(self, frame):
+        return self._identity.sign(wire.digest(self._domain, frame))
 
     def _handle(self, topic, payload):
         """Take one message. What is malformed or out of place is counted and dropped."""
@@ -288,33 +244,15 @@ class Uplink:
             self._log.warn("%d messages ignored: %s", self.ignored, why)
 
     def _want(self, sequence):
-        journal = self._journal
-        sequence = min(max(sequence, journal.oldest), journal.next)
-        self._recorder.asked(sequence)
-        repeated = sequence == self._wanted
-        self._wanted = sequence
-        if repeated and self.pointer is not None and self.pointer > sequence:
-            # It cannot be read, so it stays wanted, whatever follows it is held.
-            if self._looking:
-                return
-            if self._asked_ms is not None:
-                sequence = self._sent_to
-        if sequence == self.pointer and self._asked_ms is not None:
-            return  # nothing new is held: what was sent is sent again after the pause
-        self._go_to(sequence)
-        self._asked_ms = None
-
-    def _go_to(self, sequence):
-        self.pointer = sequence
-        self._looking = False
-        self._damaged_from = None
+        if self._backlog.want(sequence):
+            self._asked_ms = None
 
     def _since(self, ticks_ms):
         return self._ticks.ticks_diff(self._ticks.ticks_ms(), ticks_ms)
 
     def _hang_up(self):
         self.connected = False
-        self._go_to(None)
+        self._backlog.go_to(None)
         self._pause_ms = _ANSWER_MS
         if self._session:
             self._session.close()
