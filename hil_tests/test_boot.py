@@ -10,8 +10,8 @@ import pytest
 from boards.virtual.board import VirtualBoard
 from hil_tests.boardkit import TIMEOUT_S, execute, mpremote
 from hil_tests.meterkit import firmware_files, make_image, read_image
-from parwana.image import firmware
 from hil_tests.services import wait_until
+from parwana.image import firmware
 
 WELL = "import slot\ndef start():\n    print('runs %s')\n    slot.confirm('/slot')\n"
 ILL = "def start():\n    print('runs %s')\n"

@@ -17,8 +17,8 @@ from hil_tests.boardkit import (
     powered_board,
     restart,
 )
-from parwana.world.clock import WorldClock
 from parwana import REPO
+from parwana.world.clock import WorldClock
 
 
 def test_the_rtc_starts_at_2000_survives_resets_and_not_the_power(board: VirtualBoard) -> None:

