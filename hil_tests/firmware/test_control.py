@@ -191,9 +191,9 @@ class SlowFlash:
         self._rig.ticks += 500
         self.done.append((what, self._rig.ticks - self._began_ms))
 
-    def _save(self, path, payload):
+    def _save(self, path, payload, made_room):
         self._pass(path.rsplit("/", 1)[1])
-        self._real[0](path, payload)
+        self._real[0](path, payload, made_room)
 
     def _event(self, code, a, b, c):
         self._pass("metering.rec")

@@ -35,7 +35,7 @@ class Network:
             raise OSError("no such name")
         return "10.0.0.9"
 
-    def network_time(self, address):
+    async def network_time(self, address):
         self.asked.append((self._ticks.now_ms - self._from_ms, address))
         if not self._answers:
             raise Enough
