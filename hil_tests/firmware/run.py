@@ -11,7 +11,9 @@ def main(path, prefix="test_"):
     folder, name = path.rsplit("/", 1)
     name = name[: -len(".py")]
     sys.path[:0] = [folder, root, root + "/firmware", root + "/firmware/lib"]
+    gc.threshold(4096)  # as main.py: while it imports, and then
     module = __import__(name)
+    gc.threshold(8192)
     tests = sorted(n for n in dir(module) if n.startswith(prefix))
     failed = 0
     for test in tests:
