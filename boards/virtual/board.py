@@ -101,7 +101,7 @@ class VirtualBoard:
     @property
     def powered(self) -> bool:
         """Whether the board has power."""
-        return self._kit.process is not None
+        return self._kit.powered
 
     def power_on(self) -> None:
         """Give it power: the RTC starts at 2000-01-01. Raises BoardError if it has power."""

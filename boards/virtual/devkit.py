@@ -58,6 +58,7 @@ class Devkit:
 
     def __init__(self, parts: Parts) -> None:
         self.process: Process | None = None
+        self.powered = False  # in a reset as well, between one process and the next
         self.resets: list[tuple[float, str]] = []
         self._parts = parts
         self._regs = parts.registers
@@ -152,12 +153,14 @@ class Devkit:
         self._regs.start_clock(time.time_ns(), self._parts.clock.factor)
         self._parts.uart.discard()
         self._begin(reg.PWRON_RESET)
+        self.powered = True
 
     def power_off(self, why: str) -> None:
         if self.process:
             self._end()
             self._let_go(held_too=True)
             self._parts.log.note(why)
+            self.powered = False
 
     def restart(self, cause: int, raw: bool = False) -> None:
         if not self.process:

@@ -183,6 +183,16 @@ def test_a_slow_flash_takes_its_time(board: VirtualBoard) -> None:
     assert quick_ms < 100 <= int(execute(board, code))
 
 
+def test_a_reset_takes_no_power_away(board: VirtualBoard) -> None:
+    resets = len(board.resets)
+    store(board, "/main.py", "import machine; machine.reset()")
+    mpremote(board, "exec", "--no-follow", "import machine; machine.reset()")
+    deadline_s = time.monotonic() + 60
+    while len(board.resets) < resets + 8:
+        assert board.powered
+        assert time.monotonic() < deadline_s
+
+
 def test_an_unfed_watchdog_resets(board: VirtualBoard) -> None:
     with executing(
         board,
