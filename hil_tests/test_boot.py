@@ -1,11 +1,13 @@
 """boot.py and the loader on a virtual board: slots, trials, ways in, and damage."""
 
+import re
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+import serial
 
 from boards.virtual.board import VirtualBoard
 from hil_tests.boardkit import TIMEOUT_S, execute, mpremote
@@ -230,24 +232,35 @@ def test_button_let_go_in_the_window_asks_for_nothing(tmp_path: Path) -> None:
         assert "runs a" in board.wait_console(">>> ", TIMEOUT_S)
 
 
+def type_ctrl_c(board: VirtualBoard) -> None:
+    """Ask for service in the window: no program is started for it, which may take longer."""
+    board.wait_console("for service", TIMEOUT_S)
+    with serial.Serial(board.serial_port) as port:
+        port.write(b"\x03")
+        board.wait_console("service mode", TIMEOUT_S)
+
+
+def with_constant(files: dict[str, bytes], name: str, value: int) -> dict[str, bytes]:
+    """Return the files with another value of a constant of boot.py."""
+    text, count = re.subn(rf"(?m)^{name} = \d+$", f"{name} = {value}", files["/boot.py"].decode())
+    assert count == 1
+    return {**files, "/boot.py": text.encode()}
+
+
 def test_ctrl_c_in_the_window_asks_for_service(tmp_path: Path) -> None:
-    with board_with(tmp_path, flash("b try", a=WELL, b=WELL)) as board:
+    files = flash("b try", a=WELL, b=WELL)
+    with board_with(tmp_path, with_constant(files, "_WINDOW_MS", 3000)) as board:
         board.power_on()
-        board.wait_console("for service", TIMEOUT_S)
+        type_ctrl_c(board)
         assert "/b/lib" in mpremote(board, "resume", "exec", "import sys; print(sys.path)")
         assert slot_of(board) == "b try"
 
 
 def test_a_paired_meter_is_not_left_at_the_console(tmp_path: Path) -> None:
-    files = {**flash("a", a=WELL), "/config.json": b"{}"}
-    guard = b"_GUARD_MS = 600000"
-    assert guard in files["/boot.py"]
-    files["/boot.py"] = files["/boot.py"].replace(guard, b"_GUARD_MS = 2000")
-    with board_with(tmp_path, files) as board:
+    files = with_constant({**flash("a", a=WELL), "/config.json": b"{}"}, "_WINDOW_MS", 3000)
+    with board_with(tmp_path, with_constant(files, "_GUARD_MS", 2000)) as board:
         board.power_on()
-        board.wait_console("for service", TIMEOUT_S)
-        mpremote(board, "resume", "exec", "pass")
-        board.wait_console("service mode", TIMEOUT_S)
+        type_ctrl_c(board)
         board.wait_console("runs a", TIMEOUT_S)
 
 
