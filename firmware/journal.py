@@ -21,7 +21,7 @@ _FORMAT = b"\x01"
 _SEQUENCE_MOST = 0xFFFFFFFF
 _FULL = 28  # ENOSPC
 _DAMAGED = 84  # EILSEQ, which is littlefs's LFS_ERR_CORRUPT
-_FOLDER = 0x4000  # of a mode
+_IS_FOLDER = 21  # EISDIR
 
 
 class JournalError(Exception):
@@ -35,7 +35,7 @@ class Journal:
     `damaged` counts the reads that found a damaged record.
 
     Another `segment_records` may be used on a journal that is there. The start lists the folder,
-    at most capacity / segment_records + 2 names, and looks at the size of one file. Where that
+    at most capacity / segment_records + 2 names, and opens the newest file. Where that
     is damaged, it goes on after the last sequence that the file can have held.
     """
 
@@ -51,8 +51,7 @@ class Journal:
         self._reader = None
         self._reading = None
         self.next = self._end = 1
-        records.folder(folder)
-        self._firsts = sorted(_first(name) for name in os.listdir(folder) if _first(name))
+        self._firsts = sorted(_first(name) for name in _names(folder) if _first(name))
         self._take_stock(self._records_most)
 
     @property
@@ -145,13 +144,17 @@ class Journal:
         self._close_writer()
 
     def _read_record(self, first, place):
+        reader = self._opened(first)
+        reader.seek(place * _RECORD_SIZE)
+        return reader.readinto(self._record)
+
+    def _opened(self, first):
         if self._reading != first:
             self._close_reader()
-            # Kept open: the uplink reads one frame after the other.
+            # Kept open: the uplink reads one frame after the other, and so does the start.
             self._reader = open(self._path(first), "rb")  # noqa: SIM115
             self._reading = first
-        self._reader.seek(place * _RECORD_SIZE)
-        return self._reader.readinto(self._record)
+        return self._reader
 
     def _take_stock(self, unknown=0):
         """Find `next`, which never goes back, and where the newest segment ends, by its size.
@@ -174,14 +177,13 @@ class Journal:
     def _size(self, first):
         """Return the size of a segment, None if it is none that this firmware can have made."""
         try:
-            status = os.stat(self._path(first))
+            size = self._opened(first).seek(0, 2)
         except OSError as error:
-            if error.errno != _DAMAGED:
+            self._abandon(self._close_reader)
+            if error.errno not in (_DAMAGED, _IS_FOLDER):
                 raise
             return None
-        if status[0] & _FOLDER or status[6] > (self._records_most + 1) * _RECORD_SIZE:
-            return None
-        return status[6]
+        return size if size <= (self._records_most + 1) * _RECORD_SIZE else None
 
     def _leave_newest(self):
         """Begin a new segment with the next frame, in the place of the newest if that is empty."""
@@ -242,6 +244,14 @@ class Journal:
 
     def _path(self, first):
         return "%s/%d" % (self._folder, first)
+
+
+def _names(folder):
+    try:
+        return os.listdir(folder)
+    except OSError:  # at the first start, or with a file in its place
+        records.folder(folder)
+        return os.listdir(folder)
 
 
 def _first(name):
