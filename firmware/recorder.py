@@ -20,7 +20,7 @@ _RANGE = ">II"
 _RANGE_SIZE = 8
 _RANGES_MOST = 16
 _SPARE = 285  # sequences that may be used without the record's knowledge
-NEWEST_FRAMES = 8  # frames: more than one poll and what happens during it record
+_NEWEST_FRAMES = 8  # that are looked at for one that can be read
 _TIME = 8  # where a frame has them
 _TRUST = 39
 
@@ -206,19 +206,22 @@ class Recorder:
             journal.skip(max(journal.next, self._asked) + _SPARE)
 
     def _resume(self):
-        """Have the clock go on no earlier than the newest frames, which a cut left here."""
-        first = max(self._journal.next - NEWEST_FRAMES, self._journal.oldest)
+        """Have the clock go on no earlier than the newest frames, which a cut left here.
+
+        What was before an event was not later, but where signed time put the clock back: then the
+        event tells. What was before a reading was in its interval at the latest: it takes two.
+        """
+        last = self._journal.next - 1
         times = []
-        for sequence in range(first, self._journal.next):
+        for sequence in range(last, max(last - _NEWEST_FRAMES, self._journal.oldest - 1), -1):
             try:
                 frame = wire.parse(self._journal.read(sequence))
             except Exception as error:  # what is damaged must not keep the meter from starting
                 self._log.error("%s", error)
                 continue
-            event = isinstance(frame, wire.Event) and frame.code
-            if event == wire.EVENT_CLOCK_SET and frame.b < frame.a:
-                times = []  # signed time put the clock back: what is before was wrong
             times.append(frame.time_s)
+            if len(times) == 2 or isinstance(frame, wire.Event):
+                break
         for time_s in times or [self.reading_s]:
             self._clock.resume(time_s)
 

@@ -18,8 +18,8 @@ STEPS = 30
 ASKED = 3
 
 
-def opened():
-    journal = Journal(flash.MOUNT + "/journal", 7, 3)
+def opened(capacity=7, segment_records=3):
+    journal = Journal(flash.MOUNT + "/journal", capacity, segment_records)
     clock = Clock(Ticks(), NOON)
     return Recorder(flash.MOUNT + "/state.rec", journal, clock, Register, Quiet()), journal
 
@@ -108,6 +108,26 @@ def test_what_was_overwritten_is_told_whatever_the_cut():
     cuts = cut_everywhere(lambda first: (1 + first * 5 % 23,))
     print("cuts:", cuts)
     assert cuts > 150
+
+
+def test_a_start_reads_little():
+    """On a slow flash each read takes a fifth of a second, so they are counted."""
+    if not MICROPYTHON:
+        return  # needs littlefs
+    blank()
+    with flash.mounted(flash.Memory(BLOCKS, CHIP)):
+        recorder, journal = opened(300, 285)
+        for _ in range(100):
+            read(recorder)
+        journal.close()
+    device = flash.Memory(BLOCKS, CHIP)
+    with flash.mounted(device):
+        device.reads = 0
+        recorder, journal = opened(300, 285)
+        print("reads of a start:", device.reads)
+        assert journal.next == 101
+        assert device.reads <= 200
+        journal.close()
 
 
 def long_what_was_overwritten_is_told_whatever_the_two_cuts():
