@@ -94,7 +94,7 @@ class App:
             if self.healthy():
                 self._watchdog.feed()
                 if not confirmed and self._ticks.ticks_diff(now, started) > _CONFIRM_MS:
-                    confirmed = self._confirm()
+                    confirmed = slot.confirm(self._slot_path, self._recorder.made_room)
                     started = now
             if self._ticks.ticks_diff(now, told) >= self._status_ms:
                 told = now
@@ -105,16 +105,6 @@ class App:
                     "control=%(control)d restarts=%(restarts)d late_ms=%(late_ms)d "
                     "heap_free=%(heap_free)d" % self.status()
                 )
-
-    def _confirm(self):
-        """Tell boot.py that this slot is well; return whether it was told."""
-        try:
-            slot.confirm(self._slot_path)
-            return True
-        except OSError as error:
-            self._recorder.made_room(error)
-            self._log.error("the slot cannot be confirmed: %s", error)
-            return False
 
     def healthy(self):
         """Return whether measuring and control go on and tasks do not fail in a row."""

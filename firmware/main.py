@@ -106,14 +106,12 @@ def configure():
 
 def start():
     """Run the meter until Ctrl-C. Returns the App for the service console, None without one."""
+    global build
     print("parwana", version.VERSION)
     print("parwana: ecdsa is the %s one. %s" % (ecdsa.backend, ecdsa.reason))
     settings = configure()
     if settings is None:
-        try:
-            slot.confirm(SLOT)  # an unpaired meter cannot show more health than this
-        except OSError as error:
-            tell(error)
+        slot.confirm(SLOT)  # an unpaired meter cannot show more health than this
         return None
     hardware = board.build(settings)
     app = None
@@ -121,15 +119,13 @@ def start():
         hardware.watchdog.start(settings.watchdog_s)
         identity = load_or_create("/identity.key", board.random)
         app = build(settings, hardware, identity, Console(settings.log_level))
+        del build  # and its code, which nobody needs again
         gc.collect()
         gc.threshold(8192)  # from here on no import leaves anything behind
         asyncio.run(app.run())
     except KeyboardInterrupt:
         hardware.watchdog.relax()
-        try:
-            slot.postpone(SLOT)
-        except OSError as error:
-            tell(error)
+        slot.postpone(SLOT)
         print("parwana: service mode; the contactor is not touched; app.status() tells more")
     except Exception as error:
         # Nobody is here to see it: the watchdog will try again.

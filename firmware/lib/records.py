@@ -22,13 +22,7 @@ def save(path, payload, made_room=None):
     A cut at any moment leaves the old record or the new one. `made_room(error)` is asked for room
     when it cannot be written, until it returns False. Raises OSError.
     """
-    while True:
-        try:
-            _replace(path, payload)
-            return
-        except OSError as error:
-            if not made_room or not made_room(error):
-                raise
+    replace(path, payload + crc32(payload).to_bytes(_CRC_SIZE, "big"), made_room)
 
 
 def load(path):
@@ -47,6 +41,17 @@ def load(path):
     if data == data[:1] * len(data) or crc32(payload).to_bytes(_CRC_SIZE, "big") != crc:
         raise RecordError("%s is damaged" % path)
     return payload
+
+
+def replace(path, data, made_room=None):
+    """Replace the file at `path` by `data` (bytes), as `save` does, without a CRC."""
+    while True:
+        try:
+            _replace(path, data)
+            return
+        except OSError as error:
+            if not made_room or not made_room(error):
+                raise
 
 
 def create(path):
@@ -85,11 +90,10 @@ def clear(path):
         _move_aside(path)
 
 
-def _replace(path, payload):
+def _replace(path, data):
     aside = path + ".new"
     with create(aside) as file:
-        file.write(payload)
-        file.write(crc32(payload).to_bytes(_CRC_SIZE, "big"))
+        file.write(data)
     try:
         # littlefs replaces the target in the same commit that removes the source.
         os.rename(aside, path)

@@ -1,22 +1,24 @@
 """Tell boot.py how the running slot fares: /slot holds its name, and a word until it is well."""
 
-import os
 import sys
 
 import records
 
 
-def confirm(path):
-    """Make the running slot the one to stay. Raises OSError."""
+def confirm(path, made_room=None):
+    """Make the running slot the one to stay; return whether that could be written."""
     words = _words(path)
-    if len(words) > 1:
-        running = _running(words[0])
-        _write(path, running)
-        print("parwana: slot", running, "is well")  # flash.sh waits for it
+    if len(words) < 2:
+        return True
+    running = _running(words[0])
+    if not _write(path, running, made_room):
+        return False
+    print("parwana: slot", running, "is well")  # flash.sh waits for it
+    return True
 
 
 def postpone(path):
-    """Count no run: this one was interrupted from the console. Raises OSError."""
+    """Count no run: this one was interrupted from the console."""
     words = _words(path)
     if words[1:] == ["tried"]:
         _write(path, words[0] + " try")
@@ -40,7 +42,10 @@ def _words(path):
         return []
 
 
-def _write(path, text):
-    with records.create(path + ".new") as file:
-        file.write(text.encode())
-    os.rename(path + ".new", path)
+def _write(path, text, made_room=None):
+    try:
+        records.replace(path, text.encode(), made_room)
+        return True
+    except OSError as error:
+        print("parwana: %s cannot be written: %s" % (path, error))
+        return False
