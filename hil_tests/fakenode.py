@@ -211,6 +211,29 @@ def _refusal(words: str) -> Refusal:
     return Refusal({"code": -32000, "message": words})
 
 
+def behind(blocks: int, method: str) -> Callable[[list[Any], Forward], Any]:
+    """Return an edit by which a node that lacks the newest blocks answers a method.
+
+    eth_getLogs, as geth answered before 1.16: what it has not seen is empty.
+    """
+
+    def edit(params: list[Any], forward: Forward) -> Any:
+        top = int(forward("eth_blockNumber", []), 16) - blocks
+        if method == "eth_getBlockByNumber":
+            return None if int(params[0], 16) > top else forward(method, params)
+        if "blockHash" in params[0]:
+            block = forward("eth_getBlockByHash", [params[0]["blockHash"], False])
+            if int(block["number"], 16) > top:
+                raise _refusal("unknown block")
+            return forward(method, params)
+        last = min(top, int(params[0]["toBlock"], 16))
+        if int(params[0]["fromBlock"], 16) > last:
+            return []
+        return forward(method, [{**params[0], "toBlock": hex(last)}])
+
+    return edit
+
+
 class _Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
     disable_nagle_algorithm = True

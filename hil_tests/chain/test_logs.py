@@ -2,7 +2,7 @@
 
 import pytest
 
-from hil_tests.fakenode import FakeNode, Odd, Refusal
+from hil_tests.fakenode import FakeNode, Odd, Refusal, behind
 from parwana.chain import errors, node
 from parwana.chain.errors import NotYet, RangeTooLarge, RateLimited
 from parwana.chain.keys import dev_key
@@ -95,30 +95,6 @@ def test_a_block_that_is_too_much_is_told(fake, chain, counter, counted):
         chain.logs(event(chain, counter), counted)
 
 
-def behind(blocks, *methods):
-    """Return edits by which methods are answered by a node that lacks the newest blocks."""
-
-    def change(method):
-        def edit(params, forward):
-            top = int(forward("eth_blockNumber", []), 16) - blocks
-            if method == "eth_getBlockByNumber":
-                return None if int(params[0], 16) > top else forward(method, params)
-            if "blockHash" in params[0]:
-                block = forward("eth_getBlockByHash", [params[0]["blockHash"], False])
-                if int(block["number"], 16) > top:
-                    raise Refusal({"code": -32000, "message": "unknown block"})
-                return forward(LOGS, params)
-            # as geth did before 1.16: what it has not seen is empty
-            last = min(top, int(params[0]["toBlock"], 16))
-            if int(params[0]["fromBlock"], 16) > last:
-                return []
-            return forward(LOGS, [{**params[0], "toBlock": hex(last)}])
-
-        return edit
-
-    return {method: change(method) for method in methods}
-
-
 @pytest.mark.parametrize("methods", [(LOGS,), (LOGS, "eth_getBlockByNumber")])
 @pytest.mark.parametrize("blocks", [1, PROVEN_BLOCKS - 1])
 def test_silence_of_a_node_behind_is_not_believed(
@@ -126,8 +102,8 @@ def test_silence_of_a_node_behind_is_not_believed(
 ):
     node.mine(blocks - 1)
     head = chain.head()
-    for method, edit in behind(blocks, *methods).items():
-        fake.edit(method, edit)
+    for method in methods:
+        fake.edit(method, behind(blocks, method))
     with pytest.raises(NotYet, match="lies behind"):
         next(chain.scan(event(chain, counter), counted, head))
     fake.plain()

@@ -8,9 +8,8 @@ import pytest
 from paho.mqtt.enums import CallbackAPIVersion
 
 import wire
-from hil_tests.chain.test_logs import behind
 from hil_tests.chainkit import HandClock, Utility
-from hil_tests.fakenode import FakeNode, Odd, Refusal
+from hil_tests.fakenode import FakeNode, Odd, Refusal, behind
 from hil_tests.services import Broker, wait_until
 from parwana.chain.deployment import Deployment
 from parwana.chain.errors import ChainError, NotYet, RateLimited
@@ -189,7 +188,7 @@ def test_a_node_behind_hides_no_payment(world, store, finality, monkeypatch):
         signer.step()
         world.pay(house)
         world.node.mine(2)
-        fake.edit("eth_getLogs", behind(4, "eth_getLogs")["eth_getLogs"])
+        fake.edit("eth_getLogs", behind(4, "eth_getLogs"))
         with pytest.raises(NotYet):
             signer.step()
         fake.plain()

@@ -9,6 +9,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,9 +17,12 @@ import pytest
 
 import wire
 from hil_tests.chainkit import Utility
+from hil_tests.fakenode import FakeNode, behind
 from hil_tests.relay.test_carrier import FakeMeter
 from hil_tests.services import Broker, SignedMeter, wait_until
 from hil_tests.town import FEEDER, Town
+from parwana.chain.deployment import DAY_S
+from parwana.chain.errors import NotYet
 from parwana.chain.keys import dev_key
 from parwana.chain.node import Chain
 from parwana.chain.periods import DAY_S
@@ -114,6 +118,27 @@ def test_a_permit_that_a_reorganisation_took_away_is_forgotten(
     seen.follower.step()
     assert store.newest_permit(house.address) is None
     assert (store.cursor(CURSOR) or 0) <= world.chain.finalized_block() + 1
+
+
+def test_a_node_behind_hides_no_meter(
+    world: Utility, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Logs come from a node that lacks the newest blocks; every other answer from one that has."""
+    monkeypatch.setattr(NotYet, "patience_s", 0.2)
+    made = replace(world.deployment, finality={"blocks": 2})
+    with FakeNode(world.node.url) as fake:
+        follower = Follower(made, store, lambda: Chain.of(made, None, fake.url), lambda *_: None)
+        follower.step()
+        world.enrol(77)
+        world.node.mine(5)
+        before = store.cursor(CURSOR)
+        fake.edit("eth_getLogs", behind(8, "eth_getLogs"))
+        with pytest.raises(NotYet, match="lies behind"):
+            follower.step()
+        assert store.cursor(CURSOR) == before
+        fake.plain()
+        follower.step()
+    assert [row.number for row in store.meters()] == [77]
 
 
 def test_the_cursor_never_passes_what_is_final(world: Utility, store: Store) -> None:
