@@ -5,6 +5,7 @@ by flash.sh and paired by `parwana pair`, both through their serial ports.
 """
 
 import json
+import os
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
@@ -15,6 +16,7 @@ from boards.virtual.board import VirtualBoard
 from boards.virtual.load import Feeder, House, Profile
 from boards.virtual.pzem import Pzem, PzemEmulator
 from parwana import REPO
+from parwana.chain import outbox
 from parwana.chain.deployment import Deployment
 from parwana.chain.keys import dev_key
 from parwana.meter.pairing import WIFI_PASSWORD
@@ -63,6 +65,8 @@ class Rehearsal:
         self._programs: list[Program] = []
 
     def __enter__(self) -> "Rehearsal":
+        # What is signed here is nothing for the home of who rehearses.
+        os.environ.setdefault(outbox.VARIABLE, str(self.folder / "state"))
         return self
 
     def __exit__(self, *_: object) -> None:
