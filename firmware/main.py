@@ -106,7 +106,7 @@ def configure():
 
 def start():
     """Run the meter until Ctrl-C. Returns the App for the service console, None without one."""
-    global build
+    global build, configure
     print("parwana", version.VERSION)
     print("parwana: ecdsa is the %s one. %s" % (ecdsa.backend, ecdsa.reason))
     settings = configure()
@@ -119,7 +119,7 @@ def start():
         hardware.watchdog.start(settings.watchdog_s)
         identity = load_or_create("/identity.key", board.random)
         app = build(settings, hardware, identity, Console(settings.log_level))
-        del build  # and its code, which nobody needs again
+        del build, configure  # and their code, which nobody needs again
         gc.collect()
         gc.threshold(8192)  # from here on no import leaves anything behind
         asyncio.run(app.run())

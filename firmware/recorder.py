@@ -211,14 +211,8 @@ class Recorder:
         What was before an event was not later, but where signed time put the clock back: then the
         event tells. What was before a reading was in its interval at the latest: it takes two.
         """
-        last = self._journal.next - 1
         times = []
-        for sequence in range(last, max(last - _NEWEST_FRAMES, self._journal.oldest - 1), -1):
-            try:
-                frame = wire.parse(self._journal.read(sequence))
-            except Exception as error:  # what is damaged must not keep the meter from starting
-                self._log.error("%s", error)
-                continue
+        for frame in self._newest(_NEWEST_FRAMES):
             times.append(frame.time_s)
             if len(times) == 2 or isinstance(frame, wire.Event):
                 break
@@ -227,12 +221,20 @@ class Recorder:
 
     def _last_energy_wh(self):
         """Return the energy of the newest frame that can be read: the register never goes back."""
-        for sequence in range(self._journal.next - 1, self._journal.oldest - 1, -1):
-            try:
-                return wire.parse(self._journal.read(sequence)).energy_wh
-            except Exception as error:  # two things damaged must not keep the meter from starting
-                self._log.error("%s", error)
+        for frame in self._newest(self._journal.next):
+            return frame.energy_wh
         return 0
+
+    def _newest(self, most):
+        """Yield what can be read of the newest `most` frames, newest first."""
+        last = self._journal.next - 1
+        for sequence in range(last, max(last - most, self._journal.oldest - 1), -1):
+            try:
+                frame = wire.parse(self._journal.read(sequence))
+            except Exception as error:  # what is damaged must not keep the meter from starting
+                self._log.error("%s", error)
+                continue
+            yield frame
 
     def _load(self):
         """Take the saved state; return (frames that may not be in the journal, register)."""
