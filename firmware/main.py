@@ -119,7 +119,7 @@ def start():
         hardware.watchdog.start(settings.watchdog_s)
         identity = load_or_create("/identity.key", board.random)
         app = build(settings, hardware, identity, Console(settings.log_level))
-        del build, configure  # and their code, which nobody needs again
+        del build, configure, sys.modules["recovery"]  # their code is not needed again
         gc.collect()
         gc.threshold(8192)  # from here on no import leaves anything behind
         asyncio.run(app.run())

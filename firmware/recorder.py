@@ -10,17 +10,10 @@ the record once.
 import struct
 
 import wire
-from records import RecordError, load, save
+from records import save
+from recovery import HEAD, RANGE, VERSION
 
-_HEAD = ">BIIIIIIIBBB"
-_HEAD_SIZE = 32
-_VERSION = 2
-_HEAD_SIZE_1 = 26  # of version 1, which ended with `overwritten` and how many frames follow
-_RANGE = ">II"
-_RANGE_SIZE = 8
 _RANGES_MOST = 16
-_SPARE = 285  # sequences that may be used without the record's knowledge
-_NEWEST_FRAMES = 8  # that are looked at for one that can be read
 _TIME = 8  # where a frame has them
 _TRUST = 39
 
@@ -34,37 +27,43 @@ class Recorder:
     """
 
     def __init__(self, path, journal, clock, make_register, log):
+        import recovery
+
         self._path = path
         self._journal = journal
         self._clock = clock
         self._log = log
-        self.boots = 0
-        self.closing_day = 0  # number of the last trusted reading's day (config.closing_s), plus 1
-        self.reading_s = 0
         self.events = 0
         self.readings = 0
-        self.overwrote = False
-        self._config_crc = 0
-        self._asked = 0
-        self._overwritten = 0
-        self._told = journal.oldest  # every frame before it was asked past, or told as overwritten
-        self._damaged = []  # ranges of frames (first, last) told as damaged
-        self._lost = False
-        self.left_s = 0  # when the register was saved before this start, if by signed time, else 0
         self._kept = None  # the state that the record holds, without its frames
-        pending, saved = self._load()
+        self._lost, state = recovery.state(path, journal, log)
+        (
+            self.boots,
+            self.closing_day,  # of the last trusted reading (config.closing_s), plus 1
+            self.reading_s,
+            self._config_crc,
+            self._asked,
+            self._overwritten,
+            self._told,  # every frame before it was asked past, or told as overwritten
+            self.overwrote,
+            self._damaged,  # ranges of frames (first, last) told as damaged
+            pending,
+            saved,
+        ) = state
         try:
             self.register = make_register(saved)
         except ValueError as error:
             self._log.error("%s", error)
             self._lost = True
             self.register = make_register(None)
+        self.left_s = 0  # when the register was saved before this start, if by signed time, else 0
         if pending and pending[-1][_TRUST] == wire.TRUST_SIGNED:
             self.left_s = struct.unpack_from(">I", pending[-1], _TIME)[0]
-        self._catch_up(pending)
-        self._resume()
+        recovery.catch_up(journal, pending, self._asked, log)
+        recovery.resume(clock, journal, self.reading_s, log)
         if self._lost:
-            self.register.energy_wh = max(self.register.energy_wh, self._last_energy_wh())
+            last_wh = recovery.last_energy_wh(journal, log)
+            self.register.energy_wh = max(self.register.energy_wh, last_wh)
 
     def made_room(self, error):
         """Let the oldest frames go if `error` is of a full flash; return whether any went."""
@@ -143,8 +142,8 @@ class Recorder:
 
     def _commit(self, frames):
         head = struct.pack(
-            _HEAD,
-            _VERSION,
+            HEAD,
+            VERSION,
             self.boots,
             self.closing_day,
             self.reading_s,
@@ -156,7 +155,7 @@ class Recorder:
             len(self._damaged),
             len(frames),
         )
-        rest = b"".join(struct.pack(_RANGE, *pair) for pair in self._damaged)
+        rest = b"".join(struct.pack(RANGE, *pair) for pair in self._damaged)
         rest += self.register.save()
         state = head[:-1] + rest
         kept, self._kept = self._kept, None
@@ -186,92 +185,3 @@ class Recorder:
         except OSError as error:  # what led here is recorded; this is told with what comes next
             self._told, self._overwritten = before
             self._log.error("overwritten frames could not be told: %s", error)
-
-    def _catch_up(self, pending):
-        """Append what the journal lacks of the record's frames.
-
-        A journal that lacks frames before these has lost its newest, and perhaps more than the
-        record knows of. It goes on where no sequence can have been used.
-        """
-        journal = self._journal
-        lost = self._asked > journal.next
-        for frame in pending:
-            sequence = struct.unpack_from(">I", frame, 4)[0]
-            lost = lost or sequence > journal.next
-            journal.skip(sequence)
-            if sequence == journal.next:
-                journal.append(frame)
-        if lost:
-            self._log.error("the newest frames of the journal are lost")
-            journal.skip(max(journal.next, self._asked) + _SPARE)
-
-    def _resume(self):
-        """Have the clock go on no earlier than the newest frames, which a cut left here.
-
-        What was before an event was not later, but where signed time put the clock back: then the
-        event tells. What was before a reading was in its interval at the latest: it takes two.
-        """
-        times = []
-        for frame in self._newest(_NEWEST_FRAMES):
-            times.append(frame.time_s)
-            if len(times) == 2 or isinstance(frame, wire.Event):
-                break
-        for time_s in times or [self.reading_s]:
-            self._clock.resume(time_s)
-
-    def _last_energy_wh(self):
-        """Return the energy of the newest frame that can be read: the register never goes back."""
-        for frame in self._newest(self._journal.next):
-            return frame.energy_wh
-        return 0
-
-    def _newest(self, most):
-        """Yield what can be read of the newest `most` frames, newest first."""
-        last = self._journal.next - 1
-        for sequence in range(last, max(last - most, self._journal.oldest - 1), -1):
-            try:
-                frame = wire.parse(self._journal.read(sequence))
-            except Exception as error:  # what is damaged must not keep the meter from starting
-                self._log.error("%s", error)
-                continue
-            yield frame
-
-    def _load(self):
-        """Take the saved state; return (frames that may not be in the journal, register)."""
-        try:
-            saved = load(self._path)
-        except RecordError as error:
-            saved = None
-            self._lost = True
-            self._log.error("%s", error)
-        if saved is not None and saved[0] == 1 and len(saved) >= _HEAD_SIZE_1:
-            told = self._told.to_bytes(4, "big")
-            saved = bytes([_VERSION]) + saved[1:25] + told + b"\0\0" + saved[25:]
-        if saved is not None and (len(saved) < _HEAD_SIZE or saved[0] != _VERSION):
-            saved = None
-            self._lost = True
-        if saved is None:
-            # No record beside a journal with frames in it: the record was lost, not never made.
-            self._lost = self._lost or self._journal.next > 1
-            return [], None
-        (
-            _,
-            self.boots,
-            self.closing_day,
-            self.reading_s,
-            self._config_crc,
-            self._asked,
-            self._overwritten,
-            self._told,
-            overwrote,
-            ranges,
-            count,
-        ) = struct.unpack_from(_HEAD, saved)
-        self.overwrote = bool(overwrote)
-        end = _HEAD_SIZE + count * wire.FRAME_SIZE
-        starts = range(_HEAD_SIZE, end, wire.FRAME_SIZE)
-        pending = [saved[at : at + wire.FRAME_SIZE] for at in starts]
-        start, end = end, end + ranges * _RANGE_SIZE
-        starts = range(start, end, _RANGE_SIZE)
-        self._damaged = [struct.unpack_from(_RANGE, saved, at) for at in starts]
-        return pending, saved[end:]
