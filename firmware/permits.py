@@ -121,6 +121,7 @@ class Permits:
     def accepting(self, data, not_before_s, energy_wh):
         """Do as `accept`, yielding None before each signature and the parsed frame at the end."""
         bundle, frame = _parse(data)
+        del data  # the bundle has a copy, and signatures take their time
         serial = frame.serial
         kind = bundle.frame[1]
         if bundle.frame == self._saved.last or (

@@ -239,13 +239,13 @@ class Session:
         Raises BrokerError when the broker refuses something or sends what is no MQTT.
         """
         while self._stream.packet():
-            self._message = None
             try:
                 answer = self._wait_msg()
             except (AssertionError, IndexError, TypeError):
                 raise BrokerError("the broker sends what is not MQTT 3.1.1")
             if self._message:
-                return self._message
+                message, self._message = self._message, None  # it is long, and would stay
+                return message
             if answer is not None:
                 self._settle(answer)
         return None
