@@ -4,7 +4,7 @@ import os
 import zlib
 from collections.abc import Callable
 from pathlib import Path
-from typing import Self
+from typing import NamedTuple, Self
 
 from boards.virtual.consolelog import ConsoleLog
 from boards.virtual.devkit import BoardError, Devkit, Parts
@@ -16,12 +16,20 @@ from boards.virtual.serialport import SerialPort
 from parwana.world import runtime, secretfiles
 from parwana.world.clock import WorldClock
 
-__all__ = ["FLASH_SIZE", "HEAP", "BoardError", "VirtualBoard", "Wiring"]
+__all__ = ["FLASH_SIZE", "HEAP", "BoardError", "FlashOperations", "VirtualBoard", "Wiring"]
 
 FLASH_SIZE = 512 * 4096
 HEAP = "201k"
 """MicroPython's heap. What stands in for an ESP32's built-in modules takes its share of it, the
 rest is what an ESP32 has: 165 KB free at the prompt."""
+
+
+class FlashOperations(NamedTuple):
+    """How often a flash was read, written and erased."""
+
+    reads: int
+    writes: int
+    erases: int
 
 
 class VirtualBoard:
@@ -119,15 +127,21 @@ class VirtualBoard:
         """Cut the power in the middle of the nth flash write or erase from now; 0: do not."""
         self._regs.set("cut_at", n)
 
-    def slow_flash(self, erase_ms: float, write_ms: float) -> None:
-        """Have each erase of a block of flash, and each write, take that much longer."""
+    def slow_flash(self, erase_ms: float, write_ms: float, read_ms: float = 0) -> None:
+        """Have each erase of a block of flash, each write and each read take that much longer.
+
+        littlefs writes and reads 128 bytes at a time, as with MicroPython's image for an ESP32.
+        """
         self._regs.set("erase_us", round(1000 * erase_ms))
         self._regs.set("write_us", round(1000 * write_ms))
+        self._regs.set("read_us", round(1000 * read_ms))
 
     @property
-    def flash_writes(self) -> int:
-        """Flash writes and erases since power on."""
-        return self._regs.get("flash_operations")
+    def flash_operations(self) -> FlashOperations:
+        """What the flash did since power on."""
+        return FlashOperations(
+            *(self._regs.get(f"flash_{name}") for name in FlashOperations._fields)
+        )
 
     @property
     def serial_port(self) -> str:

@@ -148,7 +148,7 @@ class Devkit:
     def power_on(self) -> None:
         if self.process:
             raise BoardError("the board has power already; power_off() first")
-        for name in ("cut_at", "flash_operations", "memory_size"):
+        for name in ("cut_at", "flash_reads", "flash_writes", "flash_erases", "memory_size"):
             self._regs.set(name, 0)
         self._regs.start_clock(time.time_ns(), self._parts.clock.factor)
         self._parts.uart.discard()
@@ -248,7 +248,7 @@ class Devkit:
         The unix port raises KeyboardInterrupt at once, were it in the middle of a flash write; an
         ESP32 never does.
         """
-        writes, self._writes = self._writes, self._regs.get("flash_operations")
+        writes, self._writes = self._writes, self._regs.flash_written
         if not self.process or not self._regs[reg.RUNNING]:
             self._interrupt_s = None
             self._from_console()

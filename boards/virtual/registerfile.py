@@ -37,6 +37,11 @@ class RegisterFile:
         kind, offset = reg.WORDS[word]
         struct.pack_into(_FORMATS[kind], self._bytes, offset, value)
 
+    @property
+    def flash_written(self) -> int:
+        """How often the flash was written or erased since power on."""
+        return self.get("flash_writes") + self.get("flash_erases")
+
     def set_bytes(self, offset: int, data: bytes) -> None:
         """Set as many bytes as `data` has."""
         self._bytes[offset : offset + len(data)] = data

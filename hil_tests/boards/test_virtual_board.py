@@ -17,7 +17,7 @@ import serial
 from littlefs import LittleFS
 from mpremote.transport_serial import SerialTransport
 
-from boards.virtual.board import BoardError, VirtualBoard
+from boards.virtual.board import BoardError, FlashOperations, VirtualBoard
 from hil_tests.boardkit import (
     console_tail,
     execute,
@@ -175,12 +175,37 @@ def raw_repl(port: str) -> Iterator[SerialTransport]:
 
 def test_a_slow_flash_takes_its_time(board: VirtualBoard) -> None:
     code = (
-        "import time\nf = open('/s', 'ab'); t = time.ticks_ms(); f.write(bytes(43)); f.flush()\n"
+        "import time\nf = open('/s', %r); t = time.ticks_ms(); %s\n"
         "print(time.ticks_diff(time.ticks_ms(), t))\nf.close()"
     )
-    quick_ms = int(execute(board, code))
-    board.slow_flash(erase_ms=0, write_ms=100)
-    assert quick_ms < 100 <= int(execute(board, code))
+    write = code % ("ab", "f.write(bytes(43)); f.flush()")
+    read = code % ("rb", "f.read(1)")
+    execute(board, "f = open('/s', 'wb'); f.write(bytes(9000)); f.close()")
+    quick_ms = int(execute(board, write)), int(execute(board, read))
+    board.slow_flash(erase_ms=0, write_ms=100, read_ms=0)
+    assert quick_ms[0] < 100 <= int(execute(board, write))
+    board.slow_flash(erase_ms=0, write_ms=0, read_ms=100)
+    assert quick_ms[1] < 100 <= int(execute(board, read))
+
+
+def test_littlefs_has_the_caches_of_a_stock_image(board: VirtualBoard) -> None:
+    """128 bytes: what is longer takes as many operations of the flash (measured on an ESP32)."""
+    size = 40_000
+
+    def taken(code: str) -> FlashOperations:
+        before = board.flash_operations
+        execute(board, code)
+        return FlashOperations(*map(int.__sub__, board.flash_operations, before))
+
+    wrote = taken(f"f = open('/s', 'wb'); f.write(bytes({size})); f.close()")
+    assert size // 128 <= wrote.writes < 1.1 * size / 128
+    assert wrote.erases == pytest.approx(size / 4096, abs=3)
+    read = taken("f = open('/s', 'rb')\nwhile f.read(1000): pass")
+    assert size // 128 <= read.reads
+    assert (read.writes, read.erases) == (0, 0)
+    board.power_off()
+    board.power_on()
+    assert board.flash_operations.writes == 0
 
 
 def test_a_reset_takes_no_power_away(board: VirtualBoard) -> None:

@@ -18,11 +18,17 @@ class Flash:
         return self._file.read(2 * BLOCK_SIZE) == b"\xff" * (2 * BLOCK_SIZE)
 
     def readblocks(self, block, buffer, offset=0):
+        words = chip.words
+        words.flash_reads += 1
+        if words.read_us:
+            chip.sleep_us(words.read_us)
         self._file.seek(block * BLOCK_SIZE + offset)
         self._file.readinto(buffer)
 
     def writeblocks(self, block, buffer, offset=0):
-        self._operate(block * BLOCK_SIZE + offset, buffer)
+        words = chip.words
+        words.flash_writes += 1
+        self._operate(words.write_us, block * BLOCK_SIZE + offset, buffer)
 
     def ioctl(self, request, block):
         if request == 4:
@@ -30,14 +36,16 @@ class Flash:
         if request == 5:
             return BLOCK_SIZE
         if request == 6:
-            self._operate(block * BLOCK_SIZE, _ERASED)
+            words = chip.words
+            words.flash_erases += 1
+            self._operate(words.erase_us, block * BLOCK_SIZE, _ERASED)
         return 0
 
-    def _operate(self, start, data):
+    def _operate(self, delay_us, start, data):
         # Nothing here allocates: a file that nobody closed is closed while the heap is locked.
         words = chip.words
-        words.flash_operations += 1
-        chip.sleep_us(words.erase_us if data is _ERASED else words.write_us)
+        if delay_us:
+            chip.sleep_us(delay_us)
         self._file.seek(start)
         if words.cut_at:
             words.cut_at -= 1

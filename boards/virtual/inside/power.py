@@ -8,6 +8,7 @@ import vfs
 import chip
 import chipflash
 import console
+import flashbdev
 import machine
 import network
 import ntptime  # noqa: F401  built in, as on an ESP32
@@ -24,15 +25,16 @@ def _message(code, level):
 
 
 def _mount(flash):
+    flashbdev.bdev = flash
     os.umount("/")
     if flash.blank():
         vfs.VfsLfs2.mkfs(flash)
-        vfs.mount(vfs.VfsLfs2(flash), "/")
+        vfs.mount(flash, "/")
         with open("/boot.py", "w") as file:
             file.write("# This file is executed on every boot\n")
         return
     try:
-        vfs.mount(vfs.VfsLfs2(flash), "/")
+        vfs.mount(flash, "/")
     except OSError:
         print("The filesystem appears to be corrupted. Erase the flash and start afresh.")
 

@@ -16,13 +16,16 @@ FED = 163  # counts feeds of the watchdog, modulo 256
 WORDS = {
     "watchdog_ms": ("u32", 164),  # 0 = not running
     "cut_at": ("u32", 168),  # flash operations until the power fails; 0 = never
-    "flash_operations": ("u32", 172),  # writes and erases since power on
+    "flash_writes": ("u32", 172),  # since power on
     "rtc_real_ns": ("u64", 176),  # real time at which the RTC was last set
     "rtc_world_ns": ("u64", 184),  # Unix time it was set to
     "factor_milli": ("u32", 192),  # how much faster than real time the RTC runs, in 1/1000
     "ntp_port": ("u16", 208),
     "erase_us": ("u32", 212),  # how long the flash takes to erase a block, beyond what it takes
     "write_us": ("u32", 216),  # ... and to write
+    "read_us": ("u32", 220),  # ... and to read
+    "flash_reads": ("u32", 224),  # since power on
+    "flash_erases": ("u32", 228),
     "memory_size": ("u16", 2048),
 }
 UNIQUE_ID = 200  # 6 bytes
