@@ -139,9 +139,7 @@ class VirtualBoard:
     @property
     def flash_operations(self) -> FlashOperations:
         """What the flash did since power on."""
-        return FlashOperations(
-            *(self._regs.get(f"flash_{name}") for name in FlashOperations._fields)
-        )
+        return FlashOperations(*self._regs.flash_operations)
 
     @property
     def serial_port(self) -> str:

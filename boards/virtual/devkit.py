@@ -65,7 +65,7 @@ class Devkit:
         self._serial = parts.serial
         self._interrupt_s: float | None = None
         self._typed = b""
-        self._writes = 0
+        self._operations = (0, 0, 0)
         self._fed = (0, 0)
         self._fed_s = 0.0
         self._commands: queue.SimpleQueue[tuple[Future[Any], Callable[[], Any]]]
@@ -173,6 +173,7 @@ class Devkit:
     def _begin(self, cause: int, raw: bool = False) -> None:
         self._regs[reg.CAUSE] = cause
         self._regs[reg.RUNNING] = 0
+        self._regs[reg.FLASH_BUSY] = 0
         if cause != reg.SOFT_RESET:
             self._regs.set("watchdog_ms", 0)
             self._serial.read()  # what was sent meanwhile is lost
@@ -245,16 +246,16 @@ class Devkit:
     def _try_interrupt(self, waited_s: float) -> None:
         """Interrupt the program where it sleeps or, after half a second, where flash is idle.
 
-        The unix port raises KeyboardInterrupt at once, were it in the middle of a flash write; an
+        The unix port raises KeyboardInterrupt at once, were it in the middle of littlefs; an
         ESP32 never does.
         """
-        writes, self._writes = self._writes, self._regs.flash_written
+        before, self._operations = self._operations, self._regs.flash_operations
         if not self.process or not self._regs[reg.RUNNING]:
             self._interrupt_s = None
             self._from_console()
         elif (
-            self.process.sleeps
-            or (waited_s > _BUSY_S and writes == self._writes)
+            (self.process.sleeps and not self._regs[reg.FLASH_BUSY])
+            or (waited_s > _BUSY_S and before == self._operations)
             or waited_s > _STUBBORN_S
         ):
             self._interrupt_s = None

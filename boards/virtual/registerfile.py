@@ -38,9 +38,9 @@ class RegisterFile:
         struct.pack_into(_FORMATS[kind], self._bytes, offset, value)
 
     @property
-    def flash_written(self) -> int:
-        """How often the flash was written or erased since power on."""
-        return self.get("flash_writes") + self.get("flash_erases")
+    def flash_operations(self) -> tuple[int, int, int]:
+        """How often the flash was read, written and erased since power on."""
+        return self.get("flash_reads"), self.get("flash_writes"), self.get("flash_erases")
 
     def set_bytes(self, offset: int, data: bytes) -> None:
         """Set as many bytes as `data` has."""

@@ -258,7 +258,7 @@ def test_a_slow_flash_stops_nobody_and_loses_nothing(
 ) -> None:
     """An emulated ESP32 takes 150 to 530 ms to append 128 bytes to a file, and so here."""
     with running_meter(tmp_path, files, factor=200, contactor="plain") as meter:
-        meter.board.slow_flash(erase_ms=150, write_ms=50)
+        meter.board.slow_flash(erase_ms=150, write_ms=50, read_ms=1)
         meter.board.reset()
         meter.wait_hello(1, 60)
         began_s = time.monotonic()

@@ -21,7 +21,6 @@ from hil_tests.fakenode import FakeNode, behind
 from hil_tests.relay.test_carrier import FakeMeter
 from hil_tests.services import Broker, SignedMeter, wait_until
 from hil_tests.town import FEEDER, Town
-from parwana.chain.deployment import DAY_S
 from parwana.chain.errors import NotYet
 from parwana.chain.keys import dev_key
 from parwana.chain.node import Chain

@@ -21,7 +21,7 @@ class Flash:
         words = chip.words
         words.flash_reads += 1
         if words.read_us:
-            chip.sleep_us(words.read_us)
+            self._wait(words.read_us)
         self._file.seek(block * BLOCK_SIZE + offset)
         self._file.readinto(buffer)
 
@@ -45,7 +45,7 @@ class Flash:
         # Nothing here allocates: a file that nobody closed is closed while the heap is locked.
         words = chip.words
         if delay_us:
-            chip.sleep_us(delay_us)
+            self._wait(delay_us)
         self._file.seek(start)
         if words.cut_at:
             words.cut_at -= 1
@@ -53,3 +53,8 @@ class Flash:
                 self._file.write(memoryview(data)[: len(data) // 2])
                 chip.halt(registers.EXIT_CUT)
         self._file.write(data)
+
+    def _wait(self, delay_us):
+        chip.regs[registers.FLASH_BUSY] = 1
+        chip.sleep_us(delay_us)
+        chip.regs[registers.FLASH_BUSY] = 0

@@ -13,6 +13,7 @@ NETWORK = 160  # 1 = the access point answers
 RUNNING = 161  # 1 = Ctrl-C interrupts; 0 = the byte 0x03 is input
 CAUSE = 162  # machine.reset_cause()
 FED = 163  # counts feeds of the watchdog, modulo 256
+FLASH_BUSY = 199  # 1 = an operation of the flash goes on
 WORDS = {
     "watchdog_ms": ("u32", 164),  # 0 = not running
     "cut_at": ("u32", 168),  # flash operations until the power fails; 0 = never
