@@ -268,9 +268,9 @@ def test_a_board_whose_cable_was_pulled_comes_back_by_itself(
 def test_lost_power_is_told_in_words(
     flashed: VirtualBoard, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("parwana.meter.repl._SILENT_S", 5.0)
+    monkeypatch.setattr("parwana.meter.follow.SILENT_S", 5.0)
     flashed.cut_power_at_flash_write(40)
-    with pytest.raises(MeterError, match="connection"):
+    with pytest.raises(MeterError, match="silent for 5 s .*; the meter runs what it ran before"):
         flash_source(flashed, firmware.SOURCE)
     flashed.power_on()
     assert version_that_starts(flashed) == OLD

@@ -5,6 +5,7 @@ digest on the board itself. Configuration, key, state and journal are never touc
 """
 
 import ast
+import functools
 import hashlib
 import json
 import re
@@ -20,7 +21,16 @@ from rich.progress import Progress
 from parwana.image import firmware
 from parwana.meter import esp, ports
 from parwana.meter.esp import DOWNLOADS
-from parwana.meter.repl import RESET_S, START_S, Meter, MeterError, connect
+from parwana.meter.repl import (
+    RESET_S,
+    START_S,
+    TELL_IMPORTS,
+    BoardSilent,
+    Meter,
+    MeterError,
+    connect,
+)  # fmt: skip
+from parwana.meter.steps import Steps
 from parwana.world.options import Json, Port
 
 OLDEST = (1, 24)
@@ -28,6 +38,7 @@ FAMILY = {"esp32", "linux"}  # linux: a virtual board
 SERVICE_MS = 600_000
 _BLOCK = 4096
 _SETTLE_TRIES = 3
+_AS_BEFORE = "the meter runs what it ran before"
 _KEY = hashlib.sha256(b"parwana self-test, not a secret").digest()
 
 _SLOT = """
@@ -35,15 +46,21 @@ import sys
 sys.path[:] = ['/{slot}', '/{slot}/lib', '', '.frozen', '/lib']
 """
 _SELF_TEST = """
+import gc
+gc.threshold(4096)  # as main does, so that there is room for ecdsa's code
+_tell(*{modules!r})
 import main, ecdsa, version, gc
 key, digest = {key!r}, {digest!r}
+print('sign')
 signature = ecdsa.sign(digest, key)[0]
+print('verify')
 verified = ecdsa.verify(digest, signature, ecdsa.public_key(key))
 gc.collect()
 print(repr((version.VERSION, signature, verified, gc.mem_free())))
 """
 _CONFIGURATION = """
 import os
+_tell('config')
 import config
 refused = ''
 try:
@@ -62,11 +79,15 @@ def flash(meter: Meter, progress: Progress, source: Path = firmware.SOURCE) -> d
 
     Returns what was done. Raises FlashError, MeterError, FirmwareError.
     """
+    steps = Steps(meter, progress)
+    meter.left = _AS_BEFORE
+    steps.begin("asking the board what it is")
     board = _settle(meter)
     native = firmware.architecture(board["mpy"])
     wanted = firmware.build(native, source)
     loaders = firmware.loaders(source)
     version = firmware.version(source)
+    steps.begin("reading what is on the meter")
     there = meter.hashes("/a", "/b", *loaders)
     running, target = _slots(meter, there)
     kept = "b" if target == "a" else "a"
@@ -79,23 +100,31 @@ def flash(meter: Meter, progress: Progress, source: Path = firmware.SOURCE) -> d
     }
     stale = _differing(loaders, there)
     if running and not _slot_changes(running, wanted, there):
-        _replace(meter, stale)
+        _replace(meter, stale, steps, meter.left)
         meter.resume()
         result |= {"slot": running, "copied": sorted(stale), "restarted": False}
-    else:
-        if running and _words(meter) != [kept]:
-            meter.replace("/slot", kept.encode())  # what is half copied is never run
-        copied = _fill(meter, target, wanted, there, progress)
-        result["free_heap"] = _self_test(meter, target, version)
-        if running:
-            _check_configuration(meter, target, kept)
-        _replace(meter, stale)
-        meter.replace("/slot", f"{target} try\n".encode())
-        meter.reset()
-        result |= {"slot": target, "copied": sorted([*copied, *stale]), "restarted": True}
-        _wait_well(meter, target, version)
+        steps.begin("waiting for the firmware to start")
+        meter.wait_for(f"parwana {version}\r", START_S)
         return result
-    meter.wait_for(f"parwana {version}\r", START_S)
+    if running == target:
+        meter.left = f"the meter goes back to slot {kept}, which is whole"
+    if running and _words(meter) != [kept]:
+        meter.replace("/slot", kept.encode())  # what is half copied is never run
+    copied = _fill(meter, target, wanted, there, steps)
+    result["free_heap"] = _self_test(meter, target, source, steps)
+    if running:
+        _check_configuration(meter, target, kept, steps)
+    starts = meter.left if running else f"the meter starts the new firmware, in slot {target}"
+    _replace(meter, stale, steps, starts)
+    steps.begin(f"switching to slot {target}")
+    meter.replace("/slot", f"{target} try\n".encode())
+    meter.left = f"slot {target} is switched to, and runs when the board starts" + (
+        f"; should it not prove well, the meter goes back to slot {kept}" if running else ""
+    )
+    meter.reset()
+    result |= {"slot": target, "copied": sorted([*copied, *stale]), "restarted": True}
+    steps.begin("waiting for the new firmware to report itself healthy")
+    _wait_well(meter, target, version)
     return result
 
 
@@ -109,11 +138,14 @@ def _settle(meter: Meter) -> dict[str, Any]:
             board = _identify(meter)
             meter.run(f"import machine\nmachine.WDT(timeout={SERVICE_MS})")
             return board
-        except MeterError:
+        except BoardSilent:
+            raise
+        except MeterError as error:
+            told = error
             meter.stop()
     raise MeterError(
-        f"{meter.port}: the board restarts all the time; hold its button for two seconds while it "
-        "starts, let go, try again"
+        f"{told}; it restarts all the time: hold its button for two seconds while it starts, let "
+        "go, try again"
     )
 
 
@@ -175,14 +207,16 @@ def _slot_changes(slot: str, wanted: dict[str, bytes], there: dict[str, str]) ->
 
 
 def _fill(
-    meter: Meter, slot: str, wanted: dict[str, bytes], there: dict[str, str], progress: Progress
+    meter: Meter, slot: str, wanted: dict[str, bytes], there: dict[str, str], steps: Steps
 ) -> list[str]:
     """Make a slot hold `wanted` and nothing else; return the files that were copied."""
     missing = _differing(_in_slot(slot, wanted), there)
     # What is replaced goes first: beside a full journal there is no room for both.
     gone = _extra(slot, wanted, there) + sorted(missing.keys() & there.keys())
     if gone:
-        meter.run(f"import os\nfor name in {gone!r}: os.remove(name)")
+        steps.begin(f"removing {len(gone)} files from slot {slot}")
+        meter.run(f"import os\nfor name in {gone!r}:\n print(name)\n os.remove(name)")
+    steps.begin("looking for room")
     _check_space(meter, missing)
     folders = {f"/{slot}"}
     for path in missing:
@@ -190,9 +224,10 @@ def _fill(
         folders |= {"/".join(parts[:depth]) for depth in range(2, len(parts))}
     meter.make_folders(sorted(folders))
     total = sum(map(len, missing.values()))
-    task = progress.add_task(f"copying {len(missing)} files to slot {slot}", total=total)
+    steps.begin(f"copying {len(missing)} files to slot {slot}", total)
     for path, data in missing.items():
-        meter.write(path, data, lambda size: progress.update(task, advance=size))
+        meter.write(path, data, functools.partial(steps.advance, path))
+    steps.begin(f"reading slot {slot} back")
     wrong = _differing(_in_slot(slot, wanted), meter.hashes(f"/{slot}"))
     if wrong:
         raise FlashError(
@@ -212,12 +247,16 @@ def _check_space(meter: Meter, missing: dict[str, bytes]) -> None:
         )
 
 
-def _self_test(meter: Meter, slot: str, version: str) -> int:
+def _self_test(meter: Meter, slot: str, source: Path, steps: Steps) -> int:
     """Import the new firmware on the board and have it sign; return the free heap in bytes."""
+    version = firmware.version(source)
+    modules = _imports(source / "main.py")
     digest = hashlib.sha256(slot.encode()).digest()
     expected = coincurve.PrivateKey(_KEY).sign_recoverable(digest, hasher=None)[:64]
+    steps.begin(f"testing slot {slot}")
     meter.stop()
-    text = meter.run((_SLOT + _SELF_TEST).format(slot=slot, key=_KEY, digest=digest))
+    code = (_SLOT + _SELF_TEST).format(slot=slot, modules=modules, key=_KEY, digest=digest)
+    text = meter.run(TELL_IMPORTS + code)
     says, signature, verified, free = _parse(text)
     if (says, signature, verified) != (version, expected, True):
         raise FlashError(
@@ -227,8 +266,20 @@ def _self_test(meter: Meter, slot: str, version: str) -> int:
     return int(free)
 
 
-def _check_configuration(meter: Meter, new: str, old: str) -> None:
+def _imports(path: Path) -> list[str]:
+    """Return the modules that a file imports, in its order, and its own last."""
+    names = []
+    for node in ast.parse(path.read_text()).body:
+        if isinstance(node, ast.Import):
+            names += [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            names.append(node.module)
+    return [*names, path.stem]
+
+
+def _check_configuration(meter: Meter, new: str, old: str, steps: Steps) -> None:
     """Refuse firmware that refuses what the old one takes: it would wait for pairing for ever."""
+    steps.begin("asking the new firmware to take the configuration")
     refused = _refusal(meter, new)
     if refused and not _refusal(meter, old):
         raise FlashError(
@@ -239,14 +290,18 @@ def _check_configuration(meter: Meter, new: str, old: str) -> None:
 
 def _refusal(meter: Meter, slot: str) -> str:
     meter.stop()
-    return str(ast.literal_eval(meter.run(_SLOT.format(slot=slot) + _CONFIGURATION).strip()))
+    text = meter.run(TELL_IMPORTS + _SLOT.format(slot=slot) + _CONFIGURATION)
+    return str(ast.literal_eval(text.strip().splitlines()[-1]))
 
 
 def _wait_well(meter: Meter, slot: str, version: str) -> None:
     """Wait until the new firmware has said that it is well: a paired one measures 15 s first."""
-    ends = f"parwana {re.escape(version)}\r[^\0]*?(slot {slot} is well|>>> |for service)"
+    ends = (
+        f"parwana {re.escape(version)}\r[^\0]*?(slot {slot} is well|>>> |for service)"
+        f"|slot {slot} does not start|slot {slot} did not report itself healthy"
+    )
     found, printed = meter.hear(ends.encode(), START_S)
-    if not found or not found[1].endswith(b"well"):
+    if not found or not (found[1] or b"").endswith(b"well"):
         raise FlashError(
             f"{meter.port}: the new firmware starts, but does not report itself healthy; at the "
             f"next restart the old one runs. It printed {printed[-300:]!r}"
@@ -261,9 +316,16 @@ def _parse(text: str) -> tuple[Any, ...]:
     return value if isinstance(value, tuple) and len(value) == 4 else (None,) * 4
 
 
-def _replace(meter: Meter, files: dict[str, bytes]) -> None:
+def _replace(meter: Meter, files: dict[str, bytes], steps: Steps, starts: str) -> None:
+    """Replace loaders; `starts` tells what the meter runs once all are the new ones."""
+    steps.begin("replacing the loaders")
+    before, new = meter.left, ""
     for path, data in files.items():
         meter.replace(path, data)
+        new = f"{new} and {path} are the new ones" if new else f"{path} is the new one"
+        new = new.replace(" is the new one and", " and")
+        meter.left = f"{new}, good for both slots; {before}"
+    meter.left = f"{new}, good for both slots; {starts}" if new else starts
 
 
 def command(

@@ -13,30 +13,38 @@ from typing import Any
 
 import serial
 from mpremote.transport import TransportError, TransportExecError
-from mpremote.transport_serial import SerialTransport
 
 import wire
 from parwana.meter import ports
+from parwana.meter.follow import PANIC, BoardDied, Line
 
-START_S = 90.0  # service window, imports, journal; an emulated board is slow
+START_S = 300.0  # window, imports, journal; 140 KB in reads of 128 bytes, 0.2 s each: 220 s
 RESET_S = 20.0  # for a person to reset a board that does not answer
 _ANSWER_S = 5.0
 _STOP_S = 10.0
 _TRY_S = 1.5
-_SOFT_RESET_S = 6.0
-_SILENT_S = 60.0  # so long may what runs on a slow board print nothing
+_SOFT_RESET_S = 60.0  # mounts, runs boot.py
 _WINDOW_S = 0.2  # boot.py listens for half a second
 _PULSE_S = 0.1
 _CHUNK = 2048
+_HEX = 64
 _PASTE = 64
 _PASTE_S = 0.06
 _REPLY_S = 3.0
 # struct's: mpremote unpacks what it read of a window's size, however short.
 _BROKEN = (TransportError, serial.SerialException, OSError, ValueError, struct.error)
 
+TELL_IMPORTS = """
+def _tell(*names):
+ for name in names:
+  print('import', name)
+  __import__(name)
+"""
+"""Code that tells each module before it is imported: one may take a slow flash a minute. (A hook
+of `__import__` would not know for whom it imports, as relative imports need.)"""
 _HASHES = """
 import os, hashlib, binascii
-b = memoryview(bytearray(512))
+b = memoryview(bytearray(4096))
 def walk(path):
  try: entries = list(os.ilistdir(path or '/'))
  except OSError: return
@@ -46,14 +54,27 @@ def walk(path):
   else: show(name)
 def show(name):
  h = hashlib.sha256()
+ print(end=name)
  try:
   with open(name, 'rb') as f:
    while True:
     n = f.readinto(b)
     if not n: break
     h.update(b[:n])
- except OSError: return
- print(binascii.hexlify(h.digest()).decode(), name)
+  print('', binascii.hexlify(h.digest()).decode())
+ except OSError: print()
+"""
+_READ = """
+import binascii
+try:
+ with open({path!r}, 'rb') as f:
+  while True:
+   b = f.read(4096)
+   if not b: break
+   print(binascii.b2a_base64(b).decode().strip())
+except OSError as e:
+ if e.errno != 2: raise
+ print('none!')
 """
 
 
@@ -61,12 +82,26 @@ class MeterError(Exception):
     """The meter cannot be reached, or refuses; the message says what to do next."""
 
 
-class Meter:
-    """A meter in its raw REPL, where no firmware runs."""
+class BoardSilent(MeterError):
+    """It has said nothing for longer than any step may take."""
 
-    def __init__(self, transport: SerialTransport, port: str) -> None:
+
+class Meter:
+    """A meter in its raw REPL, where no firmware runs.
+
+    `left`: what stands on it should a step break off; for the errors of `step`.
+    """
+
+    def __init__(self, transport: Line, port: str) -> None:
         self.port = port
+        self.left = ""
+        self._step = ""
         self._transport = transport
+
+    def begin(self, step: str, show: Callable[[str], None] | None = None) -> None:
+        """Start a step, named in errors; `show` is called with each line that the board prints."""
+        self._step = step
+        self._transport.heard.begin(show)
 
     def stop(self, wait_s: float = 0, tell: Callable[[str], None] | None = None) -> None:
         """Interrupt what runs and enter the raw REPL.
@@ -98,6 +133,7 @@ class Meter:
                     # The soft reset takes long on a slow board, and is not to be interrupted.
                     self._transport.enter_raw_repl(soft_reset=False, timeout_overall=try_s)
                     self._transport.serial.timeout = _ANSWER_S
+                    self._transport.in_raw_repl = False
                     self._transport.enter_raw_repl(timeout_overall=_SOFT_RESET_S)
                     return True
                 self._transport.serial.timeout = try_s
@@ -111,10 +147,13 @@ class Meter:
             time.sleep(_PULSE_S)
             port.rts = False
 
-    def run(self, code: str) -> str:
-        """Run code on the meter; return what it printed. Raises MeterError."""
+    def run(self, code: str, secret: bool = False) -> str:
+        """Run code on the meter; return what it printed, which if secret is shown nowhere.
+
+        It may take any time, but be silent for `follow.SILENT_S` at most. Raises MeterError.
+        """
         with self._reached():
-            printed, error = self._transport.exec_raw(code, timeout=_SILENT_S)
+            printed, error = self._transport.follow_code(code, secret)
             if error:
                 raise TransportExecError(printed, error.decode("utf8", "replace"))
             return str(printed, "utf8", "replace").replace("\r\n", "\n")
@@ -129,15 +168,16 @@ class Meter:
         """Return {file: SHA-256 in hex} of the files named, and of all in folders named."""
         calls = [f"show({path!r})\nwalk({path!r})" for path in paths]
         lines = self.run(_HASHES + "\n".join(calls)).splitlines()
-        return {name: digest for digest, name in (line.split(" ", 1) for line in lines)}
+        found = (line.rpartition(" ") for line in lines)
+        return {name: digest for name, _, digest in found if len(digest) == _HEX}
 
     def read(self, path: str) -> bytes | None:
         """Return a file's content, None if there is no such file. Raises MeterError."""
+        pieces = self.run(_READ.format(path=path), secret=True).split()
+        if pieces == ["none!"]:
+            return None
         with self._reached():
-            try:
-                return bytes(self._transport.fs_readfile(path))
-            except FileNotFoundError:
-                return None
+            return b"".join(base64.b64decode(piece, validate=True) for piece in pieces)
 
     def write(self, path: str, data: bytes, progress: Callable[[int], None] | None = None) -> None:
         """Write a file. `progress` is called with the bytes of each step. Raises MeterError."""
@@ -159,7 +199,7 @@ class Meter:
     def make_folders(self, folders: list[str]) -> None:
         """Make folders that are not there; a parent stands before its children."""
         self.run(
-            f"import os\nfor folder in {folders!r}:\n"
+            f"import os\nfor folder in {folders!r}:\n print(folder)\n"
             " try: os.mkdir(folder)\n except OSError as e:\n  if e.errno != 17: raise"
         )
 
@@ -214,6 +254,8 @@ class Meter:
                     heard += self._transport.serial.read(waiting)
                 else:
                     time.sleep(0.02)
+                if panic := PANIC.search(heard):
+                    self._transport.heard.take(heard[panic.start() :] + b"\n")
         return found, heard.decode("utf8", "replace")
 
     @contextlib.contextmanager
@@ -225,14 +267,38 @@ class Meter:
             last = lines[-1] if lines else "an error without words"
             if "ENOSPC" in last or "28" in last.split():
                 last = "the flash is full; remove files from the meter (mpremote fs rm)"
-            raise MeterError(f"{self.port}: the meter said: {last}") from None
-        except FileNotFoundError:
-            raise
-        except _BROKEN as error:
-            raise MeterError(
-                f"{self.port}: the connection broke ({error}); nothing that ran was changed: "
-                "check the cable and start again"
-            ) from None
+            raise MeterError(self._told(f"the meter said: {last}")) from None
+        except (BoardDied, *_BROKEN) as error:
+            kind = BoardSilent if self._silent(error) else MeterError
+            raise kind(self._told(self._trouble(error), self._step)) from None
+
+    def _silent(self, error: Exception) -> bool:
+        return isinstance(error, TransportError) and self._transport.heard.too_silent
+
+    def _told(self, text: str, step: str = "") -> str:
+        return ": ".join(filter(None, (self.port, step, text))) + (self.left and f"; {self.left}")
+
+    def _trouble(self, error: Exception) -> str:
+        """Return what ended a step: a death, a silence, a broken connection; and what to do."""
+        heard = self._transport.heard
+        said = f"last heard: {heard.said!r}" if heard.said else "nothing was heard of this step"
+        silent = self._silent(error)
+        if not silent and not isinstance(error, OSError):  # else no port is there to hear
+            with contextlib.suppress(BoardDied, *_BROKEN):
+                self._transport.drain()
+        if heard.died:
+            how, do = (
+                ("panicked", "run this again; if it comes back, report these lines")
+                if heard.panicked
+                else ("restarted", "check its power supply, and run this again")
+            )
+            return f"the board {how} ({said}), and printed: {' | '.join(heard.died)}: {do}"
+        if silent:
+            return (
+                f"the board is silent for {heard.silent_s:.0f} s ({said}): check its power and "
+                "its cable, press its reset button, and run this again"
+            )
+        return f"the connection broke ({error}; {said}): check the cable and run this again"
 
 
 def paste(port: Any, data: bytes) -> None:
@@ -267,7 +333,7 @@ def attach(port: str) -> Iterator[Meter]:
             transport.close()
 
 
-def open_port(port: str) -> tuple[SerialTransport, str]:
+def open_port(port: str) -> tuple[Line, str]:
     """Open a port as `connect` does; return mpremote's transport and the device's name.
 
     What runs on the meter runs on. Raises MeterError.
@@ -279,7 +345,7 @@ def open_port(port: str) -> tuple[SerialTransport, str]:
     # mpremote waits for a pty without polling if the name shows that it is one.
     real = device if "://" in device else os.path.realpath(device)
     try:
-        transport = SerialTransport(real, timeout=_ANSWER_S)
+        transport = Line(real, timeout=_ANSWER_S)
     except (TransportError, OSError, ValueError) as error:
         raise MeterError(ports.why_closed(device, error)) from None
     if not device.startswith("rfc2217:"):  # pyserial has none there
