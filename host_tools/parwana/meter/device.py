@@ -9,10 +9,12 @@ from dataclasses import dataclass
 from typing import Any
 
 import wire
-from parwana.meter.repl import Meter, MeterError
+from parwana.meter.repl import TELL_IMPORTS, Meter, MeterError
 from parwana.store.signatures import address
 
-_SLOT = """
+_SLOT = (
+    TELL_IMPORTS
+    + """
 import sys
 def _slot():
  try:
@@ -21,9 +23,12 @@ def _slot():
 _s = _slot()
 sys.path[:] = ['/' + _s, '/' + _s + '/lib', '', '.frozen', '/lib']
 """
+)
 _IDENTITY = """
+_tell('ecdsa', 'board', 'identity')
 import ecdsa, board, identity, machine, os, version
 from binascii import hexlify
+print('key')
 i = identity.load_or_create('/identity.key', board.random)
 h = lambda b: hexlify(b).decode()
 try: p = bool(os.stat('/state/permits.rec'))
@@ -38,7 +43,7 @@ try:
 except config.ConfigError as e:
  print(repr(str(e)))
 """
-_LOADED = "import config, board, time\nc = config.load('/config.json')\n"
+_LOADED = "_tell('config', 'board')\nimport config, board, time\nc = config.load('/config.json')\n"
 _WIFI = """
 import network
 w = network.WLAN(network.STA_IF)
@@ -131,6 +136,7 @@ print(repr(board.wall()))
 """
 # The names of constants are not on the meter: its firmware is compiled without them.
 _STATE = f"""
+_tell('wire', 'journal', 'permits', 'control')
 import wire
 from journal import Journal
 from permits import Permits
@@ -138,6 +144,7 @@ from control import keeper, restore
 j = Journal('/journal', c.journal_frames)
 e = r = 0
 for n in range(j.next - 1, max(j.oldest, j.next - 500) - 1, -1):
+ if n % 20 == 0: print('frame', n)
  try: f = j.read(n)
  except Exception: continue
  if not e: e = wire.parse(f).energy_wh

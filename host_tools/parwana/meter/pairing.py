@@ -5,6 +5,7 @@ gets its first permit, and with it may close its contactor, when all else works:
 and a relay holds what it signs.
 """
 
+import functools
 import time
 from collections.abc import Callable
 from contextlib import ExitStack, suppress
@@ -24,6 +25,7 @@ from parwana.meter.handover import ACCEPTED, explain, hand_over
 from parwana.meter.label import Label
 from parwana.meter.listener import Listener, try_broker
 from parwana.meter.repl import START_S, Meter, MeterError
+from parwana.meter.steps import Seldom
 from parwana.permits.bundle import PermitError
 from parwana.world.broker import BrokerError, parse_url
 from parwana.world.clock import WorldClock
@@ -318,6 +320,7 @@ def run(pairing: Pairing, tell: Callable[[str, str], None]) -> dict[str, Any]:
     record: dict[str, Any] = {"ok": True, "number": pairing.wish.place.number, "steps": steps}
     try:
         for name, step in pairing.steps:
+            pairing.meter.begin(name, Seldom(functools.partial(tell, name)))
             try:
                 detail = step()
             except (
