@@ -1,9 +1,11 @@
 """flash.sh puts firmware on a board, and whatever breaks leaves the old firmware running."""
 
+import io
 import json
 import math
 import os
 import random
+import re
 import select
 import shutil
 import socket
@@ -17,6 +19,7 @@ from typing import Any
 
 import pytest
 import serial
+from rich.console import Console
 from rich.progress import Progress
 
 from boards.virtual.board import VirtualBoard
@@ -25,7 +28,7 @@ from hil_tests.meterkit import configuration, read_image
 from parwana import REPO
 from parwana.image import firmware
 from parwana.meter import flash
-from parwana.meter.repl import MeterError, attach, connect
+from parwana.meter.repl import TELL_IMPORTS, Meter, MeterError, attach, connect
 
 NEW = firmware.version()
 OLD = "0.0.9"
@@ -272,6 +275,75 @@ def test_lost_power_is_told_in_words(
     flashed.cut_power_at_flash_write(40)
     with pytest.raises(MeterError, match="silent for 5 s .*; the meter runs what it ran before"):
         flash_source(flashed, firmware.SOURCE)
+    flashed.power_on()
+    assert version_that_starts(flashed) == OLD
+
+
+def test_steps_files_and_modules_are_told_as_they_pass(
+    flashed: VirtualBoard, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("parwana.meter.steps._SELDOM_S", 0)
+    text = io.StringIO()
+    with (
+        connect(flashed.serial_port) as meter,
+        Progress(console=Console(file=text, width=200), transient=True) as progress,
+    ):
+        flash.flash(meter, progress)
+    lines = text.getvalue().splitlines()
+    steps = [line.split(" ")[0] for line in lines if line.strip() and ": " not in line]
+    assert steps[:6] == ["asking", "reading", "looking", "copying", "reading", "testing"]
+    assert steps[6:] == ["asking", "switching", "waiting"]
+    assert any(re.fullmatch(r"copying \d+ files to slot b: /b/app.mpy, \d+ %", at) for at in lines)
+    assert "reading slot b back: /b/lib/version.mpy" in lines
+    tested = [line.split(": ")[1] for line in lines if line.startswith("testing slot b: ")]
+    assert tested[0] == "import gc"
+    assert (
+        tested.index("import ecdsa") < tested.index("import uplink") < tested.index("import main")
+    )
+    assert tested[-3:-1] == ["sign", "verify"]
+
+
+def test_a_reset_in_the_self_test_is_told_at_once(flashed: VirtualBoard) -> None:
+    def press(line: str) -> None:
+        if line == "import ecdsa":
+            flashed.reset()
+
+    with connect(flashed.serial_port) as meter:
+        meter.begin("testing slot a", press)
+        began_s = time.monotonic()
+        with pytest.raises(MeterError, match=r"testing slot a: the board restarted .*'import ec"):
+            meter.run(
+                TELL_IMPORTS + "import time\n_tell('os')\nprint('import ecdsa')\ntime.sleep(60)"
+            )
+        assert time.monotonic() - began_s < 10
+
+
+@pytest.mark.usefixtures("built")
+def test_power_lost_once_the_loaders_are_replaced_is_told_as_that(
+    flashed: VirtualBoard, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("parwana.meter.follow.SILENT_S", 5.0)
+    monkeypatch.setattr("parwana.meter.repl._ANSWER_S", 1.0)
+    source = Path(shutil.copytree(firmware.SOURCE, tmp_path / "new"))
+    for name in ("boot.py", "loader.py"):
+        (source / name).write_text((source / name).read_text() + "# newer\n")
+    replace = Meter.replace
+
+    def cut(meter: Meter, path: str, data: bytes) -> None:
+        if data.endswith(b"try\n"):
+            flashed.cut_power_at_flash_write(1)
+        replace(meter, path, data)
+
+    monkeypatch.setattr(Meter, "replace", cut)
+    with pytest.raises(MeterError) as caught:
+        flash_source(flashed, source)
+    assert "switching to slot b: the board is silent for 5 s" in str(caught.value)
+    assert str(caught.value).endswith(
+        "run this again; /boot.py and /main.py are the new ones, good for both slots; the meter "
+        "runs what it ran before"
+    )
+    for path in ("/boot.py", "/main.py"):
+        assert read_image(flashed.folder / "flash.img", path).endswith(b"# newer\n")
     flashed.power_on()
     assert version_that_starts(flashed) == OLD
 

@@ -318,7 +318,8 @@ def _parse(text: str) -> tuple[Any, ...]:
 
 def _replace(meter: Meter, files: dict[str, bytes], steps: Steps, starts: str) -> None:
     """Replace loaders; `starts` tells what the meter runs once all are the new ones."""
-    steps.begin("replacing the loaders")
+    if files:
+        steps.begin("replacing the loaders")
     before, new = meter.left, ""
     for path, data in files.items():
         meter.replace(path, data)

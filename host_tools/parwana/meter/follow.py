@@ -65,7 +65,8 @@ class Heard:
         return self.silent_s >= SILENT_S
 
     def wait(self) -> None:
-        """Count the silence from now: the board has something to do again."""
+        """Count the silence from now: the board has something to do again, its prompt is past."""
+        self._part.clear()
         self._at_s = time.monotonic()
 
     def take(self, data: bytes, secret: bool = False) -> None:
@@ -129,6 +130,7 @@ class Line(SerialTransport):
 
         self.heard.wait()
         self.exec_raw_no_follow(code)
+        self.heard.wait()
         _, error = self.follow(SILENT_S, take)
         return bytes(printed).removesuffix(b"\x04"), bytes(error)
 

@@ -298,6 +298,11 @@ class Meter:
                 f"the board is silent for {heard.silent_s:.0f} s ({said}): check its power and "
                 "its cable, press its reset button, and run this again"
             )
+        if isinstance(error, TransportError | struct.error):
+            return (
+                f"the board does not answer ({error}; {said}): check its power and its cable, "
+                "press its reset button, and run this again"
+            )
         return f"the connection broke ({error}; {said}): check the cable and run this again"
 
 

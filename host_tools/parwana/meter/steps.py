@@ -1,5 +1,6 @@
 """Show how far a run on a board is: what it does, and that it lives."""
 
+import re
 import time
 from collections.abc import Callable
 
@@ -8,6 +9,7 @@ from rich.progress import Progress, TaskID
 from parwana.meter.repl import Meter
 
 _SELDOM_S = 10.0
+_HASH = re.compile(" [0-9a-f]{64}$")
 _SHOWN = 40  # characters of a line
 
 
@@ -59,6 +61,7 @@ class Steps:
         self._heard(f"{path}, {100 * self._done // max(1, self._total)} %")
 
     def _heard(self, line: str) -> None:
+        line = _HASH.sub("", line)
         if not self._moves:
             self._seldom(line)
         elif self._task is not None:
