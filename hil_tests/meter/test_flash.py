@@ -261,7 +261,7 @@ def test_the_cable_pulled_at_ten_random_moments_leaves_a_firmware_that_runs(
 def test_a_board_whose_cable_was_pulled_comes_back_by_itself(
     flashed: VirtualBoard, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(flash, "SERVICE_MS", 3000)
+    monkeypatch.setattr(flash, "SERVICE_MS", 6000)
     with pytest.raises(MeterError, match="connection broke"):
         flash_through(flashed, 60_000)
     flashed.wait_console(f"\nparwana {OLD}\r", TIMEOUT_S)
