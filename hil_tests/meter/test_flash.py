@@ -28,7 +28,8 @@ from hil_tests.meterkit import configuration, read_image
 from parwana import REPO
 from parwana.image import firmware
 from parwana.meter import flash
-from parwana.meter.repl import TELL_IMPORTS, Meter, MeterError, attach, connect
+from parwana.meter.repl import Meter, MeterError, attach, connect
+from parwana.meter.snippets import TELL_IMPORTS
 
 NEW = firmware.version()
 OLD = "0.0.9"

@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from typing import Any
 
 import wire
-from parwana.meter.repl import TELL_IMPORTS, Meter, MeterError
+from parwana.meter.repl import Meter, MeterError
+from parwana.meter.snippets import TELL_IMPORTS
 from parwana.store.signatures import address
 
 _SLOT = (

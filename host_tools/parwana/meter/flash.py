@@ -21,15 +21,8 @@ from rich.progress import Progress
 from parwana.image import firmware
 from parwana.meter import esp, ports
 from parwana.meter.esp import DOWNLOADS
-from parwana.meter.repl import (
-    RESET_S,
-    START_S,
-    TELL_IMPORTS,
-    BoardSilent,
-    Meter,
-    MeterError,
-    connect,
-)  # fmt: skip
+from parwana.meter.repl import RESET_S, START_S, BoardSilent, Meter, MeterError, connect
+from parwana.meter.snippets import TELL_IMPORTS
 from parwana.meter.steps import Steps
 from parwana.world.options import Json, Port
 

@@ -17,6 +17,7 @@ from mpremote.transport import TransportError, TransportExecError
 import wire
 from parwana.meter import ports
 from parwana.meter.follow import PANIC, BoardDied, Line
+from parwana.meter.snippets import HASHES, READ
 
 START_S = 300.0  # window, imports, journal; 140 KB in reads of 128 bytes, 0.2 s each: 220 s
 RESET_S = 20.0  # for a person to reset a board that does not answer
@@ -33,49 +34,6 @@ _PASTE_S = 0.06
 _REPLY_S = 3.0
 # struct's: mpremote unpacks what it read of a window's size, however short.
 _BROKEN = (TransportError, serial.SerialException, OSError, ValueError, struct.error)
-
-TELL_IMPORTS = """
-def _tell(*names):
- for name in names:
-  print('import', name)
-  __import__(name)
-"""
-"""Code that tells each module before it is imported: one may take a slow flash a minute. (A hook
-of `__import__` would not know for whom it imports, as relative imports need.)"""
-_HASHES = """
-import os, hashlib, binascii
-b = memoryview(bytearray(4096))
-def walk(path):
- try: entries = list(os.ilistdir(path or '/'))
- except OSError: return
- for entry in entries:
-  name = path + '/' + entry[0]
-  if entry[1] & 0x4000: walk(name)
-  else: show(name)
-def show(name):
- h = hashlib.sha256()
- print(end=name)
- try:
-  with open(name, 'rb') as f:
-   while True:
-    n = f.readinto(b)
-    if not n: break
-    h.update(b[:n])
-  print('', binascii.hexlify(h.digest()).decode())
- except OSError: print()
-"""
-_READ = """
-import binascii
-try:
- with open({path!r}, 'rb') as f:
-  while True:
-   b = f.read(4096)
-   if not b: break
-   print(binascii.b2a_base64(b).decode().strip())
-except OSError as e:
- if e.errno != 2: raise
- print('none!')
-"""
 
 
 class MeterError(Exception):
@@ -167,13 +125,13 @@ class Meter:
     def hashes(self, *paths: str) -> dict[str, str]:
         """Return {file: SHA-256 in hex} of the files named, and of all in folders named."""
         calls = [f"show({path!r})\nwalk({path!r})" for path in paths]
-        lines = self.run(_HASHES + "\n".join(calls)).splitlines()
+        lines = self.run(HASHES + "\n".join(calls)).splitlines()
         found = (line.rpartition(" ") for line in lines)
         return {name: digest for name, _, digest in found if len(digest) == _HEX}
 
     def read(self, path: str) -> bytes | None:
         """Return a file's content, None if there is no such file. Raises MeterError."""
-        pieces = self.run(_READ.format(path=path), secret=True).split()
+        pieces = self.run(READ.format(path=path), secret=True).split()
         if pieces == ["none!"]:
             return None
         with self._reached():
