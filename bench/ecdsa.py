@@ -72,7 +72,6 @@ class Machine:
             # compiled, so that compiling them takes no heap
             target = self.scripts / f"{source.stem}.mpy"
             ecdsa_build.compile_source(source.read_text(), source.name, "x86", target)
-            target.with_suffix(".py").unlink()
         self.micropython = runtime.micropython()
         self.arch = ecdsakit.architecture(self.micropython)
         self.valgrind: Path | None = None

@@ -35,7 +35,6 @@ def place(folder: Path, arch: str | None, compiled: bool = False) -> Path:
             name = f"ecdsa/{source.name}"
             mpy = target / f"{source.stem}.mpy"
             ecdsa_build.compile_source(source.read_text(), name, arch or "x86", mpy)
-            mpy.with_suffix(".py").unlink()
         else:
             shutil.copy(source, target)
     if arch is not None and not ecdsa_build.build(arch, target):

@@ -513,7 +513,7 @@ def test_an_update_fits_beside_a_journal_of_a_year(flashed: VirtualBoard, old: P
     assert flash_source(flashed, firmware.SOURCE)["slot"] == "b"
     for path in old.rglob("*.py"):
         path.write_text(path.read_text() + "\n_OTHER = [1]\n")
-    fill = "import os\nf = open('/big', 'w')\nwhile os.statvfs('/')[3] > 37: f.write('x' * 4096)\n"
+    fill = "import os\nf = open('/big', 'w')\nwhile os.statvfs('/')[3] > 12: f.write('x' * 4096)\n"
     execute(flashed, fill + "f.close()")
     result = flash_source(flashed, old)
     assert result["slot"] == "a"

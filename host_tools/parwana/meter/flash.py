@@ -30,6 +30,7 @@ OLDEST = (1, 24)
 FAMILY = {"esp32", "linux"}  # linux: a virtual board
 SERVICE_MS = 600_000
 _BLOCK = 4096
+_FOLDERS_BLOCKS = 8  # littlefs keeps names in pairs of blocks, and moves them while it writes
 _SETTLE_TRIES = 3
 _AS_BEFORE = "the meter runs what it ran before"
 _KEY = hashlib.sha256(b"parwana self-test, not a secret").digest()
@@ -232,7 +233,8 @@ def _fill(
 
 def _check_space(meter: Meter, missing: dict[str, bytes]) -> None:
     block, _, _, free = meter.ask("__import__('os').statvfs('/')[:4]")
-    needed = sum(-(-len(data) // _BLOCK) + 1 for data in missing.values()) * _BLOCK
+    blocks = sum(-(-len(data) // _BLOCK) for data in missing.values())
+    needed = (blocks + _FOLDERS_BLOCKS) * _BLOCK
     if free * block < needed:
         raise FlashError(
             f"{meter.port}: {needed // 1024} KB are needed and {free * block // 1024} KB are "
