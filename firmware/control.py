@@ -17,6 +17,7 @@ from permits import Refused
 _PERIOD_MS = 100
 _GRANT_MS = 1000
 _FILE_MS = 500
+_FILE_REST = 20  # times what a look for a file took
 _FILE_STUCK_MS = 600000  # one that cannot be removed must not keep the network's from being heard
 _CLOCK_MS = 300000
 _CLOCK_LEAP_S = 300
@@ -154,10 +155,13 @@ class Control:
         if self._from_file or _since(self._file_at, now) < self._file_ms:
             return
         self._file_at = now
-        self._file_ms = _FILE_MS
         try:
             size = os.stat(self._permit_path)[6]
         except OSError:
+            size = None
+        # A look reads folders: on a slow flash it must not take the time of everything else.
+        self._file_ms = max(_FILE_MS, _FILE_REST * _since(now, self._ticks_ms()))
+        if size is None:
             self._file_size = None
             return
         whole = size == self._file_size  # nobody is writing to it any more

@@ -38,6 +38,35 @@ def test_permit_from_the_network_connects():
         assert rig.clock.not_before() >= T0  # the signers saw that time, so it has passed
 
 
+class SlowFolder:
+    """Stands for `os`: a look for a file takes a second of the rig's ticks."""
+
+    def __init__(self, rig):
+        self.rig = rig
+        self.looks = 0
+
+    def stat(self, path):
+        self.looks += 1
+        self.rig.ticks += 1000
+        return os.stat(path)
+
+
+def test_a_slow_flash_is_looked_at_more_rarely():
+    with in_folder() as folder:
+        rig = Rig(folder)
+        under_test.os = SlowFolder(rig)
+        try:
+            rig.run(100_000)
+            assert 4 <= under_test.os.looks <= 6
+            with open(folder + "/permit.new", "wb") as file:
+                file.write(bundle(permit(7)))
+            under_test.os.remove = os.remove
+            rig.run(60_000)
+        finally:
+            under_test.os = os
+        assert rig.closed
+
+
 def test_permit_handed_over_by_hand_connects_and_is_deleted():
     with in_folder() as folder:
         rig = Rig(folder).run(1000)
