@@ -28,7 +28,8 @@ import time
 import machine
 
 for _module in (
-    binascii, collections, gc, hashlib, json, machine, micropython, os, select, socket, struct, time,
+    binascii, collections, gc, hashlib, json, machine, micropython, os, select, socket, struct,
+    time,
 ):  # fmt: skip
     sys.modules[_module.__name__] = _module
 
