@@ -2,7 +2,10 @@
 
 import http.client
 import json
+import socket
+import struct
 import threading
+import time
 import urllib.request
 from urllib.parse import urlsplit
 
@@ -190,6 +193,16 @@ def test_refuses_an_oversized_body(node):
     assert json.loads(reply.read())["error"]["code"] == -32600
     connection.close()
     assert head(node) == 0
+
+
+def test_a_client_that_breaks_off_is_no_trouble(node, capfd):
+    port = urlsplit(node.url).port
+    with socket.create_connection(("127.0.0.1", port), timeout=10) as client:
+        client.sendall(b"POST / HTTP/1.1")
+        client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    time.sleep(0.5)
+    assert head(node) == 0
+    assert capfd.readouterr().err == ""
 
 
 def test_answers_a_batch_in_order(node):

@@ -1,6 +1,7 @@
 """A development chain: py-evm behind JSON-RPC on loopback, shared by several processes."""
 
 import json
+import sys
 import threading
 import traceback
 from collections.abc import Callable
@@ -190,6 +191,11 @@ class _Server(ThreadingHTTPServer):
     daemon_threads = True
     request_queue_size = 128
     answer: Callable[[bytes], Any]
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """Say nothing of a client that went away; tell of all else."""
+        if not isinstance(sys.exc_info()[1], ConnectionError):
+            super().handle_error(request, client_address)
 
 
 class _Handler(BaseHTTPRequestHandler):
