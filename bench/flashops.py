@@ -19,7 +19,7 @@ from hil_tests.services import wait_until
 
 READ_SIZE = 128
 READINGS = 4
-CEILINGS = {"power to first poll": 22000, "a reading": 1300, "a permit": 4300}
+CEILINGS = {"power to first poll": 35000, "a reading": 1300, "a permit": 4300}
 
 
 def since(meter: Meter, before: FlashOperations) -> FlashOperations:

@@ -6,32 +6,12 @@ to the other) or "stay" (the other has failed: there is no better one). The slot
 away when it is healthy. Whatever is wrong ends at the console, with a line that says what. A soft
 reset is a person at the console: it neither waits nor counts as a run.
 """
-# ruff: noqa: E402
 
-import sys
-
-# What is built in is found at once from here on: an import looks first for a file of that name, in
-# each folder of the path, and each look reads folders from the flash.
-sys.path[:] = [".frozen"]
-import binascii
-import collections
-import gc
-import hashlib
-import json
-import micropython
 import os
-import select
-import socket
-import struct
+import sys
 import time
 
 import machine
-
-for _module in (
-    binascii, collections, gc, hashlib, json, machine, micropython, os, select, socket, struct,
-    time,
-):  # fmt: skip
-    sys.modules[_module.__name__] = _module
 
 _WINDOW_MS = 500
 _LET_GO_MS = 5000
