@@ -14,6 +14,7 @@ STAT_ASSOC_FAIL, STAT_HANDSHAKE_TIMEOUT = 203, 204
 _JOIN_MS = 300
 _SETTINGS = ("reconnects", "hostname", "dhcp_hostname", "pm", "txpower", "protocol", "channel")
 _station = None
+_reachable = False  # as the last message said: the register changes before it comes
 
 
 class WLAN:
@@ -71,7 +72,7 @@ class WLAN:
         if time.ticks_diff(time.ticks_ms(), self._since_ms) < _JOIN_MS:
             return STAT_CONNECTING
         reason = STAT_GOT_IP
-        if not chip.regs[registers.NETWORK] or ssid != chip.text(registers.SSID):
+        if not _reachable or ssid != chip.text(registers.SSID):
             reason = STAT_NO_AP_FOUND
         elif key != chip.text(registers.PASSWORD):
             reason = STAT_WRONG_PASSWORD
@@ -107,7 +108,7 @@ class WLAN:
     def scan(self):
         if not self._active:
             raise OSError("STA must be active")
-        if not chip.regs[registers.NETWORK]:
+        if not _reachable:
             return []
         return [(chip.text(registers.SSID).encode(), b"\x02parwa", 6, -55, AUTH_WPA2_PSK, False)]
 
@@ -119,6 +120,8 @@ def usable():
 
 def on_message(level):
     """Lose or find the access point: what was connected does not live through it."""
+    global _reachable
+    _reachable = bool(level)
     if level:
         if _station is not None:
             _station._since_ms = time.ticks_ms()

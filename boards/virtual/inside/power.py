@@ -44,6 +44,7 @@ def on(arguments, names):
     image, register_file, events, uart, mode = arguments
     chip.start(register_file, int(events))
     chip.on_message(_message)
+    network.on_message(chip.regs[registers.NETWORK])
     machine._uart_descriptor = int(uart)
     _mount(chipflash.Flash(image))
     os.chdir("/")
