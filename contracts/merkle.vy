@@ -3,7 +3,7 @@
 """
 @title Merkle
 @license MIT
-@notice Log a daily root, open one leaf of it.
+@notice Log daily roots, open one leaf of one.
 @dev leaf = sha256(0x00 | digest), node = sha256(0x01 | left | right): no node passes as a leaf.
 """
 
@@ -15,21 +15,30 @@ event DailyRoot:
     leaves: uint256
 
 
+struct Day:
+    day: uint256        # days of local time since 1970
+    root: bytes32
+    leaves: uint256     # how many the tree has
+
+
 MAX_DEPTH: constant(uint256) = 32
+MAX_DAYS: constant(uint256) = 32
 
 
 @external
-def commit(_feeder: uint48, _day: uint256, _root: bytes32, _leaves: uint256):
+def commit(_feeder: uint48, _days: DynArray[Day, MAX_DAYS]):
     """
-    @notice Log a Merkle root over a day's signed frames. Whose root it is, is logged; believe whom
-            you know: a leaf still carries the meter's own signature.
+    @notice Log Merkle roots over the signed frames of days. Whose roots they are, is logged;
+            believe whom you know: a leaf still carries the meter's own signature.
     @param _feeder 6-byte number of the feeder, 0 = the whole utility.
-    @param _day 32 bytes: days of local time since 1970.
-    @param _root 32-byte root.
-    @param _leaves 32 bytes: how many leaves the tree has.
+    @param _days 1 to 32 days of 96 bytes each, see Day.
     """
-    assert _leaves != 0 and _leaves <= 2**MAX_DEPTH, "leaves not 1 to 2**32"
-    log DailyRoot(feeder=_feeder, day=_day, committer=msg.sender, root=_root, leaves=_leaves)
+    assert len(_days) != 0, "no days"
+    for of: Day in _days:
+        assert of.leaves != 0 and of.leaves <= 2**MAX_DEPTH, "leaves not 1 to 2**32"
+        log DailyRoot(
+            feeder=_feeder, day=of.day, committer=msg.sender, root=of.root, leaves=of.leaves
+        )
 
 
 @pure

@@ -40,3 +40,10 @@ def test_reconcile_costs_the_same_at_any_size(world: World) -> None:
     for point in (1, 2):
         gas.append(world.energy.reconcile(point, over).gas)
     assert abs(gas[0] - gas[1]) < 100
+
+
+def test_further_days_share_a_transaction(world: World) -> None:
+    one, two = ([(20_600 + i, bytes([i + 1]) * 32, 19_200) for i in range(n)] for n in (1, 2))
+    alone = world.energy.commit(0, one, sender=OTHER).gas
+    assert alone < 25_800
+    assert world.energy.commit(0, two, sender=OTHER).gas - alone < 3_450

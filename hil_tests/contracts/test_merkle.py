@@ -32,13 +32,15 @@ def proof(tree: list[list[bytes]], index: int) -> list[bytes]:
 
 def test_commit(world: World) -> None:
     root = sha256(b"root").digest()
-    event = world.energy.commit(7, 20_000, root, 96, sender=OTHER).event("DailyRoot")
+    event = world.energy.commit(7, [(20_000, root, 96)], sender=OTHER).event("DailyRoot")
     assert (event.feeder, event.day, event.committer) == (7, 20_000, OTHER)
     assert (event.root, event.leaves) == (root, 96)
-    world.energy.commit(0, 20_000, root, 2**32, sender=OTHER)
+    world.energy.commit(0, [(20_000, root, 2**32)], sender=OTHER)
     for leaves in (0, 2**32 + 1):
         with pytest.raises(Reverted, match=r"leaves not 1 to 2\*\*32"):
-            world.energy.commit(7, 20_000, root, leaves, sender=OTHER)
+            world.energy.commit(7, [(20_000, root, 1), (1, root, leaves)], sender=OTHER)
+    with pytest.raises(Reverted, match="no days"):
+        world.energy.commit(7, [], sender=OTHER)
 
 
 @pytest.mark.parametrize("leaves", [1, 2, 3, 4, 5, 6, 7, 8, 9, 11, 13, 16, 17, 31, 33])
