@@ -328,7 +328,8 @@ def test_once_lands_what_the_store_holds_and_stops(
         },
     )
     assert done.returncode == 0, done
-    assert json.loads(done.stdout.splitlines()[-1]) == {"closings": 4, "bills": 4, "balances": 0}
+    landed = {"closings": 4, "bills": 4, "balances": 0, "roots": 1}
+    assert json.loads(done.stdout.splitlines()[-1]) == landed
 
 
 @pytest.mark.usefixtures("world")

@@ -327,11 +327,77 @@ def messages() -> "dict[str, Any]":
     }
 
 
+def leaf(digest: bytes) -> bytes:
+    return sha256(b"\0" + digest).digest()
+
+
+def tree_hash(digests: "list[bytes]") -> bytes:
+    """MTH of RFC 9162, section 2.1.1."""
+    if len(digests) == 1:
+        return leaf(digests[0])
+    k = split(len(digests))
+    return sha256(b"\1" + tree_hash(digests[:k]) + tree_hash(digests[k:])).digest()
+
+
+def split(n: int) -> int:
+    """Return the largest power of two below n."""
+    return int(2 ** ((n - 1).bit_length() - 1))
+
+
+def path(digests: "list[bytes]", index: int) -> "list[bytes]":
+    """PATH of RFC 9162, section 2.1.3.1."""
+    if len(digests) == 1:
+        return []
+    k = split(len(digests))
+    if index < k:
+        return [*path(digests[:k], index), tree_hash(digests[k:])]
+    return [*path(digests[k:], index - k), tree_hash(digests[:k])]
+
+
+def roots() -> "dict[str, Any]":
+    """Return trees of several sizes, and a day's frames with the root over them."""
+    trees = []
+    for size in (1, 2, 3, 4, 5, 7, 8, 9, 13, 16, 17):
+        digests = [sha256(bytes([i])).digest() for i in range(size)]
+        trees.append(
+            {
+                "digests": [digest.hex() for digest in digests],
+                "root": tree_hash(digests).hex(),
+                "paths": [[node.hex() for node in path(digests, i)] for i in range(size)],
+            }
+        )
+    offset_s, day = 19_800, 20_833
+    start_s = day * 86_400 - offset_s
+    frames = []
+    # (meter, sequence, seconds after the day's start); two of one sequence are two leaves
+    for meter, sequence, after_s in (
+        *((0xFF, 1, 900), (0xFF, 2, 86_400), (0xFF, 3, 86_401), (0x0A, 257, 1), (0x0A, 255, 900)),
+        *((0x0A, 255, 901), (0x0A, 256, 0), (0x80, 9, 86_400)),
+    ):
+        time_s = start_s + after_s
+        frame = pack(1, [0x61, sequence, time_s, 1000, *[0] * 7, 1])
+        digest = sha256(DOMAINS["reading"] + frame).digest()
+        frames.append((bytes([meter]) * 20, sequence, digest, time_s, frame))
+    of_day = sorted(f[:3] for f in frames if 0 < f[3] - start_s <= 86_400)
+    return {
+        "trees": trees,
+        "day": {
+            "utility_id": UTILITY,
+            "utc_offset_s": offset_s,
+            "day": day,
+            "frames": [{"meter": f[0].hex(), "frame": f[4].hex()} for f in frames],
+            "leaves": [digest.hex() for _, _, digest in of_day],
+            "root": tree_hash([digest for _, _, digest in of_day]).hex(),
+        },
+    }
+
+
 FILES = {
     "frames.json": frames,
     "signed.json": signed,
     "bundles.json": bundles,
     "messages.json": messages,
+    "roots.json": roots,
 }
 
 

@@ -39,6 +39,7 @@ class Counters:
     closings: int = 0
     bills: int = 0
     balances: int = 0
+    roots: int = 0
     store_failures: int = 0
     chain_failures: int = 0
     dropped: int = 0

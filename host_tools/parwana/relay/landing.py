@@ -1,4 +1,5 @@
-"""Land on the chain what the store proves: closings, bills, balances, and who contradicts himself.
+"""Land on the chain what the store proves: closings, bills, balances, daily roots, and who
+contradicts himself.
 
 Everything here is open to anyone and repeatable: several relays may land at once, the contracts
 skip what is there already.
@@ -16,6 +17,7 @@ from parwana.chain.deployment import Deployment
 from parwana.chain.node import Chain, Ledgers, Reverted
 from parwana.relay.closer import Closer
 from parwana.relay.gathering import KIND_HOUSE, Gathering, Wait
+from parwana.relay.roots import ROOT_WAIT_S, Roots
 from parwana.store.reader import Store
 
 HOUSES_MAX = 64  # a transaction
@@ -30,6 +32,7 @@ class Landed:
     closings: int = 0
     bills: int = 0
     balances: int = 0
+    roots: int = 0
 
 
 @dataclass
@@ -39,6 +42,7 @@ class _Known:
     chain: Chain
     ledgers: Ledgers
     closer: Closer
+    roots: Roots
     head: tuple[int, bytes]
     balanced: dict[tuple[int, int], int]  # (feeder, period): how many were missing
     billed: dict[bytes, int] = field(default_factory=dict)  # the last period, by house
@@ -57,6 +61,7 @@ class Landing:
         connect: Callable[[], Chain],
         now: Callable[[], float],
         gather_s: int = GATHER_S,
+        root_wait_s: int = ROOT_WAIT_S,
     ) -> None:
         self._deployment = deployment
         self._periods = deployment.periods
@@ -64,6 +69,7 @@ class Landing:
         self._connect = connect
         self._now = now
         self._gathering = Gathering(self._periods, now, gather_s)
+        self._root_wait_s = root_wait_s
         self._known: _Known | None = None
 
     @property
@@ -82,6 +88,7 @@ class Landing:
         landed.bills = self._settle(known, rows)
         landed.balances = self._reconcile(known, rows, period)
         self._report(known, rows)
+        landed.roots = known.roots.land()
         return landed
 
     def _current(self) -> _Known:
@@ -99,7 +106,9 @@ class Landing:
                 (log["args"]["feeder"], log["args"]["period"]): log["args"]["missing"]
                 for log in logs
             }
-            known = _Known(chain, ledgers, closer, (0, b""), balanced)
+            waits = self._now, self._root_wait_s
+            roots = Roots(chain, ledgers, self._store, self._deployment, *waits)
+            known = _Known(chain, ledgers, closer, roots, (0, b""), balanced)
         head = known.chain.head()
         known.head = head, known.chain.block_hash(head)
         self._known = known

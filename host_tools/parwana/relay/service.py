@@ -25,6 +25,7 @@ from parwana.relay.follower import Follower
 from parwana.relay.gathering import Wait
 from parwana.relay.intake import Counters
 from parwana.relay.landing import GATHER_S, Landing
+from parwana.relay.roots import ROOT_WAIT_MOST_S, ROOT_WAIT_S
 from parwana.store.reader import Store, StoreError
 from parwana.world import logs
 from parwana.world.clock import WorldClock
@@ -98,6 +99,7 @@ def run(
     pause_s: float = 1.0,
     report_s: float = 10.0,
     gather_s: int = GATHER_S,
+    root_wait_s: int = ROOT_WAIT_S,
 ) -> None:
     """Relay until `stop`; `report` gets the counters every `report_s`. Raises BrokerError."""
     for name in CONTRACTS:
@@ -110,7 +112,8 @@ def run(
 
     chores = [Repeated("chain", follower.step, pause_s, failed)]
     carrier.unknown_heard = chores[0].wake
-    landing = Landing(deployment, store, connect, clock.now, gather_s) if land else None
+    waits = gather_s, root_wait_s
+    landing = Landing(deployment, store, connect, clock.now, *waits) if land else None
     if landing:
 
         def land_step(landing: Landing = landing) -> None:
@@ -161,6 +164,14 @@ def command(
         int,
         typer.Option(min=0, help="Seconds that a feeder's closings wait for its other meters'."),
     ] = GATHER_S,
+    root_wait: Annotated[
+        int,
+        typer.Option(
+            min=0,
+            max=ROOT_WAIT_MOST_S,
+            help="Seconds after a day's end at which its Merkle root is landed.",
+        ),
+    ] = ROOT_WAIT_S,
     every: Annotated[float, typer.Option(min=0.1, help="Seconds between reports.")] = 10.0,
     as_json: Annotated[
         bool, typer.Option("--json", help="Report on stdout, each time, as a line of JSON.")
@@ -197,7 +208,8 @@ def command(
     try:
         if once:
             Follower(found, store, connect, lambda _meter, _bundle: None).step()
-            report(asdict(Landing(found, store, connect, clock.now, gather_s=0).step()))
+            landing = Landing(found, store, connect, clock.now, gather_s=0, root_wait_s=0)
+            report(asdict(landing.step()))
             return
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, lambda _number, _frame: stop.set())
@@ -212,6 +224,7 @@ def command(
             report=report,
             report_s=every,
             gather_s=gather,
+            root_wait_s=root_wait,
         )
     finally:
         store.close()

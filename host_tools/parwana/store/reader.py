@@ -26,6 +26,7 @@ from parwana.store.tables import (
 )
 from parwana.store.writer import Added, Writer, lowest_missing_of, newest_permit_of
 
+DAY_S = 86400
 _METERS_MAX = 500  # a query; SQLite takes 32,766 values in one
 
 __all__ = ["Added", "SignedFrame", "Store", "StoreAway", "StoreError", "Writer", "signed_frame"]
@@ -129,6 +130,27 @@ class Store:
         )
         query = query.order_by(frames.c.sequence.desc()).limit(1)
         return next(iter(list(self._signed(query))), None)
+
+    def days(self, utc_offset_s: int, before_s: int) -> dict[int, int]:
+        """Return how many frames of each local day since 1970 were received before `before_s`."""
+        day = (frames.c.time_s + (utc_offset_s - 1)) // DAY_S
+        query = sa.select(day, sa.func.count()).where(
+            frames.c.time_s > -utc_offset_s, frames.c.received_s < before_s
+        )
+        with self._connected() as db:
+            return {row[0]: row[1] for row in db.execute(query.group_by(day))}
+
+    def leaves(self, from_s: int, to_s: int, before_s: int) -> Iterator[sa.Row]:
+        """Give (meter, sequence, digest, received_s) of all frames of from_s ≤ time_s < to_s that
+        were received before `before_s`, in the order of a daily root.
+        """
+        order = frames.c.meter, frames.c.sequence, frames.c.digest
+        query = sa.select(*order, frames.c.received_s).where(
+            frames.c.time_s >= from_s, frames.c.time_s < to_s, frames.c.received_s < before_s
+        )
+        streaming = {"yield_per": 1000}
+        with self._connected() as db:
+            yield from db.execution_options(**streaming).execute(query.order_by(*order))
 
     def contradictions(self) -> dict[bytes, list[SignedFrame]]:
         """Return, for each meter that contradicts itself, two frames of one sequence."""

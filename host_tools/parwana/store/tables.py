@@ -49,6 +49,7 @@ sa.Index(
     sqlite_where=frames.c.contradicted,
     postgresql_where=frames.c.contradicted,
 )
+frames_day = sa.Index("frames_day", frames.c.time_s, frames.c.received_s)
 
 runs = sa.Table(
     "runs",
