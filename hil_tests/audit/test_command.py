@@ -11,7 +11,7 @@ import pytest
 from web3.datastructures import AttributeDict
 
 import wire
-from hil_tests.chainkit import utility
+from hil_tests.chainkit import START_S, utility
 from hil_tests.services import SignedMeter
 from hil_tests.town import Town
 from parwana import cli
@@ -27,6 +27,7 @@ from parwana.relay.landing import Landed
 from parwana.store.reader import Store
 
 PAYS, REFUNDED, OWES, LATE = range(4)  # the four houses
+LATER_S = START_S + 30 * DAY_S  # when what a test adds arrived: no root is due for it
 
 
 def live(town: Town) -> None:
@@ -209,7 +210,8 @@ def test_a_deleted_row_is_found(lived: Town, copy: Path, sequence: int) -> None:
     spoil(copy, "DELETE FROM frames WHERE meter = ? AND sequence = ?", house.address, sequence)
     found = findings(lived, copy)
     assert ("deleted", f"sequence {sequence}") in {(f.kind, f.where) for f in found}
-    assert kinds(found) <= {"deleted", "closing"}
+    assert kinds(found) <= {"deleted", "closing", "root"}
+    assert ("root" in kinds(found)) == (sequence < 6)  # its day has a root
 
 
 def test_a_second_frame_of_one_sequence_is_found(lived: Town, copy: Path) -> None:
@@ -217,7 +219,7 @@ def test_a_second_frame_of_one_sequence_is_found(lived: Town, copy: Path) -> Non
     signed = house.stored(1, energy_wh=7)
     store = Store(f"sqlite:///{copy}")
     with store.transaction() as tx:
-        tx.add_frames(house.address, [signed], 5)
+        tx.add_frames(house.address, [signed], LATER_S)
     store.close()
     (finding,) = findings(lived, copy)
     assert (finding.kind, finding.where) == ("contradiction", "sequence 1")
@@ -269,7 +271,7 @@ def test_a_stranger_in_the_store_is_found(lived: Town, copy: Path) -> None:
     stranger = SignedMeter(77, lived.world.deployment.reading_domain)
     store = Store(f"sqlite:///{copy}")
     with store.transaction() as tx:
-        tx.add_frames(stranger.address, [stranger.stored(1)], 5)
+        tx.add_frames(stranger.address, [stranger.stored(1)], LATER_S)
     store.close()
     (finding,) = findings(lived, copy)
     assert (finding.kind, finding.meter) == ("unknown_meter", "0x" + stranger.address.hex())
@@ -283,7 +285,7 @@ def add(path: Path, meter: SignedMeter, *signed: tuple[bytes, bytes]) -> None:
     with store.transaction() as tx:
         for pair in signed:
             frame = signed_frame(meter.address, meter.domain, *pair)
-            tx.add_frames(meter.address, [frame], 5)
+            tx.add_frames(meter.address, [frame], LATER_S)
     store.close()
 
 
@@ -479,7 +481,7 @@ def test_the_command_tells_and_exits_with_3(
     spoil(copy, "DELETE FROM frames WHERE meter = ? AND sequence = 1", lived.feeder.address)
     assert cli.main([*arguments, "--json"]) == 3
     told = json.loads(capsys.readouterr().out)
-    assert [f["kind"] for f in told["findings"]] == ["deleted"]
+    assert [f["kind"] for f in told["findings"]] == ["deleted", "root"]
     assert cli.main(arguments) == 3
     assert "deleted of 0x" + lived.feeder.address.hex() in capsys.readouterr().out
 

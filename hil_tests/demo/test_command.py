@@ -15,6 +15,7 @@ GOOD: dict[str, Any] = {
     "offline": {"meter": 3, "buffered": 5, "backfilled": 5},
     "claims_without_permit_in_log": 0,
     "audit": {"findings": []},
+    "proof": {"meter": 1, "sequence": 30, "proven": 4},
     "supply": [
         {"meter": 2, "event": "disconnected", "reason": "expired", "time": 2},
         {"meter": 2, "event": "reconnected", "reason": "new_permit", "time": 3},
@@ -50,6 +51,7 @@ def test_the_story_as_it_should_be() -> None:
         lambda r: r["offline"].update(buffered=0, backfilled=0),
         lambda r: r.update(claims_without_permit_in_log=1),
         lambda r: r["audit"]["findings"].append({}),
+        lambda r: r["proof"].update(proven=2),
         lambda r: r["supply"].append(CUT),
         lambda r: r["supply"].pop(),
         lambda r: r["supply"].pop(0),

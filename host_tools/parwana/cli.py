@@ -40,6 +40,10 @@ COMMANDS = {
         "parwana.audit.command",
         "Recompute everything from chain and store; name what is wrong.",
     ),
+    "prove": (
+        "parwana.audit.prove",
+        "Prove a reading to anyone who reads the chain, or check such a proof.",
+    ),
     "deploy": ("parwana.chain.deploy", "Deploy the contracts and write the deployment file."),
     "key": ("parwana.chain.keyfile", "Make an encrypted key file, or show whose a key is."),
     "devchain": ("parwana.devchain.command", "Run an Ethereum chain for development."),

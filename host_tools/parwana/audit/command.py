@@ -6,23 +6,26 @@ the contracts' arithmetic.
 
 import json
 import re
-from typing import Any
+from collections.abc import Iterable
+from typing import Annotated, Any
 
 import typer
 
 from parwana.audit.energy import EnergyAudit, Terms
 from parwana.audit.findings import Report
 from parwana.audit.payment import PaymentAudit
+from parwana.audit.roots import RootAudit
 from parwana.audit.store import audit_store
 from parwana.chain.currency import Currency, currency_of
 from parwana.chain.deployment import Deployment, Period
 from parwana.chain.node import Chain, Ledgers
+from parwana.chain.points import read_address
 from parwana.store.reader import Store
 from parwana.world.options import DeploymentFile, Json, Rpc, StoreUrl
 
 FOUND = 3  # exit code
 REGISTRY = ("Enrolled", "Replaced", "Retired", "LoadRaised")
-ENERGY = ("Closed", "Finished", "Reconciled", "Equivocation", "ToleranceSet")
+ENERGY = ("Closed", "Finished", "Reconciled", "Equivocation", "ToleranceSet", "DailyRoot")
 PAYMENT = (
     *("TariffAnnounced", "SignerChanged", "Billed", "Carried"),
     *("Locked", "Paid", "Refunded", "PermitPublished"),
@@ -33,8 +36,14 @@ class AuditError(Exception):
     """The audit cannot be made; the message says what does not fit together."""
 
 
-def audit(deployment: Deployment, chain: Chain, store: Store) -> Report:
-    """Audit a deployment as of the chain's head. Raises AuditError, ChainError, StoreError."""
+def audit(
+    deployment: Deployment, chain: Chain, store: Store, committers: Iterable[str] = ()
+) -> Report:
+    """Audit a deployment as of the chain's head.
+
+    `committers` of daily roots (addresses with checksum) are known besides those who landed
+    closings. Raises AuditError, ChainError, StoreError.
+    """
     report = Report()
     ledgers = chain.ledgers(deployment)
     terms = _terms(deployment, chain, ledgers)
@@ -43,6 +52,7 @@ def audit(deployment: Deployment, chain: Chain, store: Store) -> Report:
     evidence = audit_store(store, deployment, report)
     energy = EnergyAudit(terms, evidence, report)
     payment = PaymentAudit(energy, deployment, report)
+    roots = RootAudit(store, deployment.utc_offset_s, report, set(committers))
     times: dict[int, int] = {}
     for entry in _logs(deployment, chain, ledgers, head):
         block = entry["blockNumber"]
@@ -50,8 +60,10 @@ def audit(deployment: Deployment, chain: Chain, store: Store) -> Report:
             times[block] = chain.block_time_s(block)
         energy.take(entry["event"], entry["args"], times[block])
         payment.take(entry["event"], entry["args"], times[block], bytes(entry["transactionHash"]))
+        roots.take(entry["event"], entry["args"])
     energy.finish(now_s)
     payment.finish(now_s)
+    roots.finish(now_s)
     _stored_permits(store, payment, head, report)
     report.count("meters", len(energy.places))
     return report
@@ -123,19 +135,24 @@ def command(
     deployment: DeploymentFile,
     store_url: StoreUrl = None,
     rpc: Rpc = None,
+    committer: Annotated[
+        list[str] | None,
+        typer.Option(help="Address whose daily roots count, besides those of relays that close."),
+    ] = None,
     as_json: Json = False,
 ) -> None:
-    """Recompute readings, closings, bills, payments and permits; name what is wrong.
+    """Recompute readings, closings, roots, bills, payments and permits; name what is wrong.
 
     Exit code 0: nothing is wrong; 3: findings; 1: the audit could not be made.
 
     Example: parwana audit --deployment build/town/deployment.json --store sqlite:///town.db
     """
     found = Deployment.load(deployment)
+    committers = [read_address(text, "--committer") for text in committer or ()]
     store = Store(store_url or found.store, create=False)
     chain = Chain.of(found, rpc=rpc)
     try:
-        report = audit(found, chain, store)
+        report = audit(found, chain, store, committers)
     finally:
         store.close()
     if as_json:

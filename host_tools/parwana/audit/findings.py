@@ -21,6 +21,9 @@ KINDS = {
     "not_landed": "a closing in the store that nobody landed by the deadline",
     "balance": "a feeder's balance that does not follow from the closings",
     "equivocation": "a meter that was shown on the chain to contradict itself",
+    "root": "a daily root that the frames in the store do not make",
+    "no_root": "frames of a day that no root covers in time",
+    "committer": "somebody who commits daily roots and landed no closing",
     # the PaymentLedger
     "bill": "a bill that does not follow from closings and tariff",
     "not_billed": "a closed period that nobody billed by the deadline",

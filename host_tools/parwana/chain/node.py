@@ -153,6 +153,11 @@ class Chain:
 
         return bytes(there(attempt))
 
+    def receipt(self, transaction: str) -> TxReceipt | None:
+        """Return a transaction's receipt by its hash (0x…), None if none is mined."""
+        with translated("eth_getTransactionReceipt", self.rpc_url):
+            return self._reader.receipt([transaction.lower()])
+
     def scan(
         self, event: Any, first: int, last: int, **filters: Any
     ) -> Iterator[tuple[int, list[EventData]]]:

@@ -13,10 +13,11 @@ class PointError(ValueError):
     """No meter is meant, or two; the text says what to write."""
 
 
-def read_address(text: str) -> str:
-    """Return a meter's address with its checksum. Raises PointError."""
+def read_address(text: str, option: str = "--meter") -> str:
+    """Return an address with its checksum. Raises PointError."""
     if not is_hex_address(text):
-        raise PointError(f"--meter {text}: write the 40 hex digits on the meter's label")
+        where = " on the meter's label" if option == "--meter" else " of the account"
+        raise PointError(f"{option} {text}: write the 40 hex digits{where}")
     return to_checksum_address("0x" + text.lower().removeprefix("0x"))
 
 

@@ -10,6 +10,7 @@ from rich.table import Table
 
 import wire
 from parwana.audit.command import FOUND
+from parwana.chain.periods import DAY_S
 from parwana.demo.evidence import Evidence, address_of, drain
 from parwana.demo.rehearsal import Rehearsal
 from parwana.store import signatures
@@ -18,6 +19,7 @@ from parwana.world.programs import parwana, run
 ALARMS = {0: None, 1: "theft", 2: "over-billing", 3: None}
 INCOMPARABLE = 3
 _AUDIT_S = 120
+_PROVEN = 4  # what a proof says with a node: the frame, its leaf, the ledger, the log
 REASONS = {
     getattr(wire, name): name[len("REASON_") :].lower()
     for name in dir(wire)
@@ -80,10 +82,25 @@ def collect(
             "power_cut": _power_cut(world, evidence, cut, on_board[cut], repeated),
             "claims_without_permit_in_log": _unproved(evidence),
         }
+        closing_s = evidence.deployment.periods.start(first + 1)
+        report["proof"] = _prove(world, evidence, closing_s)
     command = parwana("audit", "--deployment", world.deployment_path, "--json")
     report["audit"] = json.loads(run("parwana audit", command, _AUDIT_S, good=(0, FOUND)))
     report["time_factor"] = world.clock.factor
     return report
+
+
+def _prove(world: Rehearsal, evidence: Evidence, closing_s: int) -> dict[str, Any]:
+    """Prove the reading of house 1 that closed the first month; check it without the store."""
+    meter = next(m for m in world.meters if m.number == 1)
+    (closing, *_) = evidence.store.closings([address_of(meter)], closing_s, closing_s + DAY_S)
+    path = world.folder / "proof.json"
+    asked = ("--meter", meter.address, "--sequence", str(closing.sequence), "--out", path)
+    made = parwana("prove", "--deployment", world.deployment_path, *asked)
+    run("parwana prove", made, _AUDIT_S)
+    check = parwana("prove", "--check", path, "--rpc", evidence.deployment.rpc, "--json")
+    told = json.loads(run("parwana prove --check", check, _AUDIT_S))
+    return {"meter": meter.number, "sequence": closing.sequence, "proven": len(told["proven"])}
 
 
 def _permits(world: Rehearsal, evidence: Evidence) -> dict[str, int]:
@@ -190,6 +207,7 @@ def unfulfilled(report: dict[str, Any], *, late: int, tapped_month: int, feeder:
         (report["permits"]["accepted"] == report["permits"]["published"], "a permit is missing"),
         (report["claims_without_permit_in_log"] == 0, "a claim has no permit in the log"),
         (not report["audit"]["findings"], "the audit found something"),
+        (report["proof"]["proven"] == _PROVEN, "a reading was not proven by a daily root"),
     ]
     return [text for good, text in checks if not good]
 
@@ -203,6 +221,7 @@ def show(report: dict[str, Any], console: Console, path: Path) -> None:
     """Print what a person reads in ten seconds."""
     table = Table(title="A feeder lived", show_header=False, title_style="bold")
     readings, permits, cut = report["readings"], report["permits"], report["power_cut"]
+    audited, proof = report["audit"]["counts"], report["proof"]
     rows = [
         ("meters", f"{len(report['meters'])}"),
         (
@@ -233,6 +252,12 @@ def show(report: dict[str, Any], console: Console, path: Path) -> None:
         ),
         *(("feeder", _feeder_line(row)) for row in report["feeders"] if row["month"] > 0),
         ("audit", f"{len(report['audit']['findings'])} findings"),
+        (
+            "roots",
+            f"{audited['daily_roots']} daily roots, over {audited['frames_under_roots']} readings "
+            "and events",
+        ),
+        ("proof", f"house {proof['meter']}, sequence {proof['sequence']}: by the chain alone"),
         ("time", f"{report['wall_s']} s, {report['time_factor']:g} times faster than life"),
     ]
     for row in rows:

@@ -1,0 +1,117 @@
+"""Recompute daily roots: what was committed, against what the store holds."""
+
+from collections import defaultdict
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+from parwana.audit.findings import Report
+from parwana.chain import merkle
+from parwana.store.reader import Store
+
+_EVER = 2**62
+
+
+class Day:
+    """A day's frames in a store."""
+
+    def __init__(self, store: Store, day: int, utc_offset_s: int) -> None:
+        self._store = store
+        self._bounds_s = merkle.bounds_s(day, utc_offset_s)
+        self._received: list[int] | None = None
+
+    def _rows(self, before_s: int) -> Iterator[Any]:
+        return self._store.leaves(*self._bounds_s, before_s)
+
+    def before_s(self, leaves: int) -> int | None:
+        """Return until when (exclusively) the first `leaves` frames had arrived, None if that
+        cannot be told.
+        """
+        if self._received is None:
+            self._received = sorted(row.received_s for row in self._rows(_EVER))
+        received = self._received
+        if leaves == len(received):
+            return _EVER
+        if leaves > len(received) or received[leaves - 1] == received[leaves]:
+            return None
+        return received[leaves]
+
+    def root(self, leaves: int) -> bytes:
+        """Return the root over the first `leaves` frames that arrived, b"" if it is unknown."""
+        before_s = self.before_s(leaves)
+        if before_s is None:
+            return b""
+        return merkle.root(row.digest for row in self._rows(before_s))[0]
+
+    def leaves(self, leaves: int) -> list[tuple[bytes, int, bytes]]:
+        """Return (meter, sequence, digest) of the first `leaves` frames, in the root's order."""
+        before_s = self.before_s(leaves)
+        assert before_s is not None
+        return [(row.meter, row.sequence, row.digest) for row in self._rows(before_s)]
+
+    def received(self, leaves: int, until_s: int) -> int:
+        """Return how many frames arrived after the first `leaves`, yet not after `until_s`."""
+        self.before_s(leaves)
+        return sum(received <= until_s for received in (self._received or [])[leaves:])
+
+
+@dataclass
+class RootAudit:
+    """Take the logs, then compare; `known` are committers, with 0x, besides who landed closings.
+
+    Of each known committer and day the root with the most leaves counts. What another committed
+    is told and decides nothing: anyone may.
+    """
+
+    store: Store
+    utc_offset_s: int
+    report: Report
+    known: set[str] = field(default_factory=set)
+    _logged: dict[int, dict[str, tuple[int, bytes]]] = field(
+        default_factory=lambda: defaultdict(dict)
+    )
+
+    def take(self, name: str, values: Any) -> None:
+        """Take one log; others than Closed and DailyRoot are ignored."""
+        if name == "Closed":
+            self.known.add(values.relay)
+        elif name == "DailyRoot" and values.feeder == merkle.UTILITY:
+            self.report.count("daily_roots")
+            before = self._logged[values.day].get(values.committer, (0, b""))
+            if values.leaves >= before[0]:
+                self._logged[values.day][values.committer] = values.leaves, values.root
+
+    def finish(self, now_s: int) -> None:
+        """Name roots that the store contradicts, and days that lack one by `now_s`."""
+        strangers = {who for roots in self._logged.values() for who in roots} - self.known
+        for stranger in sorted(strangers):
+            days = [day for day, roots in self._logged.items() if stranger in roots]
+            where = f"{len(days)} days, the last of them {max(days)}"
+            self.report.add("committer", "", where, "one who landed closings", stranger)
+        held = self.store.days(self.utc_offset_s, _EVER)
+        for day in sorted({*held, *self._logged}):
+            self._compare(day, held.get(day, 0), now_s - merkle.LATENESS_S)
+
+    def _compare(self, day: int, held: int, due_s: int) -> None:
+        frames = Day(self.store, day, self.utc_offset_s)
+        over = merkle.bounds_s(day, self.utc_offset_s)[1] <= due_s
+        where, covered, wrong, early = f"day {day}", 0, False, False
+        for committer, (leaves, root) in self._logged.get(day, {}).items():
+            if committer not in self.known:
+                continue
+            true = frames.root(leaves) if leaves <= held else b""
+            if true == root:
+                covered = max(covered, leaves)
+            elif leaves >= held:
+                expected = f"{true.hex()} over {held} frames" if true else f"{held} frames at most"
+                told = f"{root.hex()} over {leaves}, by {committer}"
+                self.report.add("root", "", where, expected, told)
+                wrong = True
+            else:
+                early = True  # of a store that received in another order: the next root decides
+        self.report.count("frames_under_roots", covered)
+        late = frames.received(covered, due_s) if over and covered < held else 0
+        if late and not wrong:
+            what = "root" if early else "no_root"
+            told = f"none of {late} of {held}, which are there for {merkle.LATENESS_S} s or longer"
+            self.report.add(what, "", where, f"a root over {held} frames", told)
