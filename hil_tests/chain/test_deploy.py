@@ -17,6 +17,7 @@ from parwana.chain.deployment import Deployment
 from parwana.chain.desk import Desk
 from parwana.chain.node import Chain, Reverted
 from parwana.chain.periods import Period
+from parwana.chain.tariff import TariffError
 from parwana.devchain.server import CHAIN_ID, DevChain
 
 
@@ -183,7 +184,7 @@ def test_a_tariff_file_is_read(tmp_path):
 def test_a_wrong_tariff_file_shows_a_right_one(tmp_path, text):
     path = tmp_path / "tariff.json"
     path.write_text(text)
-    with pytest.raises(DeployError, match="upto_wh"):
+    with pytest.raises(TariffError, match="upto_wh|slabs"):
         read_tariff(str(path))
 
 

@@ -9,6 +9,7 @@ import typer
 from parwana.audit.energy import OVERBILLING, THEFT
 from parwana.chain.deployment import Deployment
 from parwana.chain.node import Chain, Ledgers
+from parwana.chain.points import feeders
 from parwana.world.options import DeploymentFile, Json, Rpc
 from parwana.world.tables import print_table, table
 
@@ -17,16 +18,6 @@ ALARMS = ("none", "theft", "over-billing", "no comparison")
 
 class BalanceError(ValueError):
     """There is no such feeder; the text names those that are there."""
-
-
-def feeders(chain: Chain, ledgers: Ledgers, first_block: int) -> dict[int, str]:
-    """Return the number and kind of every feeder that was enrolled. Raises ChainError."""
-    kinds = {2: "transformer", 3: "plant"}
-    return {
-        log["args"]["number"]: kinds[log["args"]["kind"]]
-        for log in chain.logs(ledgers.registry.events.Enrolled, first_block)
-        if log["args"]["kind"] in kinds
-    }
 
 
 def balances(

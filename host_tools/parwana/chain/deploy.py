@@ -24,11 +24,12 @@ from parwana.chain.keys import resolve
 from parwana.chain.node import Chain
 from parwana.chain.periods import DAY_S, Period
 from parwana.chain.steps import Steps
+from parwana.chain.tariff import OPEN_END_WH
+from parwana.chain.tariff import read_tariff as read_file
 from parwana.store import signatures
 from parwana.world.clock import WorldClock
 
 CONTRACTS = ("MeterRegistry", "EnergyLedger", "PaymentLedger")
-OPEN_END_WH = 2**64 - 1
 # In wei: 0.00415 of the native coin a kWh up to 100 kWh a period, and rising.
 DEFAULT_TARIFF = {
     "slabs": [
@@ -65,30 +66,12 @@ class Terms:
 
 
 def read_tariff(text: str) -> dict[str, Any]:
-    """Read `default`, or a JSON file like DEFAULT_TARIFF; the last slab ends with null.
-
-    Raises DeployError.
-    """
+    """Read `default`, or a JSON file like DEFAULT_TARIFF. Raises TariffError."""
     if text == "default":
         return DEFAULT_TARIFF
-    try:
-        tariff = json.loads(Path(text).read_text())
-        slabs = [
-            {
-                "upto_wh": OPEN_END_WH if slab["upto_wh"] is None else int(slab["upto_wh"]),
-                "price_per_kwh": int(slab["price_per_kwh"]),
-            }
-            for slab in tariff["slabs"]
-        ]
-        return {"slabs": slabs, "fixed_charge": int(tariff["fixed_charge"])}
-    except OSError as error:
-        raise DeployError(f"--tariff {text}: {error.strerror}; or write: default") from None
-    except (ValueError, TypeError, LookupError):
-        raise DeployError(
-            f'--tariff {text}: write {{"slabs": [{{"upto_wh": 100000, "price_per_kwh": 1}}, '
-            '{"upto_wh": null, "price_per_kwh": 2}], "fixed_charge": 3}, whole numbers in the '
-            "smallest unit of the currency"
-        ) from None
+    read = read_file(Path(text))
+    slabs = [{"upto_wh": upto_wh, "price_per_kwh": price} for upto_wh, price in read.slabs]
+    return {"slabs": slabs, "fixed_charge": read.fixed_charge}
 
 
 def signer_key(text: str) -> bytes:

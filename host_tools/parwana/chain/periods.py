@@ -67,6 +67,21 @@ class Period:
                 dates = f" ({first:%Y-%m-%d} to {last - timedelta(days=1):%Y-%m-%d})"
         return f"{period}{dates}"
 
+    def named(self, text: str) -> int:
+        """Return the period of a number, of a month (2027-01) or of a local date (2027-01-15).
+
+        Raises PeriodError.
+        """
+        if text.isdecimal() and int(text) < 2**32:
+            return int(text)
+        with suppress(ValueError, OverflowError):
+            day = text + "-01" if re.fullmatch(r"\d{4}-\d{2}", text) else text
+            local = datetime.fromisoformat(day).replace(tzinfo=UTC)
+            return self.of(int(local.timestamp()) - self.utc_offset_s)
+        raise PeriodError(
+            f"{text}: write a date like 2027-01-15, a month like 2027-01, or a number"
+        )
+
     def as_dict(self) -> dict[str, Any]:
         """Return what the deployment file keeps, without the offset."""
         return {"kind": self.kind} | ({self.kind: self.count} if self.count else {})

@@ -37,3 +37,13 @@ def chosen(meter: str, number: int | None, connect: Callable[[], tuple[Chain, Le
     if bool(meter) == (number is not None):
         raise PointError("give --meter or --number, one of them")
     return read_address(meter) if number is None else serving(*connect(), number)
+
+
+def feeders(chain: Chain, ledgers: Ledgers, first_block: int) -> dict[int, str]:
+    """Return the number and kind of every feeder that was enrolled. Raises ChainError."""
+    kinds = {2: "transformer", 3: "plant"}
+    return {
+        log["args"]["number"]: kinds[log["args"]["kind"]]
+        for log in chain.logs(ledgers.registry.events.Enrolled, first_block)
+        if log["args"]["kind"] in kinds
+    }
