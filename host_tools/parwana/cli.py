@@ -32,6 +32,14 @@ COMMANDS = {
     ),
     "permits": ("parwana.meter.handover", "Sign permits for paid bills, and signed time."),
     "pay": ("parwana.pay", "Show a meter's bill and pay exactly what is due."),
+    "withdraw": ("parwana.rights.credit", "Take what is credited to a key: income, or a refund."),
+    "tariff": ("parwana.rights.tariff", "Show the prices, check and announce new ones."),
+    "tolerance": (
+        "parwana.rights.tolerance",
+        "Show or set by how much a feeder's sums may differ.",
+    ),
+    "raise-load": ("parwana.rights.load", "Raise the sanctioned load of a house."),
+    "utility": ("parwana.rights.utility", "Show who the utility is; pass its place on."),
     "balance": (
         "parwana.audit.balance",
         "Compare what a feeder supplied with what its meters sold.",

@@ -15,6 +15,7 @@ from parwana.chain.deployment import Deployment, Period
 from parwana.chain.keys import resolve
 from parwana.chain.node import Chain, Ledgers
 from parwana.chain.points import chosen
+from parwana.rights.credit import withdraw
 from parwana.world.clock import WorldClock
 from parwana.world.options import DeploymentFile, Json, MeterAddress, PointNumber, Rpc
 from parwana.world.tables import print_table, table
@@ -116,15 +117,10 @@ class Payer:
         if self.chain.call(self.functions.locked(self.meter)).amount:
             self.chain.send(self.functions.refund(self.number))
         owner = to_checksum_address(self.chain.key.address) if self.chain.key else NATIVE
-        credit = int(self.chain.call(self.functions.credits(owner)))
-        if credit:
-            receipt: TxReceipt | None = self.chain.send(self.functions.withdraw())
-        else:
-            receipt = self.chain.resume(self.functions.withdraw(), 0)
-        if receipt is None:
+        amount = withdraw(self.chain, self.ledgers, owner)
+        if amount is None:
             raise PayError(f"nothing is credited to {owner}; use the key that paid")
-        [log] = self.ledgers.payment.events.Withdrawn().process_receipt(receipt)
-        return int(log["args"]["amount"])
+        return amount
 
     def _approve(self, amount: int) -> None:
         token = self.chain.w3.eth.contract(address=to_checksum_address(self.token), abi=ERC20)

@@ -1,0 +1,1 @@
+"""Use the rights that the contracts give."""

@@ -1,0 +1,54 @@
+"""`parwana withdraw`: take what the PaymentLedger credits to a key."""
+
+import json
+from typing import Annotated
+
+import typer
+from web3.types import TxReceipt
+
+from parwana.chain.node import Chain, Ledgers
+from parwana.rights.office import Office, RightError
+from parwana.world.options import DeploymentFile, Json, Rpc
+
+
+def withdraw(chain: Chain, ledgers: Ledgers, owner: str) -> int | None:
+    """Pay out what is credited to the chain's key (address `owner`); return how much, or None.
+
+    What an ended run withdrew counts, once. Raises ChainError.
+    """
+    functions = ledgers.payment.functions
+    receipt: TxReceipt | None = None
+    if chain.call(functions.credits(owner)):
+        receipt = chain.send(functions.withdraw())
+    else:
+        receipt = chain.resume(functions.withdraw(), 0)
+    if receipt is None:
+        return None
+    [log] = ledgers.payment.events.Withdrawn().process_receipt(receipt)
+    return int(log["args"]["amount"])
+
+
+def command(
+    deployment: DeploymentFile,
+    key: Annotated[str, typer.Option(help="Whose credit: a key file, or dev:0 to dev:31.")],
+    show: Annotated[bool, typer.Option("--show", help="Only tell how much it is.")] = False,
+    rpc: Rpc = None,
+    as_json: Json = False,
+) -> None:
+    """Take what is credited to a key: the utility's income, or a payer's refund.
+
+    The money goes to the key's own address.
+
+    Example: parwana withdraw --deployment town.json --key utility.json
+    """
+    office = Office(deployment, key, rpc)
+    owner = office.key.address
+    credits = office.ledgers.payment.functions.credits(owner)
+    amount = office.chain.call(credits) if show else withdraw(office.chain, office.ledgers, owner)
+    if amount is None:
+        raise RightError(f"nothing is credited to {owner}; use the key that was paid")
+    if as_json:
+        print(json.dumps({"account": owner, "credited" if show else "withdrawn": amount}))
+    else:
+        text = office.currency().text(amount)
+        print(f"{text} are credited to {owner}" if show else f"withdrawn to {owner}: {text}")
