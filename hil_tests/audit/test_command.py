@@ -450,7 +450,8 @@ def test_a_chain_that_computes_wrong_is_found(
     real = audit_module._logs
 
     def logs(*arguments: Any) -> list[Any]:
-        return [new for entry in real(*arguments) if (new := change(entry)) is not None]
+        changed = [(change(entry), time_s) for entry, time_s in real(*arguments)]
+        return [(entry, time_s) for entry, time_s in changed if entry is not None]
 
     monkeypatch.setattr(audit_module, "_logs", logs)
     assert expected <= kinds(findings(lived, copy))
@@ -495,7 +496,7 @@ def test_people_read_dates_and_the_coins_unit(
 
     def logs(*arguments: Any) -> list[Any]:
         change = altered("Billed", amount=lambda wei: wei + 10**18)
-        return [change(entry) for entry in real(*arguments)]
+        return [(change(entry), time_s) for entry, time_s in real(*arguments)]
 
     monkeypatch.setattr(audit_module, "_logs", logs)
     arguments = ["audit", "--deployment", str(path), "--store", f"sqlite:///{copy}"]

@@ -6,7 +6,9 @@ the contracts' arithmetic.
 
 import json
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import Annotated, Any
 
 import typer
@@ -14,8 +16,9 @@ import typer
 from parwana.audit.energy import EnergyAudit, Terms
 from parwana.audit.findings import Report
 from parwana.audit.payment import PaymentAudit
+from parwana.audit.progress import Told, shown, untold
 from parwana.audit.roots import RootAudit
-from parwana.audit.store import audit_store
+from parwana.audit.store import audit_store, signed_reading
 from parwana.chain.currency import Currency, currency_of
 from parwana.chain.deployment import Deployment, Period
 from parwana.chain.node import Chain, Ledgers
@@ -24,12 +27,7 @@ from parwana.store.reader import Store
 from parwana.world.options import DeploymentFile, Json, Rpc, StoreUrl
 
 FOUND = 3  # exit code
-REGISTRY = ("Enrolled", "Replaced", "Retired", "LoadRaised")
-ENERGY = ("Closed", "Finished", "Reconciled", "Equivocation", "ToleranceSet", "DailyRoot")
-PAYMENT = (
-    *("TariffAnnounced", "SignerChanged", "Billed", "Carried"),
-    *("Locked", "Paid", "Refunded", "PermitPublished"),
-)
+READERS = 8  # requests for blocks at a time
 
 
 class AuditError(Exception):
@@ -37,7 +35,11 @@ class AuditError(Exception):
 
 
 def audit(
-    deployment: Deployment, chain: Chain, store: Store, committers: Iterable[str] = ()
+    deployment: Deployment,
+    chain: Chain,
+    store: Store,
+    committers: Iterable[str] = (),
+    told: Told = untold,
 ) -> Report:
     """Audit a deployment as of the chain's head.
 
@@ -49,21 +51,19 @@ def audit(
     terms = _terms(deployment, chain, ledgers)
     head = chain.head()
     now_s = chain.block_time_s(head)
-    evidence = audit_store(store, deployment, report)
-    energy = EnergyAudit(terms, evidence, report)
+    evidence = audit_store(store, deployment, report, told)
+    signed = partial(signed_reading, store, deployment)
+    energy = EnergyAudit(terms, evidence, report, signed)
     payment = PaymentAudit(energy, deployment, report)
     roots = RootAudit(store, deployment.utc_offset_s, report, set(committers))
-    times: dict[int, int] = {}
-    for entry in _logs(deployment, chain, ledgers, head):
-        block = entry["blockNumber"]
-        if block not in times:
-            times[block] = chain.block_time_s(block)
-        energy.take(entry["event"], entry["args"], times[block])
-        payment.take(entry["event"], entry["args"], times[block], bytes(entry["transactionHash"]))
-        roots.take(entry["event"], entry["args"])
+    for entry, time_s in _logs(deployment, chain, ledgers, head, told):
+        name, values = entry["event"], entry["args"]
+        energy.take(name, values, time_s)
+        payment.take(name, values, time_s, bytes(entry["transactionHash"]))
+        roots.take(name, values)
     energy.finish(now_s)
     payment.finish(now_s)
-    roots.finish(now_s)
+    roots.finish(now_s, told)
     _stored_permits(store, payment, head, report)
     report.count("meters", len(energy.places))
     return report
@@ -95,14 +95,18 @@ def _terms(deployment: Deployment, chain: Chain, ledgers: Ledgers) -> Terms:
     )
 
 
-def _logs(deployment: Deployment, chain: Chain, ledgers: Ledgers, head: int) -> list[Any]:
-    """Return all logs up to `head` in the order in which the chain made them."""
-    found: list[Any] = []
-    sources = (ledgers.registry, REGISTRY), (ledgers.energy, ENERGY), (ledgers.payment, PAYMENT)
-    for contract, names in sources:
-        for name in names:
-            found += chain.logs(getattr(contract.events, name), deployment.from_block, head)
-    return sorted(found, key=lambda log: (log["blockNumber"], log["logIndex"]))
+def _logs(
+    deployment: Deployment, chain: Chain, ledgers: Ledgers, head: int, told: Told
+) -> Iterator[tuple[Any, int]]:
+    """Give all logs up to `head` in the order in which the chain made them, with their time_s."""
+    of = ledgers.registry, ledgers.energy, ledgers.payment
+    first = deployment.from_block
+    with ThreadPoolExecutor(READERS) as pool:
+        for after, entries in chain.every(of, first, head):
+            blocks = sorted({entry["blockNumber"] for entry in entries})
+            times = dict(zip(blocks, pool.map(chain.block_time_s, blocks), strict=True))
+            yield from ((entry, times[entry["blockNumber"]]) for entry in entries)
+            told("blocks of the chain", after - first, head + 1 - first)
 
 
 def _stored_permits(store: Store, payment: PaymentAudit, head: int, report: Report) -> None:
@@ -152,7 +156,8 @@ def command(
     store = Store(store_url or found.store, create=False)
     chain = Chain.of(found, rpc=rpc)
     try:
-        report = audit(found, chain, store, committers)
+        with shown() as told:
+            report = audit(found, chain, store, committers, told)
     finally:
         store.close()
     if as_json:

@@ -1,6 +1,7 @@
 """Replay MeterRegistry and EnergyLedger from their logs, against what the meters signed."""
 
 from collections import Counter, defaultdict
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -56,11 +57,15 @@ class Terms:
 
 @dataclass
 class EnergyAudit:
-    """Take the logs in their order; `places` by the meter's address as the logs write it."""
+    """Take the logs in their order; `places` by the meter's address as the logs write it.
+
+    `signed` says whether a meter signed a reading of a register (Wh) up to a time.
+    """
 
     terms: Terms
     evidence: dict[bytes, Evidence]
     report: Report
+    signed: Callable[[bytes, int, int], bool]
     places: dict[str, Place] = field(default_factory=dict)
     serving: dict[int, str] = field(default_factory=dict)
     since_s: dict[int, int] = field(default_factory=dict)
@@ -140,12 +145,8 @@ class EnergyAudit:
     def _on_finished(self, values: Any, _time_s: int) -> None:
         self.report.count("closings")
         place = self.places[values.meter]
-        signed = {
-            energy_wh
-            for time_s, energy_wh in self.of(values.meter).readings
-            if time_s <= place.retired_s
-        }
-        if values.energy_wh not in signed:
+        meter = bytes.fromhex(values.meter[2:])
+        if not self.signed(meter, values.energy_wh, place.retired_s):
             where = f"last reading, period {values.period}"
             self.report.add("closing", values.meter, where, "a reading", f"{values.energy_wh} Wh")
         delta_wh = values.energy_wh - place.energy_wh

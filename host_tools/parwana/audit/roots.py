@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from parwana.audit.findings import Report
+from parwana.audit.progress import Told, untold
 from parwana.chain import merkle
 from parwana.store.reader import Store
 
@@ -81,7 +82,7 @@ class RootAudit:
             if values.leaves >= before[0]:
                 self._logged[values.day][values.committer] = values.leaves, values.root
 
-    def finish(self, now_s: int) -> None:
+    def finish(self, now_s: int, told: Told = untold) -> None:
         """Name roots that the store contradicts, and days that lack one by `now_s`."""
         strangers = {who for roots in self._logged.values() for who in roots} - self.known
         for stranger in sorted(strangers):
@@ -89,7 +90,9 @@ class RootAudit:
             where = f"{len(days)} days, the last of them {max(days)}"
             self.report.add("committer", "", where, "one who landed closings", stranger)
         held = self.store.days(self.utc_offset_s, _EVER)
-        for day in sorted({*held, *self._logged}):
+        days = sorted({*held, *self._logged})
+        for i, day in enumerate(days, 1):
+            told("days' roots", i, len(days))
             self._compare(day, held.get(day, 0), now_s - merkle.LATENESS_S)
 
     def _compare(self, day: int, held: int, due_s: int) -> None:
@@ -104,8 +107,8 @@ class RootAudit:
                 covered = max(covered, leaves)
             elif leaves >= held:
                 expected = f"{true.hex()} over {held} frames" if true else f"{held} frames at most"
-                told = f"{root.hex()} over {leaves}, by {committer}"
-                self.report.add("root", "", where, expected, told)
+                logged = f"{root.hex()} over {leaves}, by {committer}"
+                self.report.add("root", "", where, expected, logged)
                 wrong = True
             else:
                 early = True  # of a store that received in another order: the next root decides
@@ -113,5 +116,7 @@ class RootAudit:
         late = frames.received(covered, due_s) if over and covered < held else 0
         if late and not wrong:
             what = "root" if early else "no_root"
-            told = f"none of {late} of {held}, which are there for {merkle.LATENESS_S} s or longer"
-            self.report.add(what, "", where, f"a root over {held} frames", told)
+            lacks = (
+                f"none of {late} of {held}, which are there for {merkle.LATENESS_S} s or longer"
+            )
+            self.report.add(what, "", where, f"a root over {held} frames", lacks)

@@ -6,6 +6,7 @@ from typing import Any
 
 import wire
 from parwana.audit.findings import Report
+from parwana.audit.progress import Told, untold
 from parwana.chain.deployment import Deployment
 from parwana.chain.periods import closed_period
 from parwana.permits.bundle import believed
@@ -18,7 +19,6 @@ class Evidence:
     """What one meter signed, as far as the chain is checked against it."""
 
     closings: dict[int, list[tuple[int, int]]] = field(default_factory=dict)  # time_s, energy_wh
-    readings: set[tuple[int, int]] = field(default_factory=set)  # time_s, energy_wh
     accepted: list[wire.Event] = field(default_factory=list)
     cuts: list[wire.Event] = field(default_factory=list)
 
@@ -28,13 +28,37 @@ class Evidence:
         return min(found)[1] if found else None
 
 
-def audit_store(store: Store, deployment: Deployment, report: Report) -> dict[bytes, Evidence]:
+def audit_store(
+    store: Store, deployment: Deployment, report: Report, told: Told = untold
+) -> dict[bytes, Evidence]:
     """Check every frame and signature of the store; return what the meters signed."""
-    evidence = {}
-    for meter in sorted({row.meter for row in store.meters()} | set(store.framed_meters())):
+    evidence: dict[bytes, Evidence] = {}
+    meters = sorted({row.meter for row in store.meters()} | set(store.framed_meters()))
+    for meter in meters:
+        told("meters in the store", len(evidence), len(meters))
         evidence[meter] = _Meter(meter, store, deployment, report).audit()
     _audit_signatures(store, deployment, list(evidence), report)
     return evidence
+
+
+def signed_reading(
+    store: Store, deployment: Deployment, meter: bytes, energy_wh: int, until_s: int
+) -> bool:
+    """Say whether the meter signed a reading of `energy_wh`, of time_s ≤ `until_s`."""
+    for row in store.frames(meter):
+        try:
+            fields = wire.parse(row.frame)
+            if (
+                isinstance(fields, wire.Reading)
+                and fields.energy_wh == energy_wh
+                and fields.time_s <= until_s
+                and signer(wire.digest(deployment.reading_domain, row.frame), row.signature)
+                == meter
+            ):
+                return True
+        except (wire.FrameError, SignatureError):
+            continue
+    return False
 
 
 class _Meter:
@@ -124,7 +148,6 @@ class _Meter:
     def _note(self, row: SignedFrame, fields: wire.Reading | wire.Event) -> None:
         if isinstance(fields, wire.Reading):
             self._report.count("readings")
-            self._evidence.readings.add((fields.time_s, fields.energy_wh))
             period = closed_period(row.frame, self._periods)
             if period is not None:
                 found = self._evidence.closings.setdefault(period, [])

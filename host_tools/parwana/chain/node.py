@@ -1,9 +1,10 @@
 """Talk to an EVM chain over any JSON-RPC URL: call, send, read logs, know what is final."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
+from eth_utils.abi import event_abi_to_log_topic
 from web3 import Web3
 from web3.contract import Contract
 from web3.contract.contract import ContractConstructor, ContractFunction
@@ -167,14 +168,46 @@ class Chain:
         indexed arguments. A range that the node finds too large is halved, and grows again. A
         node that has not seen `last` raises (logs.py).
         """
+
+        def read(at: int, stop: int) -> list[EventData]:
+            named = filters or None
+            found = event().get_logs(from_block=at, to_block=stop, argument_filters=named)
+            return list(found)
+
+        yield from self._ranges(first, last, read)
+
+    def every(
+        self, of: Iterable[Contract], first: int, last: int
+    ) -> Iterator[tuple[int, list[EventData]]]:
+        """Give (next block, logs) as `scan`, of all events of some contracts, in their order."""
+        events: dict[tuple[str, bytes], Any] = {}
+        for contract in of:
+            for abi in contract.abi:
+                if abi["type"] == "event":
+                    topic = event_abi_to_log_topic(abi)
+                    events[str(contract.address), topic] = contract.events[abi["name"]]()
+        addresses = sorted({address for address, _ in events})
+
+        def read(at: int, stop: int) -> list[EventData]:
+            query: Any = {"address": addresses, "fromBlock": at, "toBlock": stop}
+            found = [
+                events[log["address"], bytes(log["topics"][0])].process_log(log)
+                for log in self.w3.eth.get_logs(query)
+                if log["topics"] and (log["address"], bytes(log["topics"][0])) in events
+            ]
+            return sorted(found, key=lambda log: (log["blockNumber"], log["logIndex"]))
+
+        yield from self._ranges(first, last, read)
+
+    def _ranges(
+        self, first: int, last: int, read: Callable[[int, int], list[EventData]]
+    ) -> Iterator[tuple[int, list[EventData]]]:
         at = first
         while at <= last:
             stop = min(at + min(self._range, RANGE_BLOCKS) - 1, last)
             with translated("eth_getLogs", self.rpc_url):
                 try:
-                    found = event().get_logs(
-                        from_block=at, to_block=stop, argument_filters=filters or None
-                    )
+                    found = read(at, stop)
                 except RangeTooLarge:
                     if stop == at:
                         raise
@@ -183,7 +216,7 @@ class Chain:
             self._read += 1
             if self._read >= _GROW_AFTER and self._range < RANGE_BLOCKS:
                 self._range, self._read = min(RANGE_BLOCKS, 2 * self._range), 0
-            yield stop + 1, list(found)
+            yield stop + 1, found
             at = stop + 1
 
     def logs(
