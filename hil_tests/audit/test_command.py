@@ -386,6 +386,53 @@ def test_a_closing_that_nobody_landed_is_found(lived: Town, copy: Path) -> None:
     assert ("not_landed", f"period {period}") in found
 
 
+def test_a_closing_that_is_not_the_first_valid_one_is_found(lived: Town, copy: Path) -> None:
+    """A meter that boots within the day signs a second one; whoever lands may choose."""
+    house, period = lived.houses[OWES], lived.first + 3
+    start_s = lived.periods.start(period + 1)
+    node, clock = lived.world.node, lived.world.clock
+    before, now_s = lived.world.chain.head(), clock.time_s
+    clock.time_s = start_s + 9000
+    node.mine()
+    second = house.reading(
+        8, energy_wh=95_000, time_s=start_s + 3600, flags=wire.FLAG_CLOSING | wire.FLAG_BOOT
+    )
+    first = house.reading(7, energy_wh=94_000, time_s=start_s, flags=wire.FLAG_CLOSING)
+    add(copy, house, first, second)
+    relay = Chain.of(lived.world.deployment, dev_key(21))
+    relay.send(relay.ledgers(lived.world.deployment).energy.functions.close(b"".join(second)))
+    found = [f for f in findings(lived, copy) if f.kind == "closing"]
+    node.rewind(before)
+    clock.time_s = now_s
+    assert [(f.expected, f.found) for f in found] == [("94000 Wh", "95000 Wh")]
+
+
+def test_energy_behind_an_open_contactor_is_found(lived: Town, copy: Path) -> None:
+    house, now_s = lived.houses[OWES], int(lived.world.clock.now())
+
+    def cut(sequence: int, energy_wh: int, flags: int = 0) -> Any:
+        frame, _ = house.reading(sequence, energy_wh=energy_wh, time_s=now_s + 900 * sequence)
+        flags |= int.from_bytes(frame[2:4], "big") & ~wire.FLAG_OUTPUT_CLOSED
+        return house.sign(frame[:2] + flags.to_bytes(2, "big") + frame[4:])
+
+    off = house.event(wire.EVENT_DISCONNECTED, 7, now_s + 900, 90_000, wire.REASON_EXPIRED)
+    # what the sensor tells late, then a trifle
+    add(copy, house, off, cut(8, 90_000), cut(9, 90_100), cut(10, 90_120))
+    assert findings(lived, copy) == []
+    # a step that was held back and is counted now; what passed while it was closed
+    counted = cut(11, 91_000, wire.FLAG_REGISTER_EVENT)
+    back = house.event(wire.EVENT_RECONNECTED, 12, now_s + 10_000, 91_000, wire.REASON_NEW_PERMIT)
+    add(copy, house, counted, back, cut(13, 92_000), cut(14, 92_000))
+    assert findings(lived, copy) == []
+    add(copy, house, cut(15, 92_021))
+    (finding,) = findings(lived, copy)
+    assert (finding.kind, finding.where) == ("bridged", "sequence 15")
+    assert (finding.expected, finding.found) == ("0 Wh", "21 Wh")
+    # with a frame missing in between, nobody knows that it stayed open
+    add(copy, house, cut(17, 99_000), cut(18, 99_000))
+    assert [f.where for f in findings(lived, copy) if f.kind == "bridged"] == ["sequence 15"]
+
+
 Change = Callable[[Any], Any]
 
 

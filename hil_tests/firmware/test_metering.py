@@ -126,6 +126,21 @@ class House:
 SUPPLY = wire.FLAG_OUTPUT_CLOSED | wire.CONTROL_CONNECTED << wire.CONTROL_SHIFT
 
 
+def test_energy_behind_an_open_contactor_is_signed_as_such():
+    """Somebody bridges the contactor of a house that was cut: what flows is measured and told."""
+    house = House()
+    house.go(891)
+    house.metering._contactor.closed = False
+    house.metering._supply.control_state = wire.CONTROL_DISCONNECTED
+    house.recorder.register.energy_wh += 700
+    house.go(900)
+    (flags, _, _, values) = house.readings[-1]
+    assert len(house.readings) == 2
+    assert flags & (wire.FLAG_OUTPUT_CLOSED | 3 << wire.CONTROL_SHIFT) == 0
+    assert values[0] == 5000
+    assert house.recorder.register.energy_wh == 1700
+
+
 def test_a_reading_that_cannot_be_recorded_is_tried_again():
     house = House()
     house.go(889)

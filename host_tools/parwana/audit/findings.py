@@ -14,6 +14,7 @@ KINDS = {
     "deleted": "a sequence that the store held once and holds no more",
     "energy_decreased": "a register that went back",
     "time_order": "a trusted time that went back, without a clock event",
+    "bridged": "energy of a house whose contactor was open",
     "stored_permit": "a permit in the store that the chain did not publish",
     "stored_signature": "a signer's signature in the store that does not verify",
     # the EnergyLedger

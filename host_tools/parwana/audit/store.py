@@ -13,6 +13,8 @@ from parwana.permits.bundle import believed
 from parwana.store.reader import SignedFrame, Store
 from parwana.store.signatures import SignatureError, signer
 
+BRIDGED_WH = 20  # between two readings: no sensor counts that by itself
+
 
 @dataclass
 class Evidence:
@@ -21,6 +23,7 @@ class Evidence:
     closings: dict[int, list[tuple[int, int]]] = field(default_factory=dict)  # time_s, energy_wh
     accepted: list[wire.Event] = field(default_factory=list)
     cuts: list[wire.Event] = field(default_factory=list)
+    bridged: list[tuple[int, int]] = field(default_factory=list)  # sequence, energy_wh since
 
     def first_closing(self, period: int) -> int | None:
         """Return the register of the first valid closing of a period, None if there is none."""
@@ -76,6 +79,7 @@ class _Meter:
         self._seen: set[int] = set()
         self._unproved: set[int] = set()
         self._lost: set[tuple[int, int]] = set()
+        self._opened: list[int] = []  # registers of readings with the contactor open, since a move
 
     def audit(self) -> Evidence:
         """Check all frames of the meter."""
@@ -106,6 +110,8 @@ class _Meter:
                 "contradiction", self._meter, where, "one frame", "another, signed too"
             )
             return
+        if fields.sequence - 1 not in self._seen:
+            self._opened.clear()
         self._seen.add(fields.sequence)
         self._order(fields)
         self._note(row, fields)
@@ -148,11 +154,14 @@ class _Meter:
     def _note(self, row: SignedFrame, fields: wire.Reading | wire.Event) -> None:
         if isinstance(fields, wire.Reading):
             self._report.count("readings")
+            self._open(fields)
             period = closed_period(row.frame, self._periods)
             if period is not None:
                 found = self._evidence.closings.setdefault(period, [])
                 found.append((fields.time_s, fields.energy_wh))
             return
+        if fields.code in (wire.EVENT_DISCONNECTED, wire.EVENT_RECONNECTED):
+            self._opened.clear()
         if fields.code == wire.EVENT_JOURNAL_OVERWRITE:
             self._lost.add((fields.a, fields.b))
         elif fields.code == wire.EVENT_STATE_LOST and fields.a == wire.STATE_JOURNAL:
@@ -161,6 +170,20 @@ class _Meter:
             self._evidence.accepted.append(fields)
         elif fields.code == wire.EVENT_DISCONNECTED:
             self._evidence.cuts.append(fields)
+
+    def _open(self, reading: wire.Reading) -> None:
+        """Note energy that passed while the contactor was open from one reading to the next.
+
+        The first reading after a cut is no measure: a sensor may tell the rest after it.
+        """
+        if reading.flags & wire.FLAG_OUTPUT_CLOSED:
+            self._opened.clear()
+            return
+        self._opened = [*self._opened[-2:], reading.energy_wh]
+        if len(self._opened) == 3 and not reading.flags & wire.FLAG_REGISTER_EVENT:
+            passed_wh = reading.energy_wh - self._opened[1]
+            if passed_wh > BRIDGED_WH:
+                self._evidence.bridged.append((reading.sequence, passed_wh))
 
     def _completeness(self) -> None:
         """Name what is missing below the last sequence that is or was held."""
