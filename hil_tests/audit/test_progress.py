@@ -28,7 +28,7 @@ def test_all_events_of_several_contracts_come_in_the_chains_order(
         for log in world.chain.logs(contract.events[abi["name"]], first)
     ]
     one_by_one.sort(key=lambda log: (log["blockNumber"], log["logIndex"]))
-    monkeypatch.setattr("parwana.chain.node.RANGE_BLOCKS", 4)
+    monkeypatch.setattr("parwana.chain.ranges.RANGE_BLOCKS", 4)
     parts = list(world.chain.every(of, first, world.chain.head()))
     assert len(parts) > 3
     assert parts[-1][0] == world.chain.head() + 1

@@ -3,6 +3,7 @@
 import json
 import re
 from decimal import Decimal
+from types import SimpleNamespace
 
 import pytest
 from eth_account import Account
@@ -10,8 +11,9 @@ from eth_utils import to_checksum_address
 from web3 import Web3
 
 from hil_tests.chainkit import terms
+from hil_tests.fakenode import FakeNode
 from parwana import cli
-from parwana.chain import contracts, deploy, keys
+from parwana.chain import contracts, deploy, keys, presets
 from parwana.chain.deploy import DEFAULT_TARIFF, DeployError, read_tariff, signer_key
 from parwana.chain.deployment import Deployment
 from parwana.chain.desk import Desk
@@ -63,6 +65,23 @@ def test_deploys_and_writes_the_file(node, tmp_path, capsys):
     )
 
 
+def test_several_nodes_are_written_in_their_order(node, tmp_path):
+    out = tmp_path / "deployment.json"
+    with FakeNode(node.url) as second:
+        assert cli.main(arguments(node, out, "--rpc", second.url)) == 0
+        assert Deployment.load(out).rpc == [node.url, second.url]
+        assert Chain.of(Deployment.load(out)).urls == [node.url, second.url]
+
+
+@pytest.mark.parametrize("given", [(), ("--coin", "GAS", "--finality", "9")])
+def test_what_is_known_of_the_chain_is_the_default(node, tmp_path, monkeypatch, given):
+    monkeypatch.setitem(presets.known(), CHAIN_ID, presets.Preset("X", "xCOIN", 5, 3))
+    out = tmp_path / "deployment.json"
+    assert cli.main(arguments(node, out, *given)) == 0
+    made = Deployment.load(out)
+    assert (made.coin, made.final_blocks) == (("GAS", 9) if given else ("xCOIN", 3))
+
+
 @pytest.mark.parametrize("offset_s", [0, 19800, -12600])
 @pytest.mark.parametrize("text", ["month", "days:1", "days:7", "hours:6"])
 def test_periods_are_the_contracts_own(node, text, offset_s):
@@ -104,7 +123,7 @@ def test_never_overwrites_without_force(node, tmp_path, capsys):
         (("--token", "0x12"), "--token"),
         (("--utility-id", "Upper Case"), "utility_id"),
         (("--broker", "localhost"), "broker"),
-        (("--rpc", "http://127.0.0.1:9"), "does not answer"),
+        (("--rpc", "nowhere"), "an http:// or https:// URL"),
         (("--key", "dev:99"), "dev"),
         (("--escrow-window", "0"), "escrow window is zero"),
     ],
@@ -162,6 +181,12 @@ def test_the_gas_that_contracts_take_is_known_before(node):
     for number, name in enumerate(("MeterRegistry", "EnergyLedger", "PaymentLedger"), first):
         used = chain.w3.eth.get_block(number)["gasUsed"]
         assert used < deploy.creation_gas(contracts.load(name)) < used * 6 // 5
+
+
+def test_a_node_that_is_away_is_named(tmp_path, capsys):
+    nobody = SimpleNamespace(url="http://127.0.0.1:9")
+    assert cli.main(arguments(nobody, tmp_path / "deployment.json")) == 1
+    assert "http://127.0.0.1:9 does not answer" in capsys.readouterr().err
 
 
 def test_a_failure_halfway_is_named(node):

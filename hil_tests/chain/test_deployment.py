@@ -37,6 +37,24 @@ def test_a_file_comes_back(tmp_path):
     assert json.loads(path.read_text()) == asdict(Deployment(**make(from_block=7)))
 
 
+@pytest.mark.parametrize(
+    "rpc",
+    [
+        [],
+        ["ws://a"],
+        ["http://a", "http://a"],
+        [f"http://{n}" for n in range(9)],
+        5,
+        [["http://a"]],
+    ],
+)
+def test_urls_that_cannot_be_are_refused(rpc):
+    with pytest.raises(
+        DeploymentError, match="rpc is wrong; write an http:// or https:// URL, or"
+    ):
+        Deployment(**make(rpc=rpc))
+
+
 def test_a_file_with_a_password_is_nobody_elses(tmp_path, caplog):
     path = tmp_path / "deployment.json"
     Deployment(**make(broker="mqtt://services:sesame@127.0.0.1:1883")).save(path)

@@ -1,5 +1,7 @@
 """Each answer of docs/nodes.md to a read, over HTTP, is told apart."""
 
+from email.utils import formatdate
+
 import pytest
 
 from hil_tests.chain.clients import rows, table
@@ -81,6 +83,25 @@ def test_a_limit_is_waited_out_as_long_as_the_node_says(fake, monkeypatch):
     with pytest.raises(RateLimited, match="fewer requests"):
         Rpc(fake.url, 5).head()
     assert len(slept) == 2, "nobody waits an hour within a call"
+
+
+@pytest.mark.parametrize(
+    ("header", "words", "waits_s"),
+    [
+        ("2", "slow down", 2),
+        (formatdate(2_000_000_000, usegmt=True), "slow down", 2_000_000_000 - 1_999_999_000),
+        (formatdate(1_000_000_000, usegmt=True), "slow down", 0),
+        ("soon", "Too many requests, reason: call rate limit exhausted, retry in 10s", 10),
+        ("", "rate limit; try again in 1500 ms", 1.5),
+        ("", "daily request count exceeded, request rate limited", 0),
+    ],
+)
+def test_how_long_a_limit_lasts_is_read(fake, monkeypatch, header, words, waits_s):
+    monkeypatch.setattr("parwana.chain.faults.time.time", lambda: 1_999_999_000.0)
+    fake.answer("eth_blockNumber", Odd(words, -32005, 429, headers=(("Retry-After", header),)))
+    with pytest.raises(RateLimited) as caught:
+        Rpc(fake.url, 5).once("eth_blockNumber")
+    assert caught.value.after_s == waits_s
 
 
 def test_what_passes_is_asked_again(fake):

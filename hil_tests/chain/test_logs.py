@@ -3,7 +3,7 @@
 import pytest
 
 from hil_tests.fakenode import FakeNode, Odd, Refusal, behind
-from parwana.chain import errors, node
+from parwana.chain import errors, ranges
 from parwana.chain.errors import NotYet, RangeTooLarge, RateLimited
 from parwana.chain.keys import dev_key
 from parwana.chain.logs import PROVEN_BLOCKS
@@ -52,19 +52,19 @@ def span(params):
     return int(params[0]["toBlock"], 16) - int(params[0]["fromBlock"], 16) + 1
 
 
-def limited(most, asked):
+def limited(most, asked, words="block range is too wide"):
     def change(params, forward):
         if "fromBlock" in params[0]:
             asked.append(span(params))
             if span(params) > most:
-                raise Refusal({"code": -32602, "message": f"range exceeds limit of {most}"})
+                raise Refusal({"code": -32602, "message": words})
         return forward(LOGS, params)
 
     return change
 
 
 def test_a_range_is_halved_and_grows_again(fake, chain, counter, counted, monkeypatch):
-    monkeypatch.setattr(node, "_GROW_AFTER", 2)
+    monkeypatch.setattr(ranges, "GROW_AFTER", 2)
     asked: list[int] = []
     fake.edit(LOGS, limited(10, asked))
     assert len(chain.logs(event(chain, counter), counted)) == 4
@@ -73,6 +73,35 @@ def test_a_range_is_halved_and_grows_again(fake, chain, counter, counted, monkey
     for _ in range(6):
         assert len(chain.logs(event(chain, counter), counted)) == 4
     assert max(asked) >= 300, "the node allows more by now"
+
+
+@pytest.mark.parametrize(
+    ("words", "blocks"),
+    [
+        ("range 701 exceeds limit of 30", 30),
+        ("eth_getLogs is limited to a 1,0 range", 10),
+        ("You can make eth_getLogs requests with up to a 30 block range.", 30),
+        ("exceed maximum block range: 30", 30),
+        ("block range greater than 30 is not supported", 30),
+        ("requested too many blocks from 0 to 9000, maximum is set to 30", 30),
+        ("Log response size exceeded. this block range should work: [0x64, 0x81]", 30),
+        ("query exceeds max results 20000, retry with the range 100-129", 30),
+        ("query returned more than 10000 results", None),
+        ("Too many logs requested. Max logs per response is 20000.", None),
+        ("query exceeds max block range 9999999", None),
+        ("maximum is 0", None),
+    ],
+)
+def test_a_range_is_cut_to_what_the_node_says(fake, chain, counter, counted, words, blocks):
+    asked: list[int] = []
+    most = blocks or 40
+    fake.edit(LOGS, limited(most, asked, words))
+    assert len(chain.logs(event(chain, counter), counted)) == 4
+    first, second, *_ = asked
+    assert first > most
+    assert second == (blocks or first // 2)
+    if blocks:
+        assert len([span for span in asked if span > blocks]) <= 1 + 301 // blocks // 8
 
 
 def test_a_rate_limit_halves_nothing(fake, chain, counter, counted):

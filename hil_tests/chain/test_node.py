@@ -113,7 +113,7 @@ def test_reads_logs_in_bounded_ranges(chain, counter, node, monkeypatch):
     for _ in range(3):
         chain.send(mine.functions.add(1))
         node.mine(2)
-    monkeypatch.setattr("parwana.chain.node.RANGE_BLOCKS", 4)
+    monkeypatch.setattr("parwana.chain.ranges.RANGE_BLOCKS", 4)
     parts = list(chain.scan(mine.events.Counted, first, chain.head()))
     assert [following for following, _ in parts] == [first + 4, first + 8, chain.head() + 1]
     assert sum(len(found) for _, found in parts) == 3

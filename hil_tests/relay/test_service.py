@@ -153,7 +153,7 @@ def test_the_cursor_never_passes_what_is_final(world: Utility, store: Store) -> 
 
 @contextmanager
 def running(
-    world: Utility, broker: Broker, store: Store, rpc: Callable[[], str]
+    world: Utility, broker: Broker, store: Store, rpc: Callable[[], Any]
 ) -> Iterator[list[dict[str, Any]]]:
     """Run a relay in this process; `rpc` gives the URL of its node. Yields its reports."""
     stop, states = threading.Event(), []  # type: ignore[var-annotated]
@@ -227,7 +227,7 @@ def test_metering_goes_on_while_the_chain_is_away(
     world: Utility, broker: Broker, store: Store
 ) -> None:
     meter = fake(broker, world, 42)
-    node = ["http://127.0.0.1:1"]
+    node: list[Any] = ["http://127.0.0.1:1"]
     with store.transaction() as tx:
         tx.enrol(meter.address, 42, 1, 0)
     try:

@@ -134,7 +134,7 @@ def command(
     _tell({"ok": True, "proof": str(path), "proven": proven, "not_proven": []}, as_json=as_json)
 
 
-def _checked(proof: Proof, rpc: str | None) -> dict[str, Any]:
+def _checked(proof: Proof, rpc: list[str] | None) -> dict[str, Any]:
     """Return what --json prints. Raises ProofError, ChainError."""
     proven, unproven = proof.offline(), [*UNPROVEN, YOURS]
     if rpc is not None:

@@ -29,6 +29,7 @@ from parwana.chain.tariff import read_tariff as read_file
 from parwana.store import signatures
 from parwana.world.clock import WorldClock
 
+LOCAL = "http://127.0.0.1:8545"
 CONTRACTS = ("MeterRegistry", "EnergyLedger", "PaymentLedger")
 # In wei: 0.00415 of the native coin a kWh up to 100 kWh a period, and rising.
 DEFAULT_TARIFF = {
@@ -93,7 +94,6 @@ def deploy(
     store: str,
     say: Callable[[str], None],
     *,
-    finality: str | dict[str, int] = FINALIZED,
     progress: Path | None = None,
 ) -> Deployment:
     """Deploy the three contracts and check that they are there. Raises ChainError.
@@ -107,7 +107,7 @@ def deploy(
     draft = Deployment(
         utility_id=terms.utility_id,
         chain_id=chain.chain_id,
-        rpc=chain.rpc_url,
+        rpc=chain.urls if len(chain.urls) > 1 else chain.urls[0],
         registry=NATIVE,
         energy_ledger=NATIVE,
         payment_ledger=NATIVE,
@@ -119,7 +119,7 @@ def deploy(
         broker=broker,
         store=store,
         from_block=chain.head(),
-        finality=finality,
+        finality=FINALIZED if isinstance(chain.finality, str) else {"blocks": chain.finality},
         coin=terms.coin,
     )
     steps = Steps(chain, draft.from_block, progress, say)
@@ -196,7 +196,10 @@ def command(
     threshold: Annotated[int, typer.Option(min=1, max=8, help="How many signers a permit needs.")],
     key: Annotated[str, typer.Option(help="The utility's key: a key file, or dev:0 to dev:31.")],
     out: Annotated[Path, typer.Option(help="Deployment file to write.")],
-    rpc: Annotated[str, typer.Option(help="JSON-RPC URL of the chain.")] = "http://127.0.0.1:8545",
+    rpc: Annotated[
+        list[str] | None,
+        typer.Option(help=f"JSON-RPC URL of the chain, repeat for more nodes; default: {LOCAL}."),
+    ] = None,
     period: Annotated[str, typer.Option(help="month, days:N; rehearsals: hours:N.")] = "month",
     utc_offset: Annotated[
         int, typer.Option(help="Local time minus UTC: seconds, by 900.")
@@ -225,15 +228,20 @@ def command(
     ] = 300,
     token: Annotated[str, typer.Option(help="ERC-20 to bill in; zero: the native coin.")] = NATIVE,
     coin: Annotated[
-        str, typer.Option(help="Name of the chain's native coin, as people read it.")
-    ] = "ETH",
+        str | None,
+        typer.Option(help="Name of the chain's coin; default: what is known of the chain."),
+    ] = None,
     broker: Annotated[str, typer.Option(help="MQTT broker.")] = "mqtt://127.0.0.1:1883",
     store: Annotated[
         str | None, typer.Option(help="SQLAlchemy URL; default: SQLite beside --out.")
     ] = None,
     finality: Annotated[
-        str, typer.Option(help="What is final: finalized, the chain's own word, or N blocks.")
-    ] = FINALIZED,
+        str | None,
+        typer.Option(
+            help="What is final: finalized, the chain's own word, or N blocks; default: what is "
+            "known of the chain."
+        ),
+    ] = None,
     force: Annotated[bool, typer.Option("--force", help="Overwrite --out.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the file.")] = False,
 ) -> None:
@@ -244,6 +252,7 @@ def command(
     """
     refuse_existing(out, force=force)
     escrow_window_s = min(payment_window, 3 * DAY_S) if escrow_window is None else escrow_window
+    final = None if finality is None else read_finality(finality)
     terms = Terms(
         utility_id=utility_id,
         period=Period.parse(period, utc_offset),
@@ -259,15 +268,13 @@ def command(
         closing_deadline_s=closing_deadline,
         tolerance_bp=tolerance_bp,
         token=token,
-        coin=coin,
+        coin=coin or "",
     )
     if not is_address(token):
         raise DeployError(f"--token {token}: write 0x and the 40 hex digits of an ERC-20")
-    final = read_finality(finality)
     console = Console(stderr=True)
-    chain = Chain(
-        rpc, resolve(key), finality=final["blocks"] if isinstance(final, dict) else final
-    )
+    chain = Chain(rpc or LOCAL, resolve(key), finality=final)
+    terms = replace(terms, coin=coin or chain.known.coin)
     _check_time(chain)
     try:
         chain.finalized_block()
@@ -281,7 +288,6 @@ def command(
             broker,
             store or f"sqlite:///{out.resolve().parent / 'store.sqlite'}",
             status.update,
-            finality=final,
             progress=progress,
         )
     made.save(out, force=force)

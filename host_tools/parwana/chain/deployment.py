@@ -16,6 +16,7 @@ from parwana.world.logs import redacted
 COIN = r"[A-Za-z0-9]{1,11}"
 FINALIZED = "finalized"
 FINAL_BLOCKS_MOST = 100_000
+URLS_MOST = 8
 log = logging.getLogger("parwana.deployment")
 _URLS = ("rpc", "broker", "store")
 
@@ -28,14 +29,14 @@ class DeploymentError(ValueError):
 class Deployment:
     """One utility's contracts on one chain, and how its programs reach broker and store.
 
-    Addresses are 0x + 40 hex digits, public keys 128 hex digits. `from_block`: where
-    the logs begin. `finality`: "finalized", the chain's own word, or {"blocks": N}. `coin`: name
-    of the chain's coin.
+    `rpc`: a JSON-RPC URL, or a list, asked in this order. Addresses are 0x + 40 hex digits,
+    public keys 128 hex digits. `from_block`: where the logs begin. `finality`: "finalized", the
+    chain's own word, or {"blocks": N}. `coin`: name of the chain's coin.
     """
 
     utility_id: str
     chain_id: int
-    rpc: str
+    rpc: str | list[str]
     registry: str
     energy_ledger: str
     payment_ledger: str
@@ -80,7 +81,7 @@ class Deployment:
         return [
             ("utility_id", _matches(r"[a-z0-9-]{1,32}", self.utility_id), "1 to 32 of a-z 0-9 -"),
             whole("chain_id", 1, 2**64 - 1),
-            ("rpc", _matches(r"https?://\S+", self.rpc), "an http:// or https:// URL"),
+            ("rpc", self._good_rpc(), "an http:// or https:// URL, or a list of such"),
             address("registry"),
             address("energy_ledger"),
             address("payment_ledger"),
@@ -108,6 +109,11 @@ class Deployment:
             ("finality", self._good_finality(), '"finalized", or {"blocks": N}'),
             ("coin", _matches(COIN, self.coin), "1 to 11 letters or digits"),
         ]
+
+    def _good_rpc(self) -> bool:
+        urls = self.rpc if isinstance(self.rpc, list) else [self.rpc]
+        good = all(_matches(r"https?://\S+", url) for url in urls)
+        return good and 1 <= len(urls) <= URLS_MOST and len(set(urls)) == len(urls)
 
     def _good_finality(self) -> bool:
         if not isinstance(self.finality, dict):
@@ -185,7 +191,7 @@ class Deployment:
             raise DeploymentError(f"{path}: {error}") from None
 
 
-def read_finality(text: str) -> str | dict[str, int]:
+def read_finality(text: str) -> str | int:
     """Read `finalized`, or a number of blocks. Raises DeploymentError."""
     if text == FINALIZED:
         return text
@@ -194,7 +200,7 @@ def read_finality(text: str) -> str | dict[str, int]:
             f"--finality {text}: write finalized, or after how many blocks one is final (0 to "
             f"{FINAL_BLOCKS_MOST})"
         )
-    return {"blocks": int(text)}
+    return int(text)
 
 
 def refuse_existing(path: Path, *, force: bool) -> None:

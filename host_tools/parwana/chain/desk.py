@@ -15,7 +15,9 @@ from parwana.chain import fees, outbox
 from parwana.chain.errors import ChainError
 from parwana.chain.faults import Verdict, verdict
 from parwana.chain.keys import Key
+from parwana.chain.limits import Limits, Tally
 from parwana.chain.outbox import Claim, Outbox, Signed
+from parwana.chain.presets import preset
 from parwana.chain.reader import Reader
 
 _FORGET_S = 90 * 86400.0
@@ -40,8 +42,10 @@ class Work:
 class Desk:
     """Sign with one key on one chain. Every method raises ChainError."""
 
-    def __init__(self, reader: Reader, key: Key, chain_id: int) -> None:
+    def __init__(self, reader: Reader, key: Key, chain_id: int, limits: Limits) -> None:
         self._reader = reader
+        self.rules = preset(chain_id)
+        self._limits = limits
         self._rpc = reader.rpc
         self._key = key
         self._chain_id = chain_id
@@ -56,10 +60,27 @@ class Desk:
             self._made = outbox.of(self._chain_id, genesis, self._key.address)
         return self._made
 
+    @property
+    def _tally(self) -> Tally:
+        return Tally(self.box.folder, self._limits)
+
+    def offer(self) -> dict[str, int]:
+        """Return the fee fields for a transaction sent now, within the limits."""
+        return fees.offer(self._rpc, self.rules, self._limits)
+
     def sign(self, fields: dict[str, Any]) -> str:
-        """Return a signed transaction, 0x-hexadecimal text."""
+        """Return a signed transaction, 0x-hexadecimal text; what it may cost is held."""
         signed = Account.sign_transaction(fields, self._key.secret)
-        return "0x" + bytes(signed.raw_transaction).hex()
+        raw = "0x" + bytes(signed.raw_transaction).hex()
+        most = fees.most_wei(self._rpc, self.rules, fields, raw)
+        self._tally.hold(fields["nonce"], most, outbox.now_s())
+        return raw
+
+    def settle(self, signed: Signed, receipt: Any = None) -> None:
+        """Count what a transaction did cost; without a receipt of it, nothing."""
+        wei = fees.paid_wei(signed.fields, receipt) if receipt is not None else 0
+        if wei is not None:
+            self._tally.settle(signed.nonce, wei, outbox.now_s())
 
     def broadcast(self, work: Work) -> None:
         """Hand the newest transaction to the node; note what it answers, which decides nothing."""
@@ -75,15 +96,21 @@ class Desk:
         work.doubt = work.doubt or work.word in (Verdict.TAKEN, Verdict.UNSURE, Verdict.HELD)
 
     def make_dearer(self, work: Work) -> None:
-        """Sign the call with a higher fee, write it down, broadcast it."""
+        """Sign the call with a higher fee, write it down, broadcast it.
+
+        Beyond the limits it stays as it was.
+        """
         signed = work.signed
-        fields = fees.raised(signed.fields, fees.market(self._rpc))
+        market = fees.market(self._rpc, self.rules)
+        fields = fees.raised(signed.fields, market, self._limits)
         signed.raised_s = outbox.now_s()
-        if fields is not None:
-            signed.fields = fields
-            signed.raws.append(self.sign(fields))
-            self.box.keep(signed)
-        self.broadcast(work)
+        try:
+            if fields is not None:
+                signed.raws.append(self.sign(fields))
+                signed.fields = fields
+                self.box.keep(signed)
+        finally:
+            self.broadcast(work)
 
     def push(self, waiting: list[Signed], patience_s: float) -> None:
         """Send again what nobody waits for, dearer if its fee did not rise for `patience_s`."""

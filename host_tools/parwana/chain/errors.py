@@ -55,7 +55,14 @@ class InvalidAnswer(Passing):
 
 
 class RangeTooLarge(ChainError):
-    """The node does not read so many blocks, or logs, at once."""
+    """The node does not read so many blocks, or logs, at once.
+
+    `blocks`: how many it would read, by its own words, or None.
+    """
+
+    def __init__(self, text: str, blocks: int | None = None) -> None:
+        super().__init__(text)
+        self.blocks = blocks
 
 
 class UnknownBlock(ChainError):

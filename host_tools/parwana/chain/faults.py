@@ -6,7 +6,10 @@ HTTP 4xx or 5xx. docs/nodes.md lists what is told as what, and a test holds it t
 
 import json
 import re
+import time
 from collections.abc import Mapping
+from contextlib import suppress
+from email.utils import parsedate_to_datetime
 from enum import Enum
 from typing import Any
 
@@ -49,6 +52,14 @@ _RANGE = re.compile(
     r"range|results?\b|too (many|large|big|wide)|response size|exceed|limited to|maximum|at most"
     r"|time.?d? ?out|deadline"
 )
+_THIS_RANGE = re.compile(
+    r"range\D{0,20}?\[?(0x[0-9a-f]{1,16}|\d{1,18})[ ,-]+(0x[0-9a-f]{1,16}|\d{1,18})\]?\s*$"
+)
+_MOST = re.compile(
+    r"(limit(ed)?|max(imum)?|at most|up to|greater than|exceeds?|only)\D{0,30}?"
+    r"(?P<blocks>\d[\d,]{0,9})\b"
+)
+_AFTER = re.compile(r"(?:retry|again|wait)\D{0,20}?(\d{1,6}(?:\.\d+)?) ?(ms|s\b|sec)")
 _NOT_YET = re.compile(
     r"index(ing|er)\b|in progress|syncing|not synced|still (sync|start|load)|initiali[sz]ing"
     r"|missing trie node|not yet|behind"
@@ -155,7 +166,7 @@ def _fault(
     if _NOT_YET.search(low):
         return NotYet(f"{at} is not so far ({said}); wait until it is in step with its chain")
     if logs and (status == 413 or _RANGE.search(low)):
-        return RangeTooLarge(f"{at} does not read so much at once ({said})")
+        return RangeTooLarge(f"{at} does not read so much at once ({said})", _blocks(low))
     if code == -32005:
         return _rate_limited(at, said, headers)
     if _GATEWAY.search(low) or (status >= 500 and not words):
@@ -196,9 +207,35 @@ def _rate_limited(at: str, said: str, headers: Mapping[str, str]) -> ChainError:
     error = RateLimited(
         f"{at} wants fewer requests ({said}): wait, or use a node that allows more"
     )
-    after = headers.get("Retry-After", "")
-    error.after_s = float(after) if after.isdecimal() else 0.0
+    error.after_s = _after_s(headers.get("Retry-After", ""), said)
     return error
+
+
+def _after_s(header: str, words: str) -> float:
+    """Return how long a node asks to wait, by header (seconds, a date) or words; 0: it does not.
+
+    Source: RFC 9110, 10.2.3.
+    """
+    if header.strip().isdecimal():
+        return float(header)
+    with suppress(ValueError, TypeError):
+        until = parsedate_to_datetime(header)
+        return max(0.0, until.timestamp() - time.time())
+    found = _AFTER.search(words.lower())
+    return float(found[1]) * (0.001 if found[2] == "ms" else 1) if found else 0.0
+
+
+def _blocks(low: str) -> int | None:
+    """Return how many blocks a refusal says that it would read, None where it does not.
+
+    "Results" and "logs" are no blocks.
+    """
+    if found := _THIS_RANGE.search(low):
+        first, last = (int(text, 0) for text in found.groups())
+        return last - first + 1 if last >= first else None
+    if re.search(r"\bresult|\blogs|size", low) or not (found := _MOST.search(low)):
+        return None
+    return int(found["blocks"].replace(",", "")) or None
 
 
 def _readable(text: str, url: str) -> str:

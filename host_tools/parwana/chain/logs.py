@@ -37,8 +37,9 @@ class Logs:
         try:
             top = rpc.block(last)
         except UnknownBlock:
-            raise self._behind(last) from None
+            raise self._behind(last, rpc.url) from None
         found = rpc.ask("eth_getLogs", query)
+        teller = rpc.url
         if not isinstance(found, list) or not all(isinstance(log, dict) for log in found):
             raise rpc.nonsense(found)
         told = {rpc.whole(log.get("blockNumber")): log.get("blockHash") for log in found}
@@ -47,9 +48,9 @@ class Logs:
         for header in self._line(top, lowest) if lowest <= last else []:
             if header.number in told:
                 if rpc.octets(told[header.number]) != header.hash:
-                    raise self._behind(header.number)
+                    raise self._behind(header.number, teller)
             elif header.bloom & wanted == wanted and self._logs_of(header, query):
-                raise self._behind(header.number)
+                raise self._behind(header.number, teller)
         return found
 
     def _line(self, top: Header, lowest: int) -> list[Header]:
@@ -62,7 +63,7 @@ class Logs:
             if known is None or known.hash != line[-1].parent:
                 known = self._rpc.block(below)
             if known.hash != line[-1].parent:
-                raise self._behind(below)
+                raise self._behind(below, self._rpc.url)
             line.append(known)
         with self._lock:
             self._headers.update((header.number, header) for header in line)
@@ -79,16 +80,17 @@ class Logs:
                 self._rpc.ask("eth_getLogs", {**about, "blockHash": "0x" + header.hash.hex()})
             )
         except UnknownBlock:
-            raise self._behind(header.number) from None
+            raise self._behind(header.number, self._rpc.url) from None
         except NodeError:  # it reads no logs by a block's hash
             return bool(
                 self._rpc.ask("eth_getLogs", {**about, "fromBlock": number, "toBlock": number})
             )
 
-    def _behind(self, number: int) -> NotYet:
+    def _behind(self, number: int, url: str) -> NotYet:
+        self._rpc.leave(url, f"it lacks block {number}, or what is in it")
         return NotYet(
-            f"{place(self._rpc.url)} lies behind: it lacks block {number}, or what is in it; "
-            "wait, or use another node"
+            f"{place(url)} lies behind: it lacks block {number}, or what is in it; wait, or use "
+            "another node"
         )
 
 

@@ -1,6 +1,6 @@
 """Talk to an EVM chain over any JSON-RPC URL: call, send, read logs, know what is final."""
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,23 +16,21 @@ from parwana.chain.deployment import Deployment
 from parwana.chain.errors import (
     ChainError,
     OutOfGas,
-    RangeTooLarge,
     Reverted,
     UnknownBlock,
     Unreachable,
-    place,
     translated,
 )
 from parwana.chain.keys import DEV_CHAIN_ID, Key
+from parwana.chain.limits import UNLIMITED, Limits
+from parwana.chain.presets import preset
 from parwana.chain.provider import Provider
+from parwana.chain.ranges import Ranges
 from parwana.chain.reader import Reader, there
 from parwana.chain.rpc import Rpc
 from parwana.chain.sender import Call, Sender
 
 __all__ = ["Chain", "ChainError", "Ledgers", "OutOfGas", "Reverted", "Unreachable"]
-
-RANGE_BLOCKS = 2000
-_GROW_AFTER = 8  # ranges that were read: the next is twice as long, if it was halved before
 
 
 @dataclass(frozen=True)
@@ -47,49 +45,67 @@ class Ledgers:
 class Chain:
     """One connection to one chain, with at most one key that pays. Any thread may use it.
 
-    `chain_id` None takes whatever chain answers. `finality` as in Reader. Every method raises
-    ChainError.
+    `rpc`: a URL, or several of the same chain. `chain_id` None takes whatever chain answers.
+    `finality` as in Reader; None: what is known of the chain. Every method raises ChainError.
     """
 
     def __init__(
         self,
-        rpc_url: str,
+        rpc: str | Sequence[str],
         key: Key | None = None,
         *,
         chain_id: int | None = None,
-        finality: str | int = "finalized",
+        finality: str | int | None = None,
+        limits: Limits = UNLIMITED,
         timeout_s: float = 15.0,
     ) -> None:
-        self.rpc_url = rpc_url
         self.key = key
-        rpc = Rpc(rpc_url, timeout_s)
-        self.chain_id = rpc.number("eth_chainId")
-        if chain_id is not None and chain_id != self.chain_id:
-            raise ChainError(
-                f"{place(rpc_url)} is chain {self.chain_id}, not {chain_id}; give another --rpc"
-            )
+        self._rpc = Rpc(rpc, timeout_s)
+        self.chain_id = self._rpc.of_chain(chain_id)
+        self.known = preset(self.chain_id)
         if key is not None and key.development and self.chain_id != DEV_CHAIN_ID:
             raise ChainError(
                 f"development keys are public and chain {self.chain_id} is no devchain; "
                 "make a key of your own: parwana key new FILE"
             )
-        self.w3 = Web3(Provider(rpc, self.chain_id))
+        self.w3 = Web3(Provider(self._rpc, self.chain_id))
         self.w3.middleware_onion.inject(ExtraDataToPOAMiddleware, layer=0)
-        self._rpc = rpc
-        self._reader = Reader(rpc, self.w3, finality)
-        self._sender = Sender(self._reader, key, self.chain_id) if key else None
-        self._range = RANGE_BLOCKS
-        self._read = 0
+        final = self.known.finality if finality is None else finality
+        self._reader = Reader(self._rpc, self.w3, final)
+        self._sender = Sender(self._reader, key, self.chain_id, limits) if key else None
+        self._lengths = Ranges()
 
     @classmethod
-    def of(cls, deployment: Deployment, key: Key | None = None, rpc: str | None = None) -> "Chain":
-        """Connect to the chain of a deployment; `rpc` replaces its URL."""
+    def of(
+        cls,
+        deployment: Deployment,
+        key: Key | None = None,
+        rpc: str | Sequence[str] | None = None,
+        limits: Limits = UNLIMITED,
+    ) -> "Chain":
+        """Connect to the chain of a deployment; `rpc` replaces its URLs."""
         return cls(
             rpc or deployment.rpc,
             key,
             chain_id=deployment.chain_id,
             finality=deployment.final_blocks,
+            limits=limits,
         )
+
+    @property
+    def urls(self) -> list[str]:
+        """Return the nodes' URLs, in the order in which they are asked."""
+        return [node.url for node in self._rpc.nodes]
+
+    @property
+    def finality(self) -> str | int:
+        """Return "finalized", the chain's own word, or how many blocks make one final."""
+        return self._reader.finality
+
+    @property
+    def rpc_url(self) -> str:
+        """Return the URL that was asked last."""
+        return self._rpc.url
 
     def contract(self, name: str, address: str) -> Contract:
         """Return a handle on the contract `name` at `address`; structs come as named tuples."""
@@ -141,8 +157,7 @@ class Chain:
 
     def price(self) -> int:
         """Return the most, in wei, that a unit of gas may cost a transaction sent now."""
-        offered = fees.market(self._rpc)
-        return offered.get("gasPrice") or offered["maxFeePerGas"]
+        return fees.price(fees.market(self._rpc, self.known))
 
     def code(self, address: str) -> bytes:
         """Return the code of the contract at `address`, empty if there is none."""
@@ -165,8 +180,8 @@ class Chain:
         """Give (next block, logs) for blocks first … last, range by range: resume at next block.
 
         `event` is a contract's event, as `ledgers.payment.events.PermitPublished`; `filters` name
-        indexed arguments. A range that the node finds too large is halved, and grows again. A
-        node that has not seen `last` raises (logs.py).
+        indexed arguments. A range that the node finds too large is cut to what it says it would
+        read, else halved, and grows again. A node that has not seen `last` raises (logs.py).
         """
 
         def read(at: int, stop: int) -> list[EventData]:
@@ -202,22 +217,11 @@ class Chain:
     def _ranges(
         self, first: int, last: int, read: Callable[[int, int], list[EventData]]
     ) -> Iterator[tuple[int, list[EventData]]]:
-        at = first
-        while at <= last:
-            stop = min(at + min(self._range, RANGE_BLOCKS) - 1, last)
+        def told(at: int, stop: int) -> list[EventData]:
             with translated("eth_getLogs", self.rpc_url):
-                try:
-                    found = read(at, stop)
-                except RangeTooLarge:
-                    if stop == at:
-                        raise
-                    self._range, self._read = (stop - at + 1) // 2, 0
-                    continue
-            self._read += 1
-            if self._read >= _GROW_AFTER and self._range < RANGE_BLOCKS:
-                self._range, self._read = min(RANGE_BLOCKS, 2 * self._range), 0
-            yield stop + 1, found
-            at = stop + 1
+                return read(at, stop)
+
+        yield from self._lengths.over(first, last, told)
 
     def logs(
         self, event: Any, first: int, last: int | None = None, **filters: Any

@@ -64,15 +64,15 @@ class Outbox:
     """The transactions of one key on one chain. Raises ChainError where it cannot write."""
 
     def __init__(self, folder: Path) -> None:
-        self._folder = folder
+        self.folder = folder
         with _told(folder):
             folder.mkdir(mode=0o700, parents=True, exist_ok=True)
 
     @contextmanager
     def lock(self) -> Iterator[None]:
         """Keep other threads and processes from deciding on a nonce."""
-        with _told(self._folder):
-            handle = os.open(self._folder / "lock", os.O_RDWR | os.O_CREAT, 0o600)
+        with _told(self.folder):
+            handle = os.open(self.folder / "lock", os.O_RDWR | os.O_CREAT, 0o600)
         try:
             fcntl.flock(handle, fcntl.LOCK_EX)
             yield
@@ -81,7 +81,7 @@ class Outbox:
 
     def all(self) -> list[Signed]:
         """Return what is kept, by nonce."""
-        found = [self._read(path) for path in self._folder.glob("*.json")]
+        found = [self._read(path) for path in self.folder.glob("*.json")]
         return sorted((one for one in found if one), key=lambda signed: signed.nonce)
 
     def _read(self, path: Path) -> Signed | None:
@@ -97,8 +97,8 @@ class Outbox:
 
     def keep(self, signed: Signed, *, durable: bool = True) -> None:
         """Write it down; on return it outlasts a power cut, if `durable`."""
-        path = self._folder / f"{signed.nonce}.json"
-        aside = self._folder / f"{signed.nonce}.new"
+        path = self.folder / f"{signed.nonce}.json"
+        aside = self.folder / f"{signed.nonce}.new"
         with _told(path):
             handle = os.open(aside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
             with os.fdopen(handle, "w") as file:
@@ -109,7 +109,7 @@ class Outbox:
             aside.replace(path)
             if not durable:
                 return
-            folder = os.open(self._folder, os.O_RDONLY)
+            folder = os.open(self.folder, os.O_RDONLY)
             try:
                 os.fsync(folder)
             finally:
@@ -118,12 +118,12 @@ class Outbox:
     def drop(self, nonce: int) -> None:
         """Forget a nonce; within `lock()`."""
         for kind in ("json", "claim"):
-            (self._folder / f"{nonce}.{kind}").unlink(missing_ok=True)
+            (self.folder / f"{nonce}.{kind}").unlink(missing_ok=True)
 
     def claim(self, nonce: int) -> Claim | None:
         """Claim a nonce, within `lock()`; None while a thread or process holds it."""
-        with _told(self._folder):
-            handle = os.open(self._folder / f"{nonce}.claim", os.O_RDWR | os.O_CREAT, 0o600)
+        with _told(self.folder):
+            handle = os.open(self.folder / f"{nonce}.claim", os.O_RDWR | os.O_CREAT, 0o600)
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
@@ -134,7 +134,7 @@ class Outbox:
     def take(self, nonce: int) -> tuple[Signed, Claim] | None:
         """Claim what is kept under a nonce, as its last holder left it; None as in `claim`."""
         claim = self.claim(nonce)
-        signed = self._read(self._folder / f"{nonce}.json") if claim else None
+        signed = self._read(self.folder / f"{nonce}.json") if claim else None
         if claim and signed:
             return signed, claim
         if claim:

@@ -36,21 +36,47 @@ class Reader:
     def __init__(self, rpc: Rpc, w3: Web3, finality: str | int) -> None:
         self.rpc = rpc
         self._w3 = w3
-        self._finality = finality
+        self.finality = finality
         self.written: tuple[int, list[str]] | None = None
 
     def finalized_block(self) -> int:
         """Return the newest final block's number. No error makes it a weaker one."""
-        if isinstance(self._finality, int):
-            return max(0, self.rpc.head() - self._finality)
         try:
-            return self.rpc.block("finalized").number
+            if not self.rpc.several:
+                return self._final()
+            return self._agreed()
         except UnknownBlock as error:
             raise UnknownBlock(
                 f"{error}: which block is final? If the node is new, wait; if its chain has no "
                 "finality of its own, say how many blocks make it final: parwana deploy "
                 '--finality 64, or "finality": {"blocks": 64} in the deployment file'
             ) from None
+
+    def _final(self) -> int:
+        if isinstance(self.finality, int):
+            return max(0, self.rpc.head() - self.finality)
+        return self.rpc.block("finalized").number
+
+    def _agreed(self) -> int:
+        """Return the newest block that is final to each of several nodes that answers.
+
+        They must agree on which block it is: one that lies, or is of another fork, is no quorum.
+        """
+        rpc = self.rpc
+        if isinstance(self.finality, int):
+            heads = rpc.each(rpc.whole, "eth_blockNumber").values()
+            final = max(0, min(heads) - self.finality)
+        else:
+            found = rpc.each(rpc.header, "eth_getBlockByNumber", "finalized", False).values()
+            final = min(header.number for header in found)
+        blocks = rpc.each(rpc.header, "eth_getBlockByNumber", hex(final), False)
+        if len({block.hash for block in blocks.values()}) > 1:
+            told = ", ".join(f"{place(url)}: {b.hash.hex()[:16]}" for url, b in blocks.items())
+            raise NotYet(
+                f"the nodes do not agree on block {final} ({told}): one is of another fork, or "
+                "lies; take it out of --rpc"
+            )
+        return final
 
     def head(self) -> int:
         """Return the newest block's number, no older one than of our last receipt."""
@@ -75,8 +101,10 @@ class Reader:
         return head
 
     def newest(self) -> int | str:
-        """Name the newest block, so that a node behind our last receipt cannot answer for it."""
-        return "latest" if self.written is None else self.head()
+        """Name the newest block, so that a node behind our last receipt, or behind another node,
+        cannot answer for it.
+        """
+        return self.head() if self.written is not None or self.rpc.several else "latest"
 
     def count(self, address: str, block: int | str) -> int:
         """Return how many transactions of an address are mined up to a block."""

@@ -12,11 +12,12 @@ from dataclasses import dataclass
 
 from web3.types import TxReceipt
 
-from parwana.chain import fees, outbox
+from parwana.chain import outbox
 from parwana.chain.desk import Desk, Work, digest_of
 from parwana.chain.errors import ChainError, NotYet, Reverted
 from parwana.chain.faults import Verdict
 from parwana.chain.keys import Key
+from parwana.chain.limits import Limits
 from parwana.chain.outbox import Signed
 from parwana.chain.reader import Reader
 from parwana.chain.rpc import patiently
@@ -61,12 +62,12 @@ class _Refused(Exception):
 class Sender:
     """Send with one key on one chain, from any thread. Every method raises ChainError."""
 
-    def __init__(self, reader: Reader, key: Key, chain_id: int) -> None:
+    def __init__(self, reader: Reader, key: Key, chain_id: int, limits: Limits) -> None:
         self._reader = reader
         self._rpc = reader.rpc
         self._key = key
         self._chain_id = chain_id
-        self._desk = Desk(reader, key, chain_id)
+        self._desk = Desk(reader, key, chain_id, limits)
 
     def send(self, call: Call, timeout_s: float) -> TxReceipt:
         """Return the receipt of a call that succeeded; its own, if an ended run sent it."""
@@ -118,6 +119,10 @@ class Sender:
             work.claim.release()
         return receipt if receipt["status"] == 1 else None
 
+    @property
+    def _patience_s(self) -> float:
+        return self._desk.rules.raise_after_s or RESEND_S
+
     def _count(self, block: int | str) -> int:
         return self._reader.count(self._key.address, block)
 
@@ -141,7 +146,7 @@ class Sender:
             work = self._sign_next(call, held, head, pending)
         try:
             before = [one for one in held if mined <= one.nonce < work.signed.nonce]
-            self._desk.push(before, RESEND_S)
+            self._desk.push(before, self._patience_s)
             self._desk.broadcast(work)
         except BaseException:
             work.claim.release()
@@ -174,7 +179,7 @@ class Sender:
         taken = {signed.nonce for signed in held if not signed.refused}
         nonce = next(n for n in range(pending, pending + len(taken) + 1) if n not in taken)
         fields = {"to": call.to, "value": call.value, "data": call.data, "gas": gas}
-        fields.update(fees.market(self._rpc), chainId=self._chain_id, nonce=nonce)
+        fields.update(self._desk.offer(), chainId=self._chain_id, nonce=nonce)
         now_s = outbox.now_s()
         signed = Signed(nonce, call.what, call.digest, fields, head, now_s, now_s)
         signed.raws.append(self._desk.sign(fields))
@@ -193,7 +198,7 @@ class Sender:
             return self._rpc.number("eth_estimateGas", message)
         except Reverted:
             # By a node that lacks our last transaction, perhaps: then it does not at that block.
-            if self._reader.written is None:
+            if self._reader.written is None and not self._rpc.several:
                 raise
             self._rpc.ask("eth_call", message, hex(self._reader.head()))
             raise NotYet("the node that estimates gas lies behind") from None
@@ -209,22 +214,26 @@ class Sender:
                     signed.told = int(receipt["blockNumber"])
                     self._reader.remember(signed.told, signed.hashes)
                     self._desk.box.keep(signed, durable=False)
+                    self._desk.settle(signed, receipt)
                     return receipt
                 if pause_s > 0.1 or work.answer is not None:
                     self._look(work, time.monotonic() - start_s)
                 said = ""
-                if work.word is Verdict.CHEAP or outbox.now_s() - signed.raised_s > RESEND_S:
+                if work.word is Verdict.CHEAP or (
+                    outbox.now_s() - signed.raised_s > self._patience_s
+                ):
                     self._desk.make_dearer(work)
                     with self._desk.box.lock():
                         held, mined = self._desk.box.all(), self._count("latest")
                         before = [one for one in held if mined <= one.nonce < signed.nonce]
-                        self._desk.push(before, RESEND_S)
+                        self._desk.push(before, self._patience_s)
                 elif work.answer is not None and time.monotonic() > again_s:
                     again_s = time.monotonic() + max(AGAIN_S, getattr(work.answer, "after_s", 0))
                     self._desk.broadcast(work)
             except _Refused as refused:
                 signed.refused = True
                 self._desk.box.keep(signed)
+                self._desk.settle(signed)
                 raise refused.error from None
             except ChainError as error:
                 said = str(error)
@@ -257,6 +266,7 @@ class Sender:
         elif self._reader.receipt(signed.hashes) is None:
             with self._desk.box.lock():
                 self._desk.box.drop(signed.nonce)
+            self._desk.settle(signed)
             raise SomebodyElse(self._key.address, signed.nonce, found["hash"])
 
     def _late(self, work: Work, waited_s: float, said: str) -> ChainError:

@@ -98,7 +98,7 @@ def _prove(world: Rehearsal, evidence: Evidence, closing_s: int) -> dict[str, An
     asked = ("--meter", meter.address, "--sequence", str(closing.sequence), "--out", path)
     made = parwana("prove", "--deployment", world.deployment_path, *asked)
     run("parwana prove", made, _AUDIT_S)
-    check = parwana("prove", "--check", path, "--rpc", evidence.deployment.rpc, "--json")
+    check = parwana("prove", "--check", path, "--rpc", evidence.chain.rpc_url, "--json")
     told = json.loads(run("parwana prove --check", check, _AUDIT_S))
     return {"meter": meter.number, "sequence": closing.sequence, "proven": len(told["proven"])}
 

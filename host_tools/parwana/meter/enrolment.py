@@ -36,7 +36,7 @@ class Enrolment:
     """The utility at the chain. Every method raises ChainError, and EnrolError as it says."""
 
     def __init__(
-        self, deployment: Deployment, key: Key, clock: WorldClock, rpc: str | None = None
+        self, deployment: Deployment, key: Key, clock: WorldClock, rpc: list[str] | None = None
     ) -> None:
         self.deployment = deployment
         self.chain = Chain.of(deployment, key, rpc)

@@ -64,7 +64,7 @@ class Wish:
     timeout_s: float = 120
     wait_reading: bool = True
     labels: Path = Path("labels")
-    rpc: str | None = None  # None: the deployment's
+    rpc: list[str] | None = None  # None: the deployment's
 
 
 @dataclass

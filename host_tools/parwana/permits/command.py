@@ -12,6 +12,7 @@ from eth_utils import to_checksum_address
 import wire
 from parwana.chain.deployment import Deployment
 from parwana.chain.keys import resolve
+from parwana.chain.limits import Limits
 from parwana.chain.node import Chain, Ledgers
 from parwana.chain.periods import DAY_S
 from parwana.chain.points import chosen
@@ -29,7 +30,16 @@ from parwana.permits.service import log, serve
 from parwana.permits.signer import Progress
 from parwana.world import logs
 from parwana.world.clock import WorldClock
-from parwana.world.options import DeploymentFile, Json, LogLevel, MeterAddress, PointNumber, Rpc
+from parwana.world.options import (
+    DeploymentFile,
+    FeeCap,
+    Json,
+    LogLevel,
+    MeterAddress,
+    PointNumber,
+    Rpc,
+    SpendCap,
+)
 
 app = typer.Typer(
     help="Sign permits for paid bills, and signed time.",
@@ -49,6 +59,8 @@ def run(
     deployment: DeploymentFile,
     key: Keys,
     rpc: Rpc = None,
+    spend_cap: SpendCap = None,
+    fee_cap: FeeCap = None,
     time_step: Annotated[
         int, typer.Option(min=0, help="Seconds of world time between time frames; 0: none.")
     ] = 900,
@@ -72,10 +84,12 @@ def run(
         else:
             log.info("%s", progress, extra=logs.NEWS)
 
+    made = Deployment.load(deployment)
     serve(
-        Deployment.load(deployment),
+        made,
         [resolve(text) for text in key],
         rpc,
+        Limits.parse(spend_cap, fee_cap, made.coin),
         time_step_s=time_step,
         poll_s=poll,
         once=once,

@@ -92,7 +92,7 @@ def read_bundle(file: Path) -> bytes:
     return data if bundle is None else bundle
 
 
-def connected(made: Deployment, rpc: str | None) -> tuple[Chain, Ledgers]:
+def connected(made: Deployment, rpc: list[str] | None) -> tuple[Chain, Ledgers]:
     """Connect to a deployment's contracts, without a key. Raises ChainError."""
     chain = Chain.of(made, rpc=rpc)
     return chain, chain.ledgers(made)
@@ -111,7 +111,7 @@ def newest_published(
     return bytes(values["frame"]) + bytes(values["signatures"])
 
 
-def _published(made: Deployment | None, meter: str, rpc: str | None) -> bytes:
+def _published(made: Deployment | None, meter: str, rpc: list[str] | None) -> bytes:
     assert made is not None
     chain, ledgers = connected(made, rpc)
     data = newest_published(chain, ledgers, made, meter)

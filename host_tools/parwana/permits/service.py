@@ -7,6 +7,7 @@ from collections.abc import Callable
 
 from parwana.chain.deployment import Deployment
 from parwana.chain.keys import Key
+from parwana.chain.limits import Limits
 from parwana.chain.node import Chain, ChainError
 from parwana.permits.bundle import PermitError, indexed
 from parwana.permits.publisher import Publisher
@@ -61,7 +62,8 @@ class Chore:
 def serve(
     deployment: Deployment,
     keys: list[Key],
-    rpc: str | None,
+    rpc: list[str] | None,
+    limits: Limits,
     *,
     time_step_s: int,
     poll_s: float,
@@ -76,7 +78,9 @@ def serve(
     store = Store(deployment.store, patient=not once)
     publisher = Publisher(deployment)
     clock = WorldClock.from_environment()
-    permits = PermitSigner(deployment, store, keys, lambda: Chain.of(deployment, keys[0], rpc))
+    permits = PermitSigner(
+        deployment, store, keys, lambda: Chain.of(deployment, keys[0], rpc, limits)
+    )
     chores = [Chore("permits", permits.step)]
     if time_step_s:
         # In a fast world the signers would otherwise never look at the same instant.

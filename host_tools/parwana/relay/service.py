@@ -19,6 +19,7 @@ import typer
 from parwana.chain import contracts
 from parwana.chain.deployment import Deployment
 from parwana.chain.keys import resolve
+from parwana.chain.limits import Limits
 from parwana.chain.node import Chain, ChainError
 from parwana.relay.carrier import Carrier
 from parwana.relay.follower import Follower
@@ -29,7 +30,7 @@ from parwana.relay.roots import ROOT_WAIT_MOST_S, ROOT_WAIT_S
 from parwana.store.reader import Store, StoreError
 from parwana.world import logs
 from parwana.world.clock import WorldClock
-from parwana.world.options import DeploymentFile, LogLevel, Rpc, StoreUrl
+from parwana.world.options import DeploymentFile, FeeCap, LogLevel, Rpc, SpendCap, StoreUrl
 
 CONTRACTS = ("MeterRegistry", "EnergyLedger", "PaymentLedger")
 log = logging.getLogger("parwana.relay")
@@ -157,6 +158,8 @@ def command(
     key: Annotated[
         str | None, typer.Option(help="Key file (or dev:N) that pays for landing closings.")
     ] = None,
+    spend_cap: SpendCap = None,
+    fee_cap: FeeCap = None,
     once: Annotated[
         bool, typer.Option("--once", help="Only land what the store holds, then stop.")
     ] = False,
@@ -188,10 +191,11 @@ def command(
     logs.start(log_level)
     found = Deployment.load(deployment)
     payer = resolve(key) if key else None
+    bounds = Limits.parse(spend_cap, fee_cap, found.coin)
     clock = WorldClock.from_environment()
 
     def connect() -> Chain:
-        return Chain.of(found, payer, rpc)
+        return Chain.of(found, payer, rpc, bounds)
 
     said = ""
 

@@ -25,7 +25,7 @@ class RightError(ValueError):
 class Office:
     """A deployment's contracts; `key` pays and is who does it. Every method raises ChainError."""
 
-    def __init__(self, file: Path, key: str | None = None, rpc: str | None = None) -> None:
+    def __init__(self, file: Path, key: str | None = None, rpc: list[str] | None = None) -> None:
         self.deployment = Deployment.load(file)
         self._key = resolve(key) if key else None
         self.chain = Chain.of(self.deployment, self._key, rpc)

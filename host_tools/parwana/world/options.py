@@ -8,7 +8,18 @@ import typer
 from parwana.world.logs import Level
 
 DeploymentFile = Annotated[Path, typer.Option(help="The file that `parwana deploy` wrote.")]
-Rpc = Annotated[str | None, typer.Option(help="JSON-RPC URL; default: the deployment's.")]
+Rpc = Annotated[
+    list[str] | None,
+    typer.Option(
+        help="JSON-RPC URL, repeat for nodes to fall back on; default: the deployment's."
+    ),
+]
+SpendCap = Annotated[
+    str | None, typer.Option(help="The most, in coin, that the key may spend a UTC day.")
+]
+FeeCap = Annotated[
+    str | None, typer.Option(help="The most that a unit of gas may cost, in 10^-9 coin (gwei).")
+]
 StoreUrl = Annotated[
     str | None, typer.Option("--store", help="SQLAlchemy URL; default: the deployment's.")
 ]
