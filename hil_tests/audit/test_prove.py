@@ -20,7 +20,7 @@ from parwana.audit.prove import prove
 from parwana.chain import deploy, merkle
 from parwana.chain.keys import dev_key
 from parwana.chain.node import Chain
-from parwana.store.reader import Store
+from parwana.store.reader import Store, signed_frame
 
 FORGER = 18
 
@@ -74,7 +74,14 @@ def test_an_earlier_root_proves_while_late_frames_wait(rooted: Town, spoilt: Pat
     assert made.leaves == 10
     with pytest.raises(ProofError, match=r"no root on the chain covers frame 5 of .* yet"):
         make(rooted, house, 5, store)
-    with pytest.raises(ProofError, match="the store has no frame 6 of meter"):
+    with pytest.raises(ProofError, match="the store has no frame 7 of meter"):
+        make(rooted, house, 7, store)
+    with store.transaction() as tx:
+        frame = house.stored(6)
+        timeless = house.sign(frame.frame[:8] + bytes(4) + frame.frame[12:])
+        tx.add_frames(house.address, [signed_frame(house.address, house.domain, *timeless)], 9)
+        tx.connection.exec_driver_sql("UPDATE frames SET time_s = -99999 WHERE sequence = 6")
+    with pytest.raises(ProofError, match="frame 6 is of before 1970"):
         make(rooted, house, 6, store)
     store.close()
 

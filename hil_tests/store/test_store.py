@@ -308,3 +308,35 @@ def test_a_missing_store_is_not_made_for_a_reader(tmp_path: Path) -> None:
     sqlite3.connect(tmp_path / "other.db").close()
     with pytest.raises(StoreError, match="holds no Parwana store"):
         Store(f"sqlite:///{tmp_path}/other.db", create=False)
+
+
+@pytest.mark.parametrize("offset_s", [0, 19_800, -18_000])
+def test_days_and_their_leaves_in_the_order_of_a_root(store: Store, offset_s: int) -> None:
+    midnight_s = 20_000 * 86_400 - offset_s
+    meters = [SignedMeter(seed) for seed in range(1, 9)]  # addresses of both halves
+    for meter in meters:
+        with store.transaction() as tx:
+            for i, time_s in enumerate((midnight_s, midnight_s + 1, midnight_s + 86_400)):
+                frames = [meter.stored(s, time_s=time_s) for s in (300 + i, 5 + i)]
+                frames.append(meter.stored(300 + i, time_s=time_s, energy_wh=1))
+                tx.add_frames(meter.address, frames, 100 + i)
+            tx.add_frames(meter.address, [meter.stored(1, time_s=1)], 1)
+    early = int(offset_s >= 0)  # 1970 has begun
+    assert store.days(offset_s, 1000) == {19_999: 24, 20_000: 48} | ({0: 8} if early else {})
+    assert store.days(offset_s, 102) == {19_999: 24, 20_000: 24} | ({0: 8} if early else {})
+    rows = list(store.leaves(midnight_s + 1, midnight_s + 86_401, 1000))
+    told = [(row.meter, row.sequence, row.digest) for row in rows]
+    assert told == sorted(told)
+    assert len(told) == 48
+    assert {row.received_s for row in rows} == {101, 102}
+    assert len(list(store.leaves(midnight_s + 1, midnight_s + 86_401, 102))) == 24
+    assert list(store.leaves(midnight_s + 86_401, midnight_s + 172_801, 1000)) == []
+
+
+def test_a_store_of_before_gets_the_index_of_days(store: Store, url: str) -> None:
+    for name in ("frames_day", "frames_day"):
+        with store.transaction() as tx:
+            tx.connection.exec_driver_sql(f"DROP INDEX {name}")
+        Store(url, create=False).close()
+    with store.transaction() as tx:
+        tx.connection.exec_driver_sql("DROP INDEX frames_day")

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 import typer
 
 from parwana.audit.proof import Proof, ProofError
-from parwana.audit.roots import Day
+from parwana.audit.roots import EVER_S, Day
 from parwana.chain import merkle
 from parwana.chain.deployment import Deployment
 from parwana.chain.node import Chain, Ledgers
@@ -32,7 +32,12 @@ def prove(
         raise ProofError(f"the store has no frame {sequence} of meter 0x{meter.hex()}")
     offset_s = deployment.utc_offset_s
     day = merkle.day_of(found.time_s, offset_s)
-    frames = Day(store, day, offset_s)
+    if day < 0:
+        raise ProofError(
+            f"frame {sequence} is of before 1970: its meter had no clock, no root has it"
+        )
+    held = sum(1 for _ in store.leaves(*merkle.bounds_s(day, offset_s), EVER_S))
+    frames = Day(store, day, offset_s, held)
     ledgers = chain.ledgers(deployment)
     roots: dict[int, bytes] = {}
     for entry in sorted(_logs(deployment, chain, ledgers, day), key=_leaves):

@@ -3,6 +3,7 @@
 from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 from parwana.audit.findings import Report
@@ -10,50 +11,49 @@ from parwana.audit.progress import Told, untold
 from parwana.chain import merkle
 from parwana.store.reader import Store
 
-_EVER = 2**62
+EVER_S = 2**62
 
 
 class Day:
-    """A day's frames in a store."""
+    """A day's frames in a store; `held` is how many there are."""
 
-    def __init__(self, store: Store, day: int, utc_offset_s: int) -> None:
+    def __init__(self, store: Store, day: int, utc_offset_s: int, held: int) -> None:
+        self.held = held
         self._store = store
         self._bounds_s = merkle.bounds_s(day, utc_offset_s)
-        self._received: list[int] | None = None
 
     def _rows(self, before_s: int) -> Iterator[Any]:
         return self._store.leaves(*self._bounds_s, before_s)
 
-    def before_s(self, leaves: int) -> int | None:
+    @cached_property
+    def _received(self) -> list[int]:
+        return sorted(row.received_s for row in self._rows(EVER_S))
+
+    def _before_s(self, leaves: int) -> int | None:
         """Return until when (exclusively) the first `leaves` frames had arrived, None if that
         cannot be told.
         """
-        if self._received is None:
-            self._received = sorted(row.received_s for row in self._rows(_EVER))
+        if leaves >= self.held:
+            return EVER_S if leaves == self.held else None
         received = self._received
-        if leaves == len(received):
-            return _EVER
-        if leaves > len(received) or received[leaves - 1] == received[leaves]:
-            return None
-        return received[leaves]
+        return None if received[leaves - 1] == received[leaves] else received[leaves]
 
     def root(self, leaves: int) -> bytes:
         """Return the root over the first `leaves` frames that arrived, b"" if it is unknown."""
-        before_s = self.before_s(leaves)
+        before_s = self._before_s(leaves)
         if before_s is None:
             return b""
         return merkle.root(row.digest for row in self._rows(before_s))[0]
 
     def leaves(self, leaves: int) -> list[tuple[bytes, int, bytes]]:
         """Return (meter, sequence, digest) of the first `leaves` frames, in the root's order."""
-        before_s = self.before_s(leaves)
+        before_s = self._before_s(leaves)
         assert before_s is not None
         return [(row.meter, row.sequence, row.digest) for row in self._rows(before_s)]
 
     def received(self, leaves: int, until_s: int) -> int:
         """Return how many frames arrived after the first `leaves`, yet not after `until_s`."""
-        self.before_s(leaves)
-        return sum(received <= until_s for received in (self._received or [])[leaves:])
+        return sum(received_s <= until_s for received_s in self._received[leaves:])
 
 
 @dataclass
@@ -89,20 +89,20 @@ class RootAudit:
             days = [day for day, roots in self._logged.items() if stranger in roots]
             where = f"{len(days)} days, the last of them {max(days)}"
             self.report.add("committer", "", where, "one who landed closings", stranger)
-        held = self.store.days(self.utc_offset_s, _EVER)
+        held = self.store.days(self.utc_offset_s, EVER_S)
         days = sorted({*held, *self._logged})
         for i, day in enumerate(days, 1):
             told("days' roots", i, len(days))
             self._compare(day, held.get(day, 0), now_s - merkle.LATENESS_S)
 
     def _compare(self, day: int, held: int, due_s: int) -> None:
-        frames = Day(self.store, day, self.utc_offset_s)
+        frames = Day(self.store, day, self.utc_offset_s, held)
         over = merkle.bounds_s(day, self.utc_offset_s)[1] <= due_s
         where, covered, wrong, early = f"day {day}", 0, False, False
         for committer, (leaves, root) in self._logged.get(day, {}).items():
             if committer not in self.known:
                 continue
-            true = frames.root(leaves) if leaves <= held else b""
+            true = frames.root(leaves)
             if true == root:
                 covered = max(covered, leaves)
             elif leaves >= held:
