@@ -155,7 +155,8 @@ class _Meter:
         if isinstance(fields, wire.Reading):
             self._report.count("readings")
             self._open(fields)
-            period = closed_period(row.frame, self._periods)
+            closing = fields.flags & wire.FLAG_CLOSING
+            period = closed_period(row.frame, self._periods) if closing else None
             if period is not None:
                 found = self._evidence.closings.setdefault(period, [])
                 found.append((fields.time_s, fields.energy_wh))
