@@ -14,6 +14,7 @@ from parwana.relay.intake import CONTRADICTION, UNKNOWN, Answer, commit
 from parwana.store import writer
 from parwana.store.letters import Letter, examine
 from parwana.store.reader import Store
+from parwana.store.tables import TAKEN, UNTOLD
 
 METER = SignedMeter(1)
 OTHER = SignedMeter(2)
@@ -128,3 +129,33 @@ def test_a_batch_of_many_meters_is_answered_per_meter(store: Store) -> None:
     answers, counters, _ = commit(store, letters, 5)
     assert {a.meter: a.want for a in answers} == {m.address: 4 for m in meters}
     assert (counters.frames_new, counters.answers) == (60, 20)
+
+
+def test_a_hello_is_answered_with_the_changes_of_trust_that_it_lacks(store: Store) -> None:
+    def changes(trust_serial: int) -> list[bytes]:
+        hello = wire.pack_hello(1, 9, 4, trust_serial, 2, 0x000100, wire.CONTROL_CONNECTED)
+        [answer], _, _ = commit(store, [letter(hello)], 5)
+        return answer.changes
+
+    assert changes(0) == []
+    with store.transaction() as tx:
+        for serial in (5, 6, 7, 8):
+            tx.add_trust(METER.address, serial, b"%d" % serial)
+        tx.add_trust(OTHER.address, 5, b"other")
+    assert changes(0) == [b"5", b"6", b"7"]
+    assert changes(0) == [b"5", b"6", b"7"], "again, for it lacks them still"
+    assert changes(7) == [b"8"]
+    assert changes(8) == []
+
+
+def test_a_signed_change_of_trust_is_known_as_taken(store: Store) -> None:
+    with store.transaction() as tx:
+        for serial in (5, 6, 7):
+            tx.add_trust(METER.address, serial, b"%d" % serial)
+    for sequence, code, a, b in (
+        (1, wire.EVENT_SIGNER_CHANGED, 0, 5),
+        (2, wire.EVENT_LEDGER_CHANGED, 6, 7),
+    ):
+        event = METER.event(code, sequence, 1_800_000_000, 0, a, b)
+        commit(store, [letter(wire.pack_frames([event]))], 5)
+    assert [row.state for row in store.trust()] == [TAKEN, TAKEN, UNTOLD]

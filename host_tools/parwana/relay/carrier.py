@@ -120,6 +120,22 @@ class Carrier:
         payload = bytes([wire.MESSAGE_BUNDLE]) + bundle
         self._session.publish(topic, payload, retain=True, done=done)
 
+    def tell(self, meter: bytes, bundle: bytes) -> None:
+        """Publish a change of whom a meter trusts, for one that listens now.
+
+        Nothing is retained: whom it does not reach lacks it in its next hello.
+        """
+        topic = wire.topic(self._utility_id, meter, "down")
+        self._session.publish(topic, wire.pack_bundle_message(bundle), done=self._answered)
+
+    def tell_new(self) -> None:
+        """Tell what is new of all meters, if the broker is there. Raises StoreError."""
+        if self.connected:
+            with self._store.transaction() as writer:
+                told = writer.tell()
+            for row in told:
+                self.tell(row.meter, row.bundle)
+
     def _published(self, what: str, error: BrokerError | None, good: Counters) -> None:
         if error is None:
             self.count(good)
@@ -211,6 +227,8 @@ class Carrier:
         # Without the broker an answer is worth nothing: the meter asks again when it is back.
         if self.connected:
             self._session.publish(topic, wire.pack_want(answer.want), done=self._answered)
+            for change in answer.changes:  # before the permit, which new signers may have signed
+                self.tell(answer.meter, change)
             if answer.bundle is not None:
                 self.deliver(answer.meter, answer.bundle)
 

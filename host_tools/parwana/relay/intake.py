@@ -4,23 +4,27 @@ What cannot be kept goes to the quarantine, with a reason of store/letters.py or
 """
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import wire
 from parwana.store.letters import Letter
 from parwana.store.reader import Store, Writer
 
 UNKNOWN = "unknown meter"  # the MeterRegistry does not have it, yet
+TRUST_EVENTS = (wire.EVENT_SIGNER_CHANGED, wire.EVENT_LEDGER_CHANGED)
 CONTRADICTION = "contradiction"  # more contradicting frames of one sequence than are kept
 
 
 @dataclass(frozen=True)
 class Answer:
-    """What a meter gets: the sequence to send next, and a permit that it seems not to have."""
+    """What a meter gets: the sequence to send next, and what it seems not to have: a permit,
+    changes of whom it trusts.
+    """
 
     meter: bytes
     want: int
     bundle: bytes | None = None
+    changes: list[bytes] = field(default_factory=list)
 
 
 @dataclass
@@ -87,6 +91,7 @@ def _answer(
             counters.hellos += 1
             oldest, has_serial = letter.hello.oldest, letter.hello.permit_serial
             tx.heard(meter, letter.hello, time_s)
+            tx.trusts(meter, letter.hello.trust_serial, signed=False)
             continue
         added = tx.add_frames(meter, letter.frames, time_s)
         counters.frames_new += added.new
@@ -102,9 +107,13 @@ def _answer(
             fields = wire.parse(frame.frame)
             if isinstance(fields, wire.Event) and fields.code == wire.EVENT_PERMIT_ACCEPTED:
                 tx.accepted(meter, fields.a)
-    bundle = None
+            if isinstance(fields, wire.Event) and fields.code in TRUST_EVENTS:
+                serial = fields.b if fields.code == wire.EVENT_SIGNER_CHANGED else fields.a
+                tx.trusts(meter, serial, signed=True)
+    bundle, changes = None, []
     if has_serial is not None:
+        changes = [row.bundle for row in tx.tell(meter)]
         permit = tx.newest_permit(meter)
         if permit is not None and permit.serial > has_serial:
             bundle = permit.bundle
-    return Answer(meter, tx.lowest_missing(meter, oldest), bundle)
+    return Answer(meter, tx.lowest_missing(meter, oldest), bundle, changes)

@@ -111,7 +111,10 @@ def run(
     def failed() -> None:
         carrier.count(Counters(chain_failures=1))
 
-    chores = [Repeated("chain", follower.step, pause_s, failed)]
+    chores = [
+        Repeated("chain", follower.step, pause_s, failed),
+        Repeated("trust", carrier.tell_new, 5 * pause_s, failed),
+    ]
     carrier.unknown_heard = chores[0].wake
     waits = gather_s, root_wait_s
     landing = Landing(deployment, store, connect, clock.now, *waits) if land else None

@@ -23,6 +23,7 @@ from parwana.store.tables import (
     runs,
     signatures,
     tallies,
+    trust,
 )
 from parwana.store.writer import Added, Writer, lowest_missing_of, newest_permit_of
 
@@ -222,6 +223,21 @@ class Store:
             query = sa.select(signatures).where(signatures.c.scope == scope)
             order = signatures.c.made_s, signatures.c.digest, signatures.c.signer_index
             return list(db.execute(query.order_by(*order)))
+
+    def trust(self) -> list[sa.Row]:
+        """Return the changes of trust (meter, serial, bundle, state) of all meters."""
+        with self._connected() as db:
+            return list(db.execute(sa.select(trust).order_by(trust.c.meter, trust.c.serial)))
+
+    def events(self, codes: Sequence[int], from_s: int) -> Iterator[SignedFrame]:
+        """Give all meters' events of these codes and of time_s ≥ from_s, by time."""
+        code = sa.func.substr(frames.c.frame, 3, 2, type_=sa.LargeBinary)
+        query = sa.select(frames).where(
+            frames.c.kind == wire.KIND_EVENT,
+            frames.c.time_s >= from_s,
+            code.in_([one.to_bytes(2, "big") for one in codes]),
+        )
+        yield from self._signed(query.order_by(frames.c.time_s, frames.c.meter))
 
     def cursor(self, name: str) -> int | None:
         """Return the block up to which `name` has read, None if it never did."""

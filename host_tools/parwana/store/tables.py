@@ -4,6 +4,7 @@ frames       every verified frame; two of one sequence are both kept, marked `co
 runs         the sequences of a meter that are held, as ranges: the lowest missing is one look-up
 meters       what the chain says of a meter (number, kind, feeder) and what its last hello said
 permits      the bundles that were published on the chain, to deliver
+trust        kinds 5 and 6 that a meter is to take, in the order of their serials
 signatures   what permit signers sign, so that they can find each other
 quarantine   what arrived and was not believed, bounded; `tallies` counts it and what was dropped
 cursors      up to which block a reader of the chain has read
@@ -83,6 +84,18 @@ permits = sa.Table(
     sa.Column("serial", _Integer, primary_key=True, autoincrement=False),
     sa.Column("bundle", sa.LargeBinary, nullable=False),
     sa.Column("block", _Integer, nullable=False),
+)
+
+# What became of a change of trust
+UNTOLD, TOLD, TAKEN = 0, 1, 2
+
+trust = sa.Table(
+    "trust",
+    metadata,
+    sa.Column("meter", _Address, primary_key=True),
+    sa.Column("serial", _Integer, primary_key=True, autoincrement=False),
+    sa.Column("bundle", sa.LargeBinary, nullable=False),
+    sa.Column("state", sa.SmallInteger, nullable=False, index=True),
 )
 
 signatures = sa.Table(
