@@ -1,13 +1,16 @@
 """Run commands on a utility's chain."""
 
 import json
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
 
+from hil_tests.chainkit import Utility
 from parwana import cli
+from parwana.world.clock import VARIABLE, WorldClock
 
 
 class Done(NamedTuple):
@@ -27,10 +30,16 @@ Run = Callable[..., Done]
 
 
 @pytest.fixture
-def run(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Run:
-    """Run `parwana` with the deployment file of `world`."""
+def run(
+    world: Utility,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> Run:
+    """Run `parwana` with the deployment file of `world`, at the time of its chain."""
 
     def runner(*arguments: object) -> Done:
+        monkeypatch.setenv(VARIABLE, str(WorldClock(world.clock.now(), time.time(), 1.0)))
         file = ("--deployment", str(tmp_path / "deployment.json"))
         code = cli.main([*(str(word) for word in arguments), *file])
         return Done(code, *capsys.readouterr())

@@ -33,6 +33,11 @@ COMMANDS = {
     "permits": ("parwana.meter.handover", "Sign permits for paid bills, and signed time."),
     "pay": ("parwana.pay", "Show a meter's bill and pay exactly what is due."),
     "withdraw": ("parwana.rights.credit", "Take what is credited to a key: income, or a refund."),
+    "signers": ("parwana.rights.signers", "Show the permit signers; replace one."),
+    "ledger": (
+        "parwana.rights.ledger",
+        "Move meters to another PaymentLedger, also of another chain.",
+    ),
     "tariff": ("parwana.rights.tariff", "Show the prices, check and announce new ones."),
     "tolerance": (
         "parwana.rights.tolerance",

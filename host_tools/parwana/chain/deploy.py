@@ -75,14 +75,14 @@ def read_tariff(text: str) -> dict[str, Any]:
     return {"slabs": slabs, "fixed_charge": read.fixed_charge}
 
 
-def signer_key(text: str) -> bytes:
+def signer_key(text: str, option: str = "--signer") -> bytes:
     """Read a public key, 128 hex digits, 64 bytes x ‖ y. Raises DeployError."""
     try:
         key = bytes.fromhex(text.removeprefix("0x"))
         PublicKey(b"\x04" + key)
     except ValueError:
         raise DeployError(
-            f"--signer {text[:20]}…: write the 128 hex digits that `parwana key show` prints"
+            f"{option} {text[:20]}…: write the 128 hex digits that `parwana key show` prints"
         ) from None
     return key
 

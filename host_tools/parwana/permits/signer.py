@@ -115,6 +115,10 @@ class PermitSigner:
                 self._serve(chain, ledgers, lock, progress)
             except Reverted as error:  # often: another signer's claim was faster
                 progress.failure = f"{lock.meter}: {error}"
+                if (
+                    error.reason == "signature wrong"
+                ):  # was a signer replaced? Ask at the next step
+                    self._connected = None
                 self._refused.failed(progress.failure, logging.INFO)
         if not progress.failure:
             self._refused.over()
@@ -129,7 +133,7 @@ class PermitSigner:
                 if bytes.fromhex(signer[2:]) != signatures.address(key):
                     raise PermitError(
                         f"signer {index} of the PaymentLedger is {signer}, not the deployment "
-                        "file's; put its public key into permit_signers"
+                        "file's; bring the file up to date: parwana signers apply"
                     )
             at = self._store.cursor(self._cursor)
             self._next_block = self._deployment.from_block if at is None else at

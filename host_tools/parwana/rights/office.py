@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+from eth_utils import to_checksum_address
 from rich.console import Console
 from web3.contract import Contract
 from web3.contract.contract import ContractFunction
@@ -25,9 +26,11 @@ class RightError(ValueError):
 class Office:
     """A deployment's contracts; `key` pays and is who does it. Every method raises ChainError."""
 
-    def __init__(self, file: Path, key: str | None = None, rpc: list[str] | None = None) -> None:
+    def __init__(
+        self, file: Path, key: str | Key | None = None, rpc: list[str] | None = None
+    ) -> None:
         self.deployment = Deployment.load(file)
-        self._key = resolve(key) if key else None
+        self._key = resolve(key) if isinstance(key, str) else key
         self.chain = Chain.of(self.deployment, self._key, rpc)
         self.ledgers = self.chain.ledgers(self.deployment)
 
@@ -45,6 +48,11 @@ class Office:
     def meter(self, meter: str, number: int | None) -> str:
         """Return the address that --meter or --number names. Raises PointError."""
         return chosen(meter, number, lambda: (self.chain, self.ledgers))
+
+    def enrolled_s(self, meter: str) -> int:
+        """Return when a meter was enrolled, 0 if it was not."""
+        entry = self.ledgers.registry.functions.meter(to_checksum_address(meter))
+        return int(self.chain.call(entry).enrolled_at_s)
 
     def check_utility(self, contract: Contract) -> None:
         """Raise RightError unless the key is that of a contract's utility."""
