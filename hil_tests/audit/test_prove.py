@@ -2,6 +2,7 @@
 
 import json
 import os
+import time
 from collections.abc import Iterator
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import Any
 import pytest
 
 import wire
+from hil_tests import anvil
 from hil_tests.audit.test_roots import later
 from hil_tests.chainkit import terms
 from hil_tests.services import SignedMeter
@@ -20,6 +22,7 @@ from parwana.audit.prove import prove
 from parwana.chain import deploy, merkle
 from parwana.chain.keys import dev_key
 from parwana.chain.node import Chain
+from parwana.relay.roots import Roots
 from parwana.store.reader import Store, signed_frame
 
 FORGER = 18
@@ -93,6 +96,13 @@ def test_the_command_proves_and_anyone_checks(
     asked = ["prove", "--deployment", str(deployment), "--number", "103", "--sequence", "2"]
     assert cli.main([*asked, "--out", str(path)]) == 0
     assert "proven: it logged the root in block" in capsys.readouterr().out
+    checked = ["prove", "--check", str(path), "--deployment", str(deployment), "--json"]
+    assert cli.main(checked) == 0
+    known = json.loads(capsys.readouterr().out)
+    assert [len(known["proven"]), len(known["not_proven"])] == [4, 1]
+    replace(rooted.world.deployment, energy_ledger="0x" + "11" * 20).save(deployment, force=True)
+    assert cli.main(checked) == 1
+    assert "energy_ledger: 0x" in capsys.readouterr().err
     deployment.unlink()
     assert cli.main(["prove", "--check", str(path)]) == 0
     told = capsys.readouterr().out
@@ -288,3 +298,33 @@ def test_letter_case_of_addresses_and_hashes_does_not_matter(rooted: Town, proof
     }
     changed = replace(proof, **upper)
     assert len(changed.offline() + changed.on_chain(rooted.world.chain)) == 4
+
+
+def test_a_node_that_we_did_not_write_says_the_same(tmp_path: Path) -> None:
+    try:
+        anvil.program()
+    except anvil.AnvilMissing as missing:
+        pytest.skip(str(missing))
+    store = Store(f"sqlite:///{tmp_path}/store.db")
+    with (tmp_path / "log").open("w") as log:
+        node = anvil.Anvil(log)
+        try:
+            utility, relay = Chain(node.url, dev_key(0)), Chain(node.url, dev_key(9))
+            urls = "mqtt://127.0.0.1:1", f"sqlite:///{tmp_path}/store.db"
+            made = deploy.deploy(utility, terms(), *urls, lambda _: None)
+            house = SignedMeter(5, made.reading_domain)
+            ledgers = relay.ledgers(made)
+            registry = utility.ledgers(made).registry.functions
+            utility.send(registry.enrol((house.key.address, 5, 1, 0, 0, 50_000)))
+            now_s = int(time.time())
+            with store.transaction() as tx:
+                frames = [house.stored(n, time_s=now_s - 86_400 + n) for n in (1, 2, 3)]
+                tx.add_frames(house.address, frames, now_s - 3600)
+            assert Roots(relay, ledgers, store, made, lambda: now_s + 1, wait_s=0).land() == 1
+            proof = prove(made, Chain(node.url), store, house.address, 2)
+            assert "as point 5" in proof.on_chain(Chain(node.url))[0]
+            with pytest.raises(ProofError, match="did not log this root"):
+                replace(proof, day=proof.day + 1).on_chain(Chain(node.url))
+        finally:
+            node.stop()
+            store.close()

@@ -96,7 +96,8 @@ def _proof(
 
 def command(
     deployment: Annotated[
-        Path | None, typer.Option(help="The file that `parwana deploy` wrote; not for --check.")
+        Path | None,
+        typer.Option(help="The file that `parwana deploy` wrote; with --check: whose it must be."),
     ] = None,
     meter: MeterAddress = "",
     number: PointNumber = None,
@@ -120,12 +121,12 @@ def command(
 
     Example: parwana prove --check proof.json --rpc https://rpc.example
     """
+    made = Deployment.load(deployment) if deployment else None
     if check is not None:
-        _tell(_checked(Proof.load(check), rpc), as_json=as_json)
+        _tell(_checked(Proof.load(check), rpc, made), as_json=as_json)
         return
-    if deployment is None or sequence is None:
+    if made is None or sequence is None:
         raise ProofError("give --check FILE, or --deployment, --sequence and --meter or --number")
-    made = Deployment.load(deployment)
     chain = Chain.of(made, rpc=rpc)
     address = chosen(meter, number, lambda: (chain, chain.ledgers(made)))
     store = Store(store_url or made.store, create=False)
@@ -139,12 +140,19 @@ def command(
     _tell({"ok": True, "proof": str(path), "proven": proven, "not_proven": []}, as_json=as_json)
 
 
-def _checked(proof: Proof, rpc: list[str] | None) -> dict[str, Any]:
+def _checked(proof: Proof, rpc: str | list[str] | None, of: Deployment | None) -> dict[str, Any]:
     """Return what --json prints. Raises ProofError, ChainError."""
-    proven, unproven = proof.offline(), [*UNPROVEN, YOURS]
+    yours = [YOURS]
+    if of is not None:
+        for name in ("chain_id", "utility_id", "energy_ledger"):
+            told, known = str(getattr(proof, name)), str(getattr(of, name))
+            if told.lower() != known.lower():
+                raise ProofError(f"{name}: {told}, but of the deployment {known}")
+        yours, rpc = [], rpc or of.rpc
+    proven, unproven = proof.offline(), [*UNPROVEN, *yours]
     if rpc is not None:
         proven += proof.on_chain(Chain(rpc))
-        unproven = [YOURS, NODES_WORD]
+        unproven = [*yours, NODES_WORD]
     return {"ok": True, "proven": proven, "not_proven": unproven}
 
 

@@ -95,7 +95,7 @@ class Roots:
         stale = [d for d, n in counts.items() if d <= over and n > self._covered.get(d, 0)]
         stale.sort(key=lambda day: (day != over, self._mine.get(day, 0), day))
         due: list[tuple[int, bytes, int]] = []
-        for day in stale:
+        for day in stale[: merkle.DAYS_MAX]:  # no more at a time: closings wait for this thread
             from_s, to_s = merkle.bounds_s(day, self._offset_s)
             rows = self._store.leaves(from_s, to_s, before_s)
             root, leaves = merkle.root(row.digest for row in rows)
@@ -103,6 +103,4 @@ class Roots:
                 self._cover(day, leaves)
             elif leaves:
                 due.append((day, root, leaves))
-            if len(due) == merkle.DAYS_MAX:
-                break
         return due
