@@ -21,7 +21,7 @@ MICROPYTHON = {
     "vfs",
 }  # fmt: skip
 THIRD_PARTY = {"umqtt"}
-OF_ALL = {"BUILD", "REPO"}
+OF_ALL = {"BUILD", "CHECKOUT", "REPO"}
 
 
 def floors(title: str = "Floors of the firmware") -> dict[str, int]:

@@ -53,12 +53,12 @@ def test_threads_compile_once(folder: Path, monkeypatch: pytest.MonkeyPatch) -> 
     def slowly(source: Path) -> Artifact:
         compiled.append(source)
         time.sleep(0.2)
-        return Artifact("Small", [], "0x01", "0x02")
+        return Artifact("Small", [], "0x01", "0x02", {})
 
     monkeypatch.setattr(contracts, "_compile", slowly)
     with ThreadPoolExecutor(4) as pool:
         loaded = list(pool.map(contracts.load, ["Small"] * 4, [folder] * 4))
-    assert loaded == [Artifact("Small", [], "0x01", "0x02")] * 4
+    assert loaded == [Artifact("Small", [], "0x01", "0x02", {})] * 4
     assert len(compiled) == 1
 
 

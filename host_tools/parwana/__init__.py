@@ -3,4 +3,5 @@
 from pathlib import Path
 
 REPO = Path(__file__).resolve().parents[2]
-BUILD = REPO / "build"
+CHECKOUT = (REPO / "contracts").is_dir()  # not so where the package was installed from a wheel
+BUILD = (REPO if CHECKOUT else Path.cwd()) / "build"

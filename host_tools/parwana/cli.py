@@ -16,6 +16,7 @@ from typing import Any
 import typer
 from typer.core import TyperGroup
 
+from parwana import CHECKOUT
 from parwana.world.logs import redacted
 
 COMMANDS = {
@@ -58,13 +59,20 @@ COMMANDS = {
         "Prove a reading to anyone who reads the chain, or check such a proof.",
     ),
     "deploy": ("parwana.chain.deploy", "Deploy the contracts and write the deployment file."),
+    "contracts": ("parwana.chain.bundle", "Write what explorers need to verify the contracts."),
     "key": ("parwana.chain.keyfile", "Make an encrypted key file, or show whose a key is."),
     "devchain": ("parwana.devchain.command", "Run an Ethereum chain for development."),
 }
+OF_A_CHECKOUT = ("demo", "flash")
+EXTRAS = {"eth": "devchain", "vyper": "contracts"}  # by the package that is missing
 ALIASES = {"permit": "permits"}
 SERVICES = (["relay"], ["devchain"], ["permits", "run"])  # which end by being told to
 _STOPPED = 130
 _OURS = ("parwana", "boards", "wire")
+
+
+class NotInstalled(Exception):
+    """This installation lacks a part; the text says how to get it."""
 
 
 class _Commands(TyperGroup):
@@ -100,12 +108,25 @@ def build(name: str | None) -> typer.Typer:
         if command != name:
             app.command(command, help=summary)(_refuse_to_run)
             continue
-        found = importlib.import_module(module)
+        found = _imported(command, module)
         if hasattr(found, "app"):
             app.add_typer(found.app, name=command)
         else:
             app.command(command)(found.command)
     return app
+
+
+def _imported(command: str, module: str) -> Any:
+    """Import a subcommand's module. Raises NotInstalled."""
+    if command in OF_A_CHECKOUT and not CHECKOUT:
+        raise NotInstalled(f"parwana {command} needs the sources: run it in a clone of them")
+    try:
+        return importlib.import_module(module)
+    except ModuleNotFoundError as error:
+        extra = EXTRAS.get((error.name or "").partition(".")[0])
+        if extra is None:
+            raise
+        raise NotInstalled(f"parwana {command} needs: pip install 'parwana[{extra}]'") from None
 
 
 def _nothing() -> None:

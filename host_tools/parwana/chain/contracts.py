@@ -1,17 +1,23 @@
-"""Compile the contracts, once for each state of their sources, and read what they log."""
+"""The compiled contracts, and what they log.
+
+In a checkout they are compiled, once for each state of their sources; an installed package has
+them with it, and needs no compiler.
+"""
 
 import json
 import os
 import threading
 from dataclasses import dataclass
 from hashlib import sha256
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Any
 
 from parwana import BUILD, REPO
 
 SOURCES = REPO / "contracts"
 CACHE = BUILD / "contracts"
+PACKED = Path(__file__).with_name("artifacts")  # in a wheel only: host_tools/packing.py
+NAMES = ("MeterRegistry", "EnergyLedger", "PaymentLedger")
 
 # Part of what is deployed: another version or setting makes other bytecode.
 VYPER = "0.4.3"
@@ -24,12 +30,16 @@ class ContractError(Exception):
 
 @dataclass(frozen=True)
 class Artifact:
-    """A compiled contract; `bytecode` and `runtime` are 0x-prefixed hex."""
+    """A compiled contract; `bytecode` and `runtime` are 0x-prefixed hex.
+
+    `standard_json` is what the compiler was given, as explorers take it to verify the code.
+    """
 
     name: str
     abi: list[dict[str, Any]]
     bytecode: str
     runtime: str
+    standard_json: dict[str, Any]
 
 
 @dataclass(frozen=True)
@@ -56,6 +66,9 @@ def load(name: str, folder: Path = SOURCES) -> Artifact:
 
     Raises ContractError.
     """
+    packed = PACKED / f"{name}.json"
+    if not folder.is_dir() and packed.is_file():
+        return Artifact(**json.loads(packed.read_text()))
     source = folder / f"{name}.vy"
     if not source.is_file():
         known = ", ".join(sorted(p.stem for p in folder.glob("*.vy") if not p.stem.islower()))
@@ -73,9 +86,16 @@ def load(name: str, folder: Path = SOURCES) -> Artifact:
     return artifact
 
 
+def pack(into: Path) -> None:
+    """Write each contract for a wheel. Raises ContractError."""
+    into.mkdir(parents=True, exist_ok=True)
+    for name in NAMES:
+        (into / f"{name}.json").write_text(json.dumps(load(name).__dict__))
+
+
 def _fingerprint(source: Path) -> str:
     """Hash the compiler's version, the contract and every source that it may import."""
-    digest = sha256(VYPER.encode())
+    digest = sha256(f"3 {VYPER}".encode())  # 3: the form of what is cached
     # modules are named in lower case, contracts are not
     imports = [path for path in sorted(SOURCES.glob("*.vy")) if path.stem.islower()]
     imports += sorted((SOURCES / "interfaces").glob("*.vyi"))
@@ -98,8 +118,34 @@ def _compile(source: Path) -> Artifact:
         output = compile_from_file_input(
             bundle.load_file(source.name if source.parent == SOURCES else source),
             input_bundle=bundle,
-            output_formats=("abi", "bytecode", "bytecode_runtime"),
+            output_formats=("abi", "bytecode", "bytecode_runtime", "solc_json"),
         )
     except VyperException as error:
         raise ContractError(f"{source.name} does not compile: {error}") from error
-    return Artifact(source.stem, output["abi"], output["bytecode"], output["bytecode_runtime"])
+    return Artifact(
+        source.stem,
+        output["abi"],
+        output["bytecode"],
+        output["bytecode_runtime"],
+        _standard(source, output["solc_json"]),
+    )
+
+
+def _standard(source: Path, made: dict[str, Any]) -> dict[str, Any]:
+    """Name the files in a standard JSON input as imports name them, wherever the compiler ran."""
+
+    def named(path: str) -> str:
+        parts = PurePath(path).parts
+        tails = ("/".join(parts[at:]) for at in range(len(parts)))
+        return next(tail for tail in tails if any((f / tail).is_file() for f in folders))
+
+    folders = (SOURCES, source.parent)
+    return {
+        **made,
+        "sources": {named(path): text for path, text in sorted(made["sources"].items())},
+        "settings": {
+            **made["settings"],
+            "search_paths": ["."],
+            "outputSelection": {source.name: ["abi", "evm.bytecode.object"]},
+        },
+    }

@@ -151,6 +151,13 @@ class Chain:
         except UnknownBlock:
             return b""
 
+    def transactions(self, number: int) -> list[dict[str, Any]]:
+        """Return a block's transactions as the node tells them."""
+        found = self._rpc.ask("eth_getBlockByNumber", hex(number), True)
+        if not isinstance(found, dict) or not isinstance(found.get("transactions"), list):
+            raise self._rpc.nonsense(found)
+        return list(found["transactions"])
+
     def balance(self, address: str) -> int:
         """Return an account's balance in wei."""
         return self._rpc.number("eth_getBalance", Web3.to_checksum_address(address), "latest")

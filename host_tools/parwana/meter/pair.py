@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import typer
 from eth_utils import is_hex_address
 
-from parwana import REPO
+from parwana import BUILD
 from parwana.chain.deployment import Deployment
 from parwana.chain.keys import resolve
 from parwana.meter import ports
@@ -62,7 +62,7 @@ def command(
     ] = None,
     label: Annotated[
         Path, typer.Option(help="Folder for the label, PNG and PDF.", show_default="build/labels")
-    ] = REPO / "build" / "labels",
+    ] = BUILD / "labels",
     reading: Annotated[
         bool, typer.Option("--reading/--no-reading", help="Wait for the first reading.")
     ] = True,
