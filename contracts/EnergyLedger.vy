@@ -10,6 +10,7 @@
 
 from interfaces import IMeterRegistry
 from interfaces import IEnergyLedger
+import balances
 import calendar
 import merkle
 import signature
@@ -18,7 +19,14 @@ import tolerances
 implements: IEnergyLedger
 initializes: calendar
 initializes: tolerances
+initializes: balances[calendar := calendar, tolerances := tolerances]
 exports: (
+    balances.registry,
+    balances.closing_deadline_s,
+    balances.reconcile,
+    balances.reconcile_many,
+    balances.sums,
+    balances.set_tolerance,
     calendar.period_s,
     calendar.utc_offset_s,
     calendar.period_of,
@@ -33,26 +41,16 @@ exports: (
 # events
 
 event Closed:
-    # A batch. closings: meter 160 | period 32 | energy_wh 64; skipped: index 248 | reason 8.
+    # A batch, 32 bytes for each item in its order: meter 160 | period 32 | energy_wh 64 of one that
+    # was taken, the reason of one that was skipped.
     relay: indexed(address)
-    closings: DynArray[uint256, MAX_CLOSINGS]
-    skipped: DynArray[uint256, MAX_CLOSINGS]
+    results: Bytes[MAX_CLOSINGS * 32]
 
 
 event Finished:
     meter: indexed(address)
     period: uint256
     energy_wh: uint256
-
-
-event Reconciled:
-    feeder: indexed(uint48)
-    period: indexed(uint256)
-    supplied_wh: uint256
-    sold_wh: uint256
-    missing: uint256
-    spanning: uint256
-    alarm: indexed(uint256)
 
 
 event Equivocation:
@@ -63,19 +61,6 @@ event Equivocation:
     signature_a: Bytes[SIGNATURE]
     frame_b: Bytes[FRAME]
     signature_b: Bytes[SIGNATURE]
-
-
-# structs
-
-struct Sums:
-    supplied_wh: uint256    # by the feeder's own meter
-    sold_wh: uint256        # by the meters under it
-    closed: uint256         # of those, how many closed the period
-    expected: uint256       # how many were in service at its end
-    spanning: uint256       # closings in the sums that cover earlier periods, too
-    own_closed: bool        # the feeder's own meter closed the period
-    reconciled: bool
-    alarm: uint256          # as reconciled
 
 
 # constants
@@ -91,29 +76,23 @@ AHEAD_S: constant(uint256) = 3600
 
 KIND_READING: constant(uint256) = 1
 KIND_EVENT: constant(uint256) = 2
-FLAG_CLOSING: constant(uint256) = 1
 FLAG_BOOT: constant(uint256) = 2
+# version 1, kind reading, flag closing, in the first 4 bytes of a frame; and where they are
+CLOSING: constant(uint256) = 1 << 24 | KIND_READING << 16 | 1
+CLOSING_MASK: constant(uint256) = 2**32 - 2**16 + 1
 
 SKIPPED_NO_CLOSING: constant(uint256) = 1   # no reading with flag closing, a clock and its window
-SKIPPED_AHEAD: constant(uint256) = 2        # signed for a time that has not come
+SKIPPED_AHEAD: constant(uint256) = 2        # of a time or a period's end that has not come
 SKIPPED_UNKNOWN: constant(uint256) = 3      # the signature is nobody's who is enrolled
 SKIPPED_CLOSED: constant(uint256) = 4       # this or a later period is closed already
 SKIPPED_BACKWARD: constant(uint256) = 5     # the register is below the last closing's
 SKIPPED_RETIRED: constant(uint256) = 6      # read after the meter was retired or replaced
 
-ALARM_NONE: constant(uint256) = 0
-ALARM_THEFT: constant(uint256) = 1          # supplied more than sold
-ALARM_OVERBILLING: constant(uint256) = 2    # sold more than supplied
-# no like with like: the feeder's own closing is missing, a closing covers several periods, or a
-# meter came or went within the period
-ALARM_INCOMPARABLE: constant(uint256) = 3
-
-_U16: constant(uint256) = 2**16 - 1
+_U8: constant(uint256) = 2**8 - 1
 _U24: constant(uint256) = 2**24 - 1
 _U32: constant(uint256) = 2**32 - 1
 _U48: constant(uint256) = 2**48 - 1
 _U64: constant(uint256) = 2**64 - 1
-_U72: constant(uint256) = 2**72 - 1
 
 # offsets into a meter's slot:
 # energy_wh 64 | number 48 | feeder 48 | time_s 32 | period 24 | revision 24 | flags
@@ -123,31 +102,23 @@ _FEEDER: constant(uint256) = 96
 _TIME: constant(uint256) = 64
 _PERIOD: constant(uint256) = 40
 _REVISION: constant(uint256) = 16
+_ENROLLED: constant(uint256) = 8
 _RETIRED: constant(uint256) = 4
 _EQUIVOCATED: constant(uint256) = 2
 _IS_FEEDER: constant(uint256) = 1
-
-# offsets into a feeder's slot for one period:
-# sold_wh 96 | supplied_wh 72 | closed 24 | spanning 24 | missing 24 | alarm 2 | flags
-_SOLD: constant(uint256) = 160
-_SUPPLIED: constant(uint256) = 88
-_CLOSED: constant(uint256) = 64
-_SPANNING: constant(uint256) = 40
-_MISSING: constant(uint256) = 16
-_ALARM: constant(uint256) = 2
-_RECONCILED: constant(uint256) = 2
-_OWN: constant(uint256) = 1
-
+# what the registry may change; what a closing changes; what most closings of a batch share
+_PLACE: constant(uint256) = _U48 << _FEEDER | _U24 << _REVISION | _ENROLLED | _RETIRED
+_LAST: constant(uint256) = _U24 << _PERIOD
+_MOVED: constant(uint256) = _U64 << _ENERGY | _U32 << _TIME | _LAST
+_USUAL: constant(uint256) = _PLACE | _LAST
+# the place of no meter
+_NOWHERE: constant(uint256) = _RETIRED
 
 # storage
 
-registry: public(immutable(IMeterRegistry))
 domain: public(immutable(bytes32))
-closing_deadline_s: public(immutable(uint256))
 
 _meters: HashMap[address, uint256]
-# feeder << 32 | period
-_feeders: HashMap[uint256, uint256]
 
 
 # constructor
@@ -176,9 +147,8 @@ def __init__(
     assert _registry.is_contract, "registry is no contract"
     assert len(_utility_id) != 0, "utility id is empty"
     assert _closing_deadline_s <= 366 * DAY_S, "deadline above 366 days"
-    registry = IMeterRegistry(_registry)
+    balances.__init__(_registry, _closing_deadline_s)
     domain = sha256(concat(b"parwana/reading/1", convert(_utility_id, Bytes[32])))
-    closing_deadline_s = _closing_deadline_s
 
 
 # permissionless functions
@@ -192,96 +162,103 @@ def close(_data: Bytes[MAX_CLOSINGS * ITEM]) -> uint256:
     @return how many were taken.
     """
     assert len(_data) != 0 and len(_data) % ITEM == 0, "length not n * 104"
-    closings: DynArray[uint256, MAX_CLOSINGS] = []
-    skipped: DynArray[uint256, MAX_CLOSINGS] = []
-    # the closings of one feeder and period are summed here before they are stored
-    key: uint256 = 0
-    sums: uint256 = 0
-    feeder: uint256 = max_value(uint256)
-    revision: uint256 = 0
-    # the period of the last frame's time, with its bounds
-    current: uint256 = 0
+    count: uint256 = len(_data) // ITEM
+    results: uint256[MAX_CLOSINGS] = empty(uint256[MAX_CLOSINGS])
+    taken: uint256 = 0
+    prefix: bytes32 = domain
+    latest_s: uint256 = block.timestamp + AHEAD_S
+    # the period that is closed, where the next one starts and ends, and for how long from its
+    # start on a reading without flag boot is in time and not ahead
+    period: uint256 = 0
     start_s: uint256 = 0
     end_s: uint256 = 0
+    window_s: uint256 = 0
+    # of the last meter: what its slot says of its place, with the period before this one; and that
+    # place's sums, to be stored
+    usual: uint256 = _NOWHERE
+    key: uint256 = 0
+    sums: uint256 = 0
 
-    for i: uint256 in range(len(_data) // ITEM, bound=MAX_CLOSINGS):
-        offset: uint256 = i * ITEM
+    # nothing unsafe wraps unless a comment says so: offsets are below len(_data), and each
+    # difference follows its comparison
+    for i: uint256 in range(count, bound=MAX_CLOSINGS):
+        offset: uint256 = unsafe_mul(i, ITEM)
         head: uint256 = convert(extract32(_data, offset), uint256)
-        trust: uint256 = convert(extract32(_data, offset + 8), uint256) & 255
-        flags: uint256 = (head >> 224) & _U16
+        tail: uint256 = convert(extract32(_data, unsafe_add(offset, 8)), uint256) & _U64
         time_s: uint256 = (head >> 160) & _U32
         energy_wh: uint256 = (head >> 96) & _U64
-        if (
-            head >> 240 != (1 << 8 | KIND_READING)
-            or flags & FLAG_CLOSING == 0
-            or trust == 0
-            or trust > 2
-        ):
-            skipped.append(i << 8 | SKIPPED_NO_CLOSING)
+        # the last byte is the clock's trust, 1 or 2; of 0 the difference wraps
+        if (head >> 224) & CLOSING_MASK != CLOSING or unsafe_sub(tail & _U8, 1) > 1:
+            results[i] = SKIPPED_NO_CLOSING
             continue
-        if time_s > block.timestamp + AHEAD_S:
-            skipped.append(i << 8 | SKIPPED_AHEAD)
-            continue
-        if time_s < start_s or time_s >= end_s:
-            current = calendar._period_of(time_s)
-            start_s = calendar._start_of(current)
-            end_s = calendar._start_of(current + 1)
-        if current == 0 or (time_s >= start_s + DAY_S and flags & FLAG_BOOT == 0):
-            skipped.append(i << 8 | SKIPPED_NO_CLOSING)
-            continue
-        period: uint256 = current - 1
+        # wraps for a time before start_s
+        if unsafe_sub(time_s, start_s) >= window_s:
+            if time_s < start_s or time_s >= end_s:
+                balances._add(key, sums)
+                sums = 0
+                period = calendar._period_of(time_s)
+                start_s = calendar._start_of(period)
+                end_s = calendar._start_of(period + 1)
+                window_s = 0
+                if period != 0 and start_s <= block.timestamp:
+                    window_s = min(min(end_s, start_s + DAY_S), latest_s + 1) - start_s
+                period = unsafe_sub(period, 1)
+                key = (key >> 32 << 32) | period
+                usual = (usual & _PLACE) | ((unsafe_sub(period, 1) & _U24) << _PERIOD)
+            if time_s > latest_s or start_s > block.timestamp:
+                results[i] = SKIPPED_AHEAD
+                continue
+            if window_s == 0 or (time_s - start_s >= window_s and (head >> 224) & FLAG_BOOT == 0):
+                results[i] = SKIPPED_NO_CLOSING
+                continue
 
         signer: address = signature._recover(
-            sha256(concat(domain, slice(_data, offset, FRAME))),
-            extract32(_data, offset + 40),
-            extract32(_data, offset + 72),
+            sha256(concat(prefix, convert(head, bytes32), convert(convert(tail, uint64), bytes8))),
+            convert(extract32(_data, unsafe_add(offset, 40)), uint256),
+            convert(extract32(_data, unsafe_add(offset, 72)), uint256),
         )
         state: uint256 = self._meters[signer]
-        stale: bool = state == 0 or state & _RETIRED != 0
-        if not stale:
-            if feeder != (state >> _FEEDER) & _U48:
-                feeder = (state >> _FEEDER) & _U48
-                revision = self._revision(feeder)
-            stale = (state >> _REVISION) & _U24 != revision
-        if stale:
-            retired_at_s: uint256 = 0
-            (state, retired_at_s) = self._pull(signer, state)
-            if state == 0:
-                skipped.append(i << 8 | SKIPPED_UNKNOWN)
-                continue
-            if retired_at_s != 0 and time_s > retired_at_s:
-                skipped.append(i << 8 | SKIPPED_RETIRED)
-                continue
-            feeder = (state >> _FEEDER) & _U48
-            revision = (state >> _REVISION) & _U24
-        last: uint256 = (state >> _PERIOD) & _U24
-        if period <= last:
-            skipped.append(i << 8 | SKIPPED_CLOSED)
-            continue
-        if energy_wh < state >> _ENERGY:
-            skipped.append(i << 8 | SKIPPED_BACKWARD)
-            continue
-
-        delta: uint256 = energy_wh - (state >> _ENERGY)
         spanning: uint256 = 0
-        if period != last + 1:
-            spanning = 1
-        self._meters[signer] = self._moved(state, energy_wh, time_s, period)
-        closings.append((convert(signer, uint256) << 96) | (period << 64) | energy_wh)
-        if (feeder << 32) | period != key:
-            if sums != 0:
-                self._feeders[key] += sums
-            key = (feeder << 32) | period
-            sums = 0
-        sums += (delta << _SOLD) | (1 << _CLOSED) | (spanning << _SPANNING)
+        # one comparison for all that is as with the meter before; what follows sorts out the rest
+        if state & _USUAL != usual:
+            if state & _PLACE != usual & _PLACE:
+                retired_at_s: uint256 = 0
+                (state, retired_at_s) = self._refreshed(signer, state, usual)
+                if state == 0:
+                    results[i] = SKIPPED_UNKNOWN
+                    continue
+                if retired_at_s != 0 and time_s > retired_at_s:
+                    results[i] = SKIPPED_RETIRED
+                    continue
+                balances._add(key, sums)
+                sums = 0
+                key = (((state >> _FEEDER) & _U48) << 32) | period
+                usual = (state & _PLACE & ~_RETIRED) | (usual & _LAST)
+            last: uint256 = (state >> _PERIOD) & _U24
+            if period <= last:
+                results[i] = SKIPPED_CLOSED
+                continue
+            if period != last + 1:
+                spanning = 1 << balances.SPANNING
+        last_wh: uint256 = state >> _ENERGY
+        if energy_wh < last_wh:
+            results[i] = SKIPPED_BACKWARD
+            continue
+        used: uint256 = unsafe_sub(energy_wh, last_wh)
+        self._meters[signer] = (
+            (state & ~_MOVED) | (energy_wh << _ENERGY) | (time_s << _TIME) | (period << _PERIOD)
+        )
+        results[i] = (convert(signer, uint256) << 96) | (period << 64) | energy_wh
+        taken = unsafe_add(taken, 1)
+        # 98 bits hold the whole registers of 2**34 meters
+        sums = unsafe_add(sums, (used << balances.SOLD) | (1 << balances.CLOSED) | spanning)
         if state & _IS_FEEDER != 0:
-            own: uint256 = (((state >> _NUMBER) & _U48) << 32) | period
-            self._feeders[own] += (delta << _SUPPLIED) | (spanning << _SPANNING) | _OWN
+            balances._add_own((state >> _NUMBER) & _U48, period, (used << balances.SUPPLIED) | spanning)
 
-    if sums != 0:
-        self._feeders[key] += sums
-    log Closed(relay=msg.sender, closings=closings, skipped=skipped)
-    return len(closings)
+    balances._add(key, sums)
+    # as an array it would be copied word by word
+    log Closed(relay=msg.sender, results=slice(abi_encode(results), 0, count * 32))
+    return taken
 
 
 @external
@@ -308,82 +285,22 @@ def finish(_data: Bytes[ITEM]):
     assert energy_wh > state >> _ENERGY, "nothing new"
     period: uint256 = calendar._period_of(retired_at_s)
     last: uint256 = (state >> _PERIOD) & _U24
-    waited: bool = block.timestamp >= calendar._start_of(period) + closing_deadline_s
+    waited: bool = block.timestamp >= calendar._start_of(period) + balances.closing_deadline_s
     assert last + 1 >= period or waited, "closings missing, wait"
 
     delta: uint256 = energy_wh - (state >> _ENERGY)
     spanning: uint256 = 0
     if last + 1 < period:
-        spanning = 1
-    self._meters[signer] = self._moved(state, energy_wh, time_s, period)
-    self._feeders[(((state >> _FEEDER) & _U48) << 32) | period] += (
-        (delta << _SOLD) | (spanning << _SPANNING)
+        spanning = 1 << balances.SPANNING
+    self._meters[signer] = (
+        (state & ~_MOVED) | (energy_wh << _ENERGY) | (time_s << _TIME) | (period << _PERIOD)
     )
+    feeder: uint256 = (state >> _FEEDER) & _U48
+    balances._add((feeder << 32) | period, (delta << balances.SOLD) | spanning)
     if state & _IS_FEEDER != 0:
-        self._feeders[(((state >> _NUMBER) & _U48) << 32) | period] += (
-            (delta << _SUPPLIED) | (spanning << _SPANNING)
-        )
+        number: uint256 = (state >> _NUMBER) & _U48
+        balances._add((number << 32) | period, (delta << balances.SUPPLIED) | spanning)
     log Finished(meter=signer, period=period, energy_wh=energy_wh)
-
-
-@external
-def reconcile(_feeder: uint48, _period: uint256) -> uint256:
-    """
-    @notice Compare what a feeder was supplied with what was sold under it. Refused while a closing
-            is missing, until the deadline; then it reports how many are. May be repeated only
-            when fewer are missing than the last time.
-    @dev The sums stand as they are; `missing` and `spanning` say what they lack and what they hold
-         of other periods. A period in which the feeder or a child was enrolled raises no alarm:
-         its meters did not measure the same hours.
-    @param _feeder 6-byte number of the feeder.
-    @param _period 32-byte period that is over.
-    @return the alarm: 0 none, 1 supplied more, 2 sold more, 3 the sums do not compare.
-    """
-    end_s: uint256 = calendar._start_of(_period + 1)
-    assert block.timestamp >= end_s, "period not over"
-    in_service: bool = False
-    expected: uint256 = 0
-    in_service, expected = staticcall registry.feeder_at(_feeder, end_s)
-    assert in_service, "no such feeder then"
-    key: uint256 = (convert(_feeder, uint256) << 32) | _period
-    state: uint256 = self._feeders[key]
-    missing: uint256 = expected - ((state >> _CLOSED) & _U24)
-    if state & _OWN == 0:
-        missing += 1
-    assert missing == 0 or block.timestamp >= end_s + closing_deadline_s, "closings missing, wait"
-    if state & _RECONCILED != 0:
-        assert missing < (state >> _MISSING) & _U24, "reconciled"
-
-    there_before: bool = False
-    before: uint256 = 0
-    there_before, before = staticcall registry.feeder_at(_feeder, calendar._start_of(_period))
-    supplied_wh: uint256 = (state >> _SUPPLIED) & _U72
-    sold_wh: uint256 = state >> _SOLD
-    allowed_wh: uint256 = supplied_wh * tolerances._tolerance_bp(_feeder, _period) // 10000
-    alarm: uint256 = ALARM_NONE
-    if (
-        state & _OWN == 0
-        or (state >> _SPANNING) & _U24 != 0
-        or not there_before
-        or before != expected
-    ):
-        alarm = ALARM_INCOMPARABLE
-    elif supplied_wh > sold_wh + allowed_wh:
-        alarm = ALARM_THEFT
-    elif sold_wh > supplied_wh + allowed_wh:
-        alarm = ALARM_OVERBILLING
-    cleared: uint256 = state & ~((_U24 << _MISSING) | (3 << _ALARM))
-    self._feeders[key] = cleared | (missing << _MISSING) | (alarm << _ALARM) | _RECONCILED
-    log Reconciled(
-        feeder=_feeder,
-        period=_period,
-        supplied_wh=supplied_wh,
-        sold_wh=sold_wh,
-        missing=missing,
-        spanning=(state >> _SPANNING) & _U24,
-        alarm=alarm,
-    )
-    return alarm
 
 
 @external
@@ -457,55 +374,36 @@ def equivocated(_meter: address) -> bool:
     return self._meters[_meter] & _EQUIVOCATED != 0
 
 
-@view
-@external
-def sums(_feeder: uint48, _period: uint256) -> Sums:
-    """
-    @notice Read what was landed so far for a feeder and a period.
-    @param _feeder 6-byte number of the feeder.
-    @param _period 32-byte number of the period.
-    """
-    assert _period <= _U32, "no such period"
-    state: uint256 = self._feeders[(convert(_feeder, uint256) << 32) | _period]
-    return Sums(
-        supplied_wh=(state >> _SUPPLIED) & _U72,
-        sold_wh=state >> _SOLD,
-        closed=(state >> _CLOSED) & _U24,
-        expected=staticcall registry.children_at(_feeder, calendar._start_of(_period + 1)),
-        spanning=(state >> _SPANNING) & _U24,
-        own_closed=state & _OWN != 0,
-        reconciled=state & _RECONCILED != 0,
-        alarm=(state >> _ALARM) & 3,
-    )
-
-
-# admin
-
-@external
-def set_tolerance(_feeder: uint48, _tolerance_bp: uint256):
-    """
-    @notice Set a feeder's tolerance from the next period on; the running one keeps its own.
-    @param _feeder 6-byte number of the feeder.
-    @param _tolerance_bp 32 bytes: 1/10000 of what is supplied, at most 2000.
-    """
-    assert msg.sender == staticcall registry.utility(), "not the utility"
-    tolerances._set(_feeder, _tolerance_bp, calendar._period_of(block.timestamp))
-
-
 # internal
 
 @view
 @internal
 def _signer(_frame: Bytes[FRAME], _signature: Bytes[SIGNATURE]) -> address:
     return signature._recover(
-        sha256(concat(domain, _frame)), extract32(_signature, 0), extract32(_signature, 32)
+        sha256(concat(domain, _frame)), convert(extract32(_signature, 0), uint256), convert(extract32(_signature, 32), uint256)
     )
 
 
 @view
 @internal
+def _refreshed(_meter: address, _state: uint256, _place: uint256) -> (uint256, uint256):
+    """
+    @notice Bring a meter's slot up to date, unless it is; `_place` is of the meter before.
+    @return the slot, 0 if the meter is not enrolled; and when it was retired, 0 if in service.
+    """
+    if _state != 0 and _state & _RETIRED == 0:
+        revision: uint256 = (_place >> _REVISION) & _U24
+        if _place & _PLACE == _NOWHERE or (_state ^ _place) & (_U48 << _FEEDER) != 0:
+            revision = self._revision((_state >> _FEEDER) & _U48)
+        if (_state >> _REVISION) & _U24 == revision:
+            return _state, 0
+    return self._pull(_meter, _state)
+
+
+@view
+@internal
 def _revision(_feeder: uint256) -> uint256:
-    return convert(staticcall registry.revision(convert(_feeder, uint48)), uint256) & _U24
+    return convert(staticcall balances.registry.revision(convert(_feeder, uint48)), uint256) & _U24
 
 
 @view
@@ -515,7 +413,7 @@ def _pull(_meter: address, _state: uint256) -> (uint256, uint256):
     @notice Bring a meter's slot up to date with the registry.
     @return the slot, 0 if the meter is not enrolled; and when it was retired, 0 if in service.
     """
-    entry: IMeterRegistry.Meter = staticcall registry.meter(_meter)
+    entry: IMeterRegistry.Meter = staticcall balances.registry.meter(_meter)
     if entry.kind == 0:
         return 0, 0
     state: uint256 = _state
@@ -527,6 +425,7 @@ def _pull(_meter: address, _state: uint256) -> (uint256, uint256):
             | (convert(entry.number, uint256) << _NUMBER)
             | (feeder << _FEEDER)
             | (before << _PERIOD)
+            | _ENROLLED
         )
         if entry.kind != 1:
             state |= _IS_FEEDER
@@ -534,10 +433,3 @@ def _pull(_meter: address, _state: uint256) -> (uint256, uint256):
     if entry.retired_at_s != 0:
         state |= _RETIRED
     return state, convert(entry.retired_at_s, uint256)
-
-
-@pure
-@internal
-def _moved(_state: uint256, _energy_wh: uint256, _time_s: uint256, _period: uint256) -> uint256:
-    kept: uint256 = _state & ~((_U64 << _ENERGY) | (_U32 << _TIME) | (_U24 << _PERIOD))
-    return kept | (_energy_wh << _ENERGY) | (_time_s << _TIME) | (_period << _PERIOD)

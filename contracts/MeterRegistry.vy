@@ -177,22 +177,29 @@ def children_at(_feeder: uint48, _time_s: uint256) -> uint256:
 
 @view
 @external
-def feeder_at(_feeder: uint48, _time_s: uint256) -> (bool, uint256):
+def feeder_between(_feeder: uint48, _from_s: uint256, _to_s: uint256) -> (bool, bool, uint256):
     """
-    @notice Tell whether a number was a feeder in service just before an instant, and how many
-            points were under it.
+    @notice Tell what a feeder was in a span of time that is over.
     @param _feeder 6-byte number of the feeder.
-    @param _time_s 32-byte Unix time, a multiple of 900.
+    @param _from_s 32-byte Unix time, a multiple of 900.
+    @param _to_s 32-byte Unix time, a multiple of 900.
+    @return whether it was a feeder in service just before the end; whether it was one with as many
+            points just before the start, too; how many points were under it just before the end.
     """
     point: uint256 = self._points[_feeder]
     place: uint256 = self._place[convert(point & (2**160 - 1), address)]
+    since_s: uint256 = point >> 160
     retired_at_s: uint256 = (place >> 88) & _U32
     in_service: bool = (
         (place >> 152) & 255 > convert(KIND_HOUSE, uint256)
-        and point >> 160 < _time_s
-        and (retired_at_s == 0 or retired_at_s >= _time_s)
+        and since_s < _to_s
+        and (retired_at_s == 0 or retired_at_s >= _to_s)
     )
-    return in_service, self._children_at(_feeder, _time_s)
+    children: uint256 = self._children_at(_feeder, _to_s)
+    steady: bool = (
+        in_service and since_s < _from_s and self._children_at(_feeder, _from_s) == children
+    )
+    return in_service, steady, children
 
 
 # admin

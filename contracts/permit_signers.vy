@@ -186,7 +186,9 @@ def _check_signatures(
         assert index < signer_count, "no such signer"
         least_index = index + 1
         signer: address = signature._recover(
-            digest, extract32(_signatures, offset + 1), extract32(_signatures, offset + 33)
+            digest,
+            convert(extract32(_signatures, offset + 1), uint256),
+            convert(extract32(_signatures, offset + 33), uint256),
         )
         assert signer != empty(address) and signer == self.signers[index], "signature wrong"
 

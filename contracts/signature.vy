@@ -18,18 +18,17 @@ _SHA256_OF_ZEROS: constant(bytes32) = (
 
 @internal
 @pure
-def _recover(_digest: bytes32, _r: bytes32, _vs: bytes32) -> address:
+def _recover(_digest: bytes32, _r: uint256, _vs: uint256) -> address:
     """
     @notice Recover the signer's address; zero for anything that is no low-s signature.
     @param _digest 32-byte SHA-256 digest.
     @param _r 32-byte r.
     @param _vs 32 bytes, yParity << 255 | s, as EIP-2098.
     """
-    vs: uint256 = convert(_vs, uint256)
-    s: uint256 = vs & (2**255 - 1)
+    s: uint256 = _vs & (2**255 - 1)
     if s > _HALF_N:
         return empty(address)
-    return ecrecover(_digest, 27 + (vs >> 255), convert(_r, uint256), s)
+    return ecrecover(_digest, unsafe_add(27, _vs >> 255), _r, s)
 
 
 @internal

@@ -112,3 +112,9 @@ class Town:
     def sums(self, period: int) -> Any:
         energy = self.world.ledgers.energy.functions
         return self.world.chain.call(energy.sums(FEEDER, period))
+
+    def alarm(self, period: int) -> int:
+        """Return what the feeder's last balance of a period said."""
+        event = self.world.ledgers.energy.events.Reconciled
+        logs = self.world.chain.logs(event, 0, feeder=FEEDER, period=period)
+        return int(logs[-1]["args"]["alarm"])

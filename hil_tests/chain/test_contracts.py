@@ -96,8 +96,9 @@ def test_errors_say_what_to_do(folder: Path, monkeypatch: pytest.MonkeyPatch) ->
 def test_unpack() -> None:
     word = 0xA1 << 248 | 0xB2 << 96 | 677 << 64 | 2**64 - 1
     meter = b"\xa1" + bytes(18) + b"\xb2"
-    assert contracts.unpack_closing(word) == Closing(meter, 677, 2**64 - 1)
-    assert contracts.unpack_skipped(127 << 8 | 4) == (127, 4)
+    results = word.to_bytes(32) + (4).to_bytes(32)
+    assert contracts.unpack_results(results) == [Closing(meter, 677, 2**64 - 1), 4]
+    assert contracts.unpack_results(b"") == []
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -281,10 +281,8 @@ def test_a_late_payment_buys_no_stale_permit(world: World) -> None:
 
 def test_a_new_bill_does_not_change_what_was_paid_for(world: World, house: Meter) -> None:
     before = world.payment.least_grant(house.address)
-    world.evm.at(world.evm.time_s)
-    over = world.period
-    world.evm.at(world.start(over + 1) - 3600)
-    assert world.energy.close(house.closing(world.start(over + 1), 9000)).value == 1
+    world.next_period()
+    assert world.close((house, 9000)) == 1
     world.payment.settle(house.address)
     assert world.payment.account(house.address).due == 9 * 4150 + FIXED
     assert world.payment.least_grant(house.address) == before

@@ -22,8 +22,8 @@ def test_gas(world: World) -> None:
         frame = world.permit(houses[0])
         signatures = world.sign(frame, houses[0].address)
         claimed = world.payment.claim(houses[0].address, frame, signatures)
-    assert closed.gas / 128 < 13_200
-    assert reconciled.gas < 49_500
+    assert closed.gas / 128 < 11_750
+    assert reconciled.gas < 27_700
     assert settled.gas < 63_000
     assert paid.gas < 84_500
     assert claimed.gas < 88_000

@@ -218,7 +218,7 @@ def test_children_at_any_time(world: World) -> None:
     for instant in sorted(instants | {0, time_s // 900 * 900 + 9_000_000}):
         expected = sum(born < instant <= gone for born, gone in lives)
         assert world.registry.children_at(1, instant) == expected
-        assert world.registry.feeder_at(1, instant) == (instant > START_S, expected)
+        assert world.registry.feeder_between(1, 0, instant) == (instant > START_S, False, expected)
     with pytest.raises(Reverted, match="time not a multiple of 900"):
         world.registry.children_at(1, 901)
 
@@ -241,4 +241,26 @@ def test_what_is_a_feeder_when(world: World) -> None:
         (3, later + 900, True),
         (4, later, False),
     ):
-        assert world.registry.feeder_at(number, instant) == (expected, 0)
+        assert world.registry.feeder_between(number, 0, instant) == (expected, False, 0)
+
+
+def test_what_is_a_steady_feeder(world: World) -> None:
+    """In service, with as many points at the start of a span as at its end."""
+    start = START_S // 900 * 900 + 900
+    world.enrol("transformer", 1, TRANSFORMER)
+    house = world.enrol("house", 2, HOUSE, 1)
+    world.evm.at(start + 900)
+    world.enrol("other house", 3, HOUSE, 1)
+    world.evm.at(start + 2700)
+    world.registry.retire(house.address, sender=UTILITY)
+    for from_s, to_s, expected in (
+        (start - 900, start, (True, False, 1)),
+        (start, start + 900, (True, True, 1)),
+        (start, start + 1800, (True, False, 2)),
+        (start + 1800, start + 2700, (True, True, 2)),
+        (start + 1800, start + 3600, (True, False, 1)),
+        (start, start + 3600, (True, True, 1)),
+    ):
+        assert world.registry.feeder_between(1, from_s, to_s) == expected
+    with pytest.raises(Reverted, match="time not a multiple of 900"):
+        world.registry.feeder_between(1, start + 1, start + 900)

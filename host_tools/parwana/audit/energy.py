@@ -9,7 +9,7 @@ from eth_utils import to_checksum_address
 
 from parwana.audit.findings import Report
 from parwana.audit.store import Evidence
-from parwana.chain.contracts import unpack_closing
+from parwana.chain.contracts import Closing, unpack_results
 from parwana.chain.periods import Period
 
 HOUSE = 1
@@ -112,8 +112,9 @@ class EnergyAudit:
         self.places[values.meter].load_dw = values.sanctioned_load_dw
 
     def _on_closed(self, values: Any, _time_s: int) -> None:
-        for closing in map(unpack_closing, values.closings):
-            self._close(to_checksum_address(closing.meter), closing.period, closing.energy_wh)
+        for result in unpack_results(values.results):
+            if isinstance(result, Closing):
+                self._close(to_checksum_address(result.meter), result.period, result.energy_wh)
 
     def _close(self, meter: str, period: int, energy_wh: int) -> None:
         self.report.count("closings")

@@ -51,14 +51,17 @@ class Closing:
     energy_wh: int
 
 
-def unpack_closing(word: int) -> Closing:
-    """Read a word of Closed.closings: meter 160 bits, period 32, energy_wh 64."""
-    return Closing((word >> 96).to_bytes(20, "big"), word >> 64 & 0xFFFFFFFF, word & (2**64 - 1))
+def unpack_results(results: bytes) -> list[Closing | int]:
+    """Read Closed.results, 32 bytes for each item: its closing, or why it was skipped."""
+    return [_result(results[at : at + 32]) for at in range(0, len(results), 32)]
 
 
-def unpack_skipped(word: int) -> tuple[int, int]:
-    """Read a word of Closed.skipped as (place in the batch, reason SKIPPED_*)."""
-    return word >> 8, word & 0xFF
+def _result(word: bytes) -> Closing | int:
+    """Read meter 160 bits, period 32, energy_wh 64; without a meter, a reason SKIPPED_*."""
+    rest = int.from_bytes(word[20:])
+    if not any(word[:20]):
+        return rest
+    return Closing(word[:20], rest >> 64, rest & (2**64 - 1))
 
 
 def load(name: str, folder: Path = SOURCES) -> Artifact:

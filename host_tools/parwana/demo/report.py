@@ -10,6 +10,7 @@ from rich.table import Table
 
 import wire
 from parwana.audit.command import FOUND
+from parwana.chain.contracts import Closing, unpack_results
 from parwana.chain.periods import DAY_S
 from parwana.demo.evidence import Evidence, address_of, drain
 from parwana.demo.rehearsal import Rehearsal
@@ -59,7 +60,9 @@ def collect(
             ],
             "readings": {"captured": captured, "stored": stored, "verified": verified},
             "closings_on_chain": sum(
-                len(log["closings"]) for log in evidence.logs("energy", "Closed")
+                isinstance(result, Closing)
+                for log in evidence.logs("energy", "Closed")
+                for result in unpack_results(log["results"])
             ),
             "bills": len(evidence.logs("payment", "Billed")),
             "payments": len(evidence.logs("payment", "Paid")),

@@ -8,7 +8,7 @@ from eth_utils import to_checksum_address
 from web3.logs import DISCARD
 
 import wire
-from parwana.chain.contracts import unpack_closing, unpack_skipped
+from parwana.chain.contracts import Closing, unpack_results
 from parwana.chain.node import Chain, Ledgers, Reverted
 from parwana.chain.periods import Period, closed_period
 from parwana.relay.gathering import Gathering
@@ -135,17 +135,19 @@ class Closer:
             data = b"".join(frame.frame + frame.signature for frame in batch)
             receipt = self._chain.send(self._energy.functions.close(data))
             values = self._energy.events.Closed().process_receipt(receipt, DISCARD)[0]["args"]
-            taken += len(values["closings"])
-            for closing in map(unpack_closing, values["closings"]):
-                self.last[closing.meter] = closing.period
-            for place, reason in map(unpack_skipped, values["skipped"]):
-                frame = batch[place]
+            results = unpack_results(values["results"])
+            for frame, result in zip(batch, results, strict=True):
+                if isinstance(result, Closing):
+                    self.last[result.meter] = result.period
+                    continue
                 period = self._periods.text(self._period(frame))
                 text = "closing of %s, period %s, skipped, reason %d"
-                log.warning(text, frame.meter.hex(), period, reason)
-                if reason != _AHEAD:
+                log.warning(text, frame.meter.hex(), period, result)
+                if result != _AHEAD:
                     self._refused.add(frame.digest)
-            if len(values["skipped"]) == len(batch):
+            closed = sum(isinstance(result, Closing) for result in results)
+            taken += closed
+            if not closed:
                 break
         return taken
 

@@ -43,8 +43,9 @@ class _Known:
     ledgers: Ledgers
     closer: Closer
     roots: Roots
-    head: tuple[int, bytes]
-    balanced: dict[tuple[int, int], int]  # (feeder, period): how many were missing
+    head: tuple[int, bytes] = (0, b"")
+    # (feeder, period): how many were missing, whoever reconciled
+    balanced: dict[tuple[int, int], int] = field(default_factory=dict)
     billed: dict[bytes, int] = field(default_factory=dict)  # the last period, by house
     next: dict[int, int] = field(default_factory=dict)  # period to reconcile, by feeder
     retired: dict[bytes, int] = field(default_factory=dict)  # when, by meter
@@ -101,15 +102,14 @@ class Landing:
             chain = known.chain if known else self._connect()
             ledgers = chain.ledgers(self._deployment)
             closer = Closer(chain, ledgers, self._store, self._periods, self._now, self._gathering)
-            logs = chain.logs(ledgers.energy.events.Reconciled, self._deployment.from_block)
-            balanced = {
-                (log["args"]["feeder"], log["args"]["period"]): log["args"]["missing"]
-                for log in logs
-            }
             waits = self._now, self._root_wait_s
             roots = Roots(chain, ledgers, self._store, self._deployment, *waits)
-            known = _Known(chain, ledgers, closer, roots, (0, b""), balanced)
+            known = _Known(chain, ledgers, closer, roots)
         head = known.chain.head()
+        first = max(known.head[0] + 1, self._deployment.from_block)
+        for log_ in known.chain.logs(known.ledgers.energy.events.Reconciled, first, head):
+            values = log_["args"]
+            known.balanced[values["feeder"], values["period"]] = values["missing"]
         known.head = head, known.chain.block_hash(head)
         self._known = known
         return known
