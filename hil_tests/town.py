@@ -1,5 +1,7 @@
 """A feeder with houses on a development chain, and a store that a relay would have filled."""
 
+import sqlite3
+from pathlib import Path
 from typing import Any
 
 import wire
@@ -102,6 +104,15 @@ class Town:
         frame = signed_frame(meter.address, meter.domain, *signed)
         with self.store.transaction() as tx:
             tx.add_frames(meter.address, [frame], int(self.world.clock.now()))
+
+    def copy_store(self, path: Path) -> Path:
+        """Copy the store to a file that a test may spoil; return its path."""
+        source = sqlite3.connect(self.store._engine.url.database or "")
+        target = sqlite3.connect(path)
+        source.backup(target)
+        source.close()
+        target.close()
+        return path
 
     def closing(self, meter: SignedMeter) -> tuple[int, int]:
         """Return (period, energy_wh) of the meter's last closing on the chain."""

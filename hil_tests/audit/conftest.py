@@ -1,6 +1,5 @@
 """A town that lived, for the audit to look at."""
 
-import sqlite3
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -44,10 +43,4 @@ def rooted(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Town]:
 
 @pytest.fixture
 def spoilt(rooted: Town, tmp_path: Path) -> Path:
-    """Copy that town's store to a file that a test may spoil."""
-    source = sqlite3.connect(rooted.store._engine.url.database or "")
-    target = sqlite3.connect(tmp_path / "spoilt.db")
-    source.backup(target)
-    source.close()
-    target.close()
-    return tmp_path / "spoilt.db"
+    return rooted.copy_store(tmp_path / "spoilt.db")

@@ -108,13 +108,7 @@ def lived(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Town]:
 
 @pytest.fixture
 def copy(lived: Town, tmp_path: Path) -> Path:
-    """Copy the store to a file that a test may spoil."""
-    source = sqlite3.connect(lived.store._engine.url.database or "")
-    target = sqlite3.connect(tmp_path / "copy.db")
-    source.backup(target)
-    source.close()
-    target.close()
-    return tmp_path / "copy.db"
+    return lived.copy_store(tmp_path / "copy.db")
 
 
 def findings(town: Town, path: Path) -> list[Finding]:

@@ -1,6 +1,5 @@
 """Landing on a real chain: closings, bills and balances, from what a store holds."""
 
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,15 +14,6 @@ from parwana.chain.node import Chain, Reverted
 from parwana.chain.periods import DAY_S
 from parwana.relay.landing import Landed
 from parwana.store.reader import Store
-
-
-@pytest.fixture
-def town(tmp_path: Path) -> Iterator[Town]:
-    url = f"sqlite:///{tmp_path}/store.db"
-    store = Store(url)
-    with utility(url) as world:
-        yield Town(world, store)
-    store.close()
 
 
 def test_a_period_is_closed_billed_and_balanced_in_three_transactions(town: Town) -> None:

@@ -1,30 +1,15 @@
 """Daily roots on a real chain: when, what, once, and what strangers cannot spoil."""
 
-from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
-import pytest
-
-from hil_tests.chainkit import utility
 from hil_tests.town import Town
 from parwana.chain import merkle
 from parwana.chain.keys import dev_key
 from parwana.chain.node import Chain
 from parwana.chain.periods import DAY_S
 from parwana.relay.roots import ROOT_WAIT_S, Roots
-from parwana.store.reader import Store
 
 STRANGER = 12
-
-
-@pytest.fixture
-def town(tmp_path: Path) -> Iterator[Town]:
-    url = f"sqlite:///{tmp_path}/store.db"
-    store = Store(url)
-    with utility(url) as world:
-        yield Town(world, store)
-    store.close()
 
 
 def roots(town: Town, key: int = 9, wait_s: int = ROOT_WAIT_S) -> Roots:
