@@ -42,4 +42,4 @@ def test_each_command_sends_it(contract: str, function: str) -> None:
     """That the commands exist is hil_tests/test_docs.py's to say."""
     told = rows()[contract, function]
     called = re.search(rf"functions\.{function}\b", TOOLS) is not None
-    assert called == ("`parwana " in told), told
+    assert (called and "`parwana " in told) or told.startswith("deliberately none"), told

@@ -33,6 +33,8 @@ COMMANDS = {
     ),
     "permits": ("parwana.meter.handover", "Sign permits for paid bills, and signed time."),
     "pay": ("parwana.pay", "Show a meter's bill and pay exactly what is due."),
+    "meters": ("parwana.fleet.meters", "List the meters: state, last reading, permit, alarms."),
+    "status": ("parwana.fleet.status", "Say whether all parts work, and what waits since when."),
     "withdraw": ("parwana.rights.credit", "Take what is credited to a key: income, or a refund."),
     "signers": ("parwana.rights.signers", "Show the permit signers; replace one."),
     "ledger": (

@@ -210,6 +210,21 @@ class Store:
         with self._connected() as db:
             return list(db.execute(sa.select(permits).order_by(permits.c.meter, permits.c.serial)))
 
+    def accepted_permits(self) -> dict[bytes, bytes]:
+        """Return by meter the bundle of the permit that it accepted last, as far as known."""
+        same = (meters.c.meter == permits.c.meter) & (meters.c.permit_serial == permits.c.serial)
+        with self._connected() as db:
+            query = sa.select(permits.c.meter, permits.c.bundle).join(meters, same)
+            return {row.meter: row.bundle for row in db.execute(query)}
+
+    def last_signed(self) -> dict[int, int]:
+        """Return by index when each signer last left a signature."""
+        newest = sa.func.max(signatures.c.made_s)
+        with self._connected() as db:
+            query = sa.select(signatures.c.signer_index, newest)
+            rows = db.execute(query.group_by(signatures.c.signer_index))
+            return {row[0]: row[1] for row in rows}
+
     def signatures(self, digest: bytes) -> list[tuple[int, bytes]]:
         """Return (signer index, signature) of all that signed `digest`, by index."""
         columns = signatures.c.signer_index, signatures.c.signature

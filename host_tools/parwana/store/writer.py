@@ -6,14 +6,11 @@ from hashlib import sha256
 from typing import Any
 
 import sqlalchemy as sa
-from sqlalchemy.dialects import postgresql, sqlite
 
 import wire
+from parwana.store.changes import Changes
 from parwana.store.frames import SignedFrame
 from parwana.store.tables import (
-    TAKEN,
-    TOLD,
-    UNTOLD,
     cursors,
     frames,
     meters,
@@ -22,14 +19,12 @@ from parwana.store.tables import (
     runs,
     signatures,
     tallies,
-    trust,
 )
 
 QUARANTINE_ROWS = 1000  # a reason
 QUARANTINE_BYTES = 2048  # a payload
 QUARANTINE_KEEP_S = 30 * 86400
 CONTRADICTIONS_KEPT = 4  # frames of one sequence
-TOLD_AT_ONCE = 3
 _SEQUENCE_MAX = 0xFFFFFFFF
 
 
@@ -43,13 +38,8 @@ class Added:
     refused: list[SignedFrame]
 
 
-class Writer:
+class Writer(Changes):
     """Write within one transaction; the store's only door for writing."""
-
-    def __init__(self, connection: sa.Connection) -> None:
-        self.connection = self._db = connection
-        dialect: Any = sqlite if connection.dialect.name == "sqlite" else postgresql
-        self._insert = dialect.insert
 
     def _row(self, table: sa.Table, values: dict[str, Any]) -> None:
         """Insert a row, or update the one with its primary key."""
@@ -229,38 +219,6 @@ class Writer:
     def add_permit(self, meter: bytes, serial: int, bundle: bytes, block: int) -> None:
         """Keep a bundle that the chain published."""
         self._row(permits, {"meter": meter, "serial": serial, "bundle": bundle, "block": block})
-
-    def add_trust(self, meter: bytes, serial: int, bundle: bytes) -> None:
-        """Keep a kind 5 or 6 for a meter, to be told; the first one of a serial stays."""
-        row = {"meter": meter, "serial": serial, "bundle": bundle, "state": UNTOLD}
-        self._db.execute(self._insert(trust).values(row).on_conflict_do_nothing())
-
-    def trusts(self, meter: bytes, serial: int, *, signed: bool) -> None:
-        """Keep the trust serial that a meter is at: as it signed, or as a hello says, for now."""
-        mine = trust.c.meter == meter
-        taken = mine & (trust.c.serial <= serial)
-        self._db.execute(trust.update().where(taken).values(state=TAKEN))
-        if not signed:
-            lacks = mine & (trust.c.serial > serial)
-            self._db.execute(trust.update().where(lacks).values(state=UNTOLD))
-
-    def tell(self, meter: bytes | None = None) -> list[sa.Row]:
-        """Return (meter, serial, bundle) of what is untold, oldest first; it counts as told.
-
-        At most TOLD_AT_ONCE of a meter: it keeps few that it has not checked, and a later one
-        means nothing without those before.
-        """
-        query = sa.select(trust).where(trust.c.state == UNTOLD).with_for_update()
-        if meter is not None:
-            query = query.where(trust.c.meter == meter)
-        told: list[sa.Row] = []
-        for row in self._db.execute(query.order_by(trust.c.meter, trust.c.serial)):
-            if sum(row.meter == one.meter for one in told[-TOLD_AT_ONCE:]) < TOLD_AT_ONCE:
-                told.append(row)
-        for row in told:
-            mine = (trust.c.meter == row.meter) & (trust.c.serial == row.serial)
-            self._db.execute(trust.update().where(mine).values(state=TOLD))
-        return told
 
     def add_signature(
         self, scope: bytes, frame: bytes, digest: bytes, index: int, signature: bytes, time_s: int

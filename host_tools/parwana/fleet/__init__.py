@@ -1,0 +1,1 @@
+"""All meters at a look, and whether the parts that serve them do."""

@@ -1,0 +1,119 @@
+"""What the store knows of each meter.
+
+Readings and events are signed by the meter. Version, and the permit until its event comes, are
+what a hello said, which anyone can send.
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+import wire
+from parwana.chain.periods import DAY_S
+from parwana.store.reader import Store
+from parwana.store.tables import TAKEN
+
+KINDS = {1: "house", 2: "transformer", 3: "plant"}
+CONTROLS = ("disconnected", "connected", "ready")
+SILENT_S = 2 * 3600
+SOON_S = 3 * DAY_S  # before its end a permit is an alarm
+_FLAGS = {
+    wire.FLAG_SENSOR_SILENT: "sensor silent",
+    wire.FLAG_MAINS_OUTAGE: "mains outage",
+    wire.FLAG_CLOCK_UNTRUSTED: "clock untrusted",
+    wire.FLAG_STEP_HELD: "step held back",
+    wire.FLAG_JOURNAL_OVERWROTE: "readings overwritten",
+    wire.FLAG_TAMPER: "tamper",
+}
+# Events of the last day
+_EVENTS = {
+    wire.EVENT_OVERLOAD_LOCKED: "overload, locked",
+    wire.EVENT_TAMPER: "tamper",
+    wire.EVENT_TASK_RESTARTED: "task restarted",
+    wire.EVENT_STATE_LOST: "state lost",
+    wire.EVENT_PERMIT_REFUSED: "permit refused",
+}
+
+
+@dataclass(frozen=True)
+class Row:
+    """One meter. Times in Unix seconds, 0: never or none; `contactor`: closed, open, or ""."""
+
+    number: int
+    kind: str
+    feeder: int
+    meter: str
+    in_service: bool
+    heard_s: int
+    reading_s: int
+    energy_wh: int
+    power_dw: int
+    permit_serial: int
+    permit_end_s: int
+    version: str
+    contactor: str
+    control: str
+    alarms: list[str]
+
+
+def read(store: Store, now_s: int, silent_s: int = SILENT_S) -> list[Row]:
+    """Return the rows of all enrolled meters, by number. Raises StoreError."""
+    accepted, outstanding = store.accepted_permits(), {row.meter for row in store.outstanding()}
+    doubted = set(store.contradictions())
+    lacking = {row.meter for row in store.trust() if row.state != TAKEN}
+    told: dict[bytes, set[str]] = {}
+    for event in store.events(list(_EVENTS), now_s - DAY_S):
+        fields: Any = wire.parse(event.frame)
+        if fields.code != wire.EVENT_TAMPER or fields.a:
+            told.setdefault(event.meter, set()).add(_EVENTS[fields.code])
+    found = []
+    for row in store.meters():
+        if row.number is None:
+            continue
+        last = store.last_reading(row.meter, 2**32)
+        reading: Any = wire.parse(last.frame) if last else None
+        heard_s = max(row.heard_s, last.received_s if last else 0)
+        end_s = _end_s(accepted.get(row.meter))
+        alarms = set(told.get(row.meter, ()))
+        if now_s - heard_s > silent_s:
+            alarms.add("silent" if heard_s else "never heard")
+        if reading:
+            alarms |= {word for flag, word in _FLAGS.items() if reading.flags & flag}
+        if row.kind == 1 and end_s and end_s < now_s + SOON_S:
+            days = max(1, -((now_s - end_s) // DAY_S))
+            alarms.add("permit ended" if end_s < now_s else f"permit ends within {days} d")
+        if row.meter in outstanding:
+            alarms.add("permit not taken")
+        if row.meter in lacking:
+            alarms.add("change of trust not taken")
+        if row.meter in doubted:
+            alarms.add("contradicts itself")
+        closed = bool(reading and reading.flags & wire.FLAG_OUTPUT_CLOSED)
+        control = (reading.flags & wire.CONTROL_MASK) >> wire.CONTROL_SHIFT if reading else 0
+        version = row.version
+        made = Row(
+            number=row.number,
+            kind=KINDS[row.kind],
+            feeder=row.feeder,
+            meter="0x" + row.meter.hex(),
+            in_service=row.in_service,
+            heard_s=heard_s,
+            reading_s=reading.time_s if reading else 0,
+            energy_wh=reading.energy_wh if reading else 0,
+            power_dw=reading.power_dw if reading else 0,
+            permit_serial=row.permit_serial,
+            permit_end_s=end_s,
+            version=f"{version >> 16}.{version >> 8 & 255}.{version & 255}" if version else "",
+            contactor=("closed" if closed else "open") if reading else "",
+            control=CONTROLS[control] if reading else "",
+            alarms=sorted(alarms) if row.in_service else [],
+        )
+        found.append(made)
+    return found
+
+
+def _end_s(bundle: bytes | None) -> int:
+    """Return when a permit ends, with its days of grace."""
+    if bundle is None:
+        return 0
+    fields: Any = wire.parse(bytes(bundle[: wire.FRAME_SIZE]))
+    return int(fields.valid_until_s + DAY_S * fields.grace_days)
