@@ -8,11 +8,11 @@ from typing import Any
 import wire
 from hil_tests.services import reading
 from parwana.chain import deploy, keys
-from parwana.chain.deploy import DEFAULT_TARIFF, Terms
 from parwana.chain.deployment import Deployment
 from parwana.chain.keys import Key, dev_key
 from parwana.chain.node import Chain, Ledgers
 from parwana.chain.periods import DAY_S, Period
+from parwana.chain.terms import DEFAULT_TARIFF, Terms
 from parwana.devchain.server import DevChain
 
 START_S = 1_800_000_000

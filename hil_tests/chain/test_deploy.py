@@ -13,13 +13,13 @@ from web3 import Web3
 from hil_tests.chainkit import terms
 from hil_tests.fakenode import FakeNode
 from parwana import cli
-from parwana.chain import contracts, deploy, keys, presets
-from parwana.chain.deploy import DEFAULT_TARIFF, DeployError, read_tariff, signer_key
+from parwana.chain import contracts, deploy, funds, keys, presets
 from parwana.chain.deployment import Deployment
 from parwana.chain.desk import Desk
 from parwana.chain.node import Chain, Reverted
 from parwana.chain.periods import Period
 from parwana.chain.tariff import TariffError
+from parwana.chain.terms import DEFAULT_TARIFF, DeployError, read_tariff, signer_key
 from parwana.devchain.server import CHAIN_ID, DevChain
 
 
@@ -147,7 +147,7 @@ def test_an_account_without_coin_is_told_how_much_it_takes(node):
 
     def fails():
         with pytest.raises(
-            DeployError, match=rf"{utility} has .* POL; deploying takes up to"
+            funds.FundsError, match=rf"{utility} has .* POL; deploying takes up to"
         ) as e:
             deploy.deploy(poor, terms(coin="POL"), "mqtt://x", "sqlite:///x", print)
         found = re.search(r"has (\S+) POL.* M gas\): send it (\S+) POL", str(e.value))
@@ -180,7 +180,7 @@ def test_the_gas_that_contracts_take_is_known_before(node):
     deploy.deploy(chain, terms(), "mqtt://x", "sqlite:///x", print)
     for number, name in enumerate(("MeterRegistry", "EnergyLedger", "PaymentLedger"), first):
         used = chain.w3.eth.get_block(number)["gasUsed"]
-        assert used < deploy.creation_gas(contracts.load(name)) < used * 6 // 5
+        assert used < funds.creation_gas(contracts.load(name)) < used * 6 // 5
 
 
 def test_a_node_that_is_away_is_named(tmp_path, capsys):

@@ -2,7 +2,6 @@
 
 import json
 import stat
-from dataclasses import asdict
 
 import pytest
 
@@ -34,7 +33,7 @@ def test_a_file_comes_back(tmp_path):
     path = tmp_path / "new" / "deployment.json"
     Deployment(**make(from_block=7)).save(path)
     assert Deployment.load(path) == Deployment(**make(from_block=7))
-    assert json.loads(path.read_text()) == asdict(Deployment(**make(from_block=7)))
+    assert json.loads(path.read_text()) == Deployment(**make(from_block=7)).as_dict()
 
 
 @pytest.mark.parametrize(

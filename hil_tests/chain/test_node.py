@@ -136,7 +136,7 @@ def test_knows_what_is_final(chain, node):
 
 
 def test_refuses_public_keys_on_another_chain(node, monkeypatch):
-    monkeypatch.setattr("parwana.chain.node.DEV_CHAIN_ID", 5)
+    monkeypatch.setattr("parwana.chain.node.DEV_CHAIN_IDS", (5,))
     with pytest.raises(ChainError, match="public"):
         Chain(node.url, keys.dev_key(0))
 

@@ -8,9 +8,9 @@ import pytest
 
 from hil_tests.chainkit import Utility
 from hil_tests.rights.conftest import Run
-from parwana.chain.deploy import DEFAULT_TARIFF
 from parwana.chain.periods import DAY_S, PeriodError
 from parwana.chain.tariff import TariffError, read_tariff
+from parwana.chain.terms import DEFAULT_TARIFF
 
 DEAR = {
     "slabs": [

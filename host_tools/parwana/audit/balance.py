@@ -94,7 +94,7 @@ def command(
 
     Example: parwana balance --deployment build/demo/deployment.json
     """
-    made = Deployment.load(deployment)
+    made = Deployment.load(deployment).on_energy_chain
     chain = Chain.of(made, rpc=rpc)
     ledgers = chain.ledgers(made)
     known = feeders(chain, ledgers, made.from_block)

@@ -8,10 +8,12 @@ import json
 import re
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from functools import partial
 from typing import Annotated, Any
 
 import typer
+from web3.contract import Contract
 
 from parwana.audit.energy import EnergyAudit, Terms
 from parwana.audit.findings import Report
@@ -24,7 +26,7 @@ from parwana.chain.deployment import Deployment, Period
 from parwana.chain.node import Chain, Ledgers
 from parwana.chain.points import read_address
 from parwana.store.reader import Store
-from parwana.world.options import DeploymentFile, Json, Rpc, StoreUrl
+from parwana.world.options import DeploymentFile, EnergyRpc, Json, Rpc, StoreUrl
 
 FOUND = 3  # exit code
 READERS = 8  # requests for blocks at a time
@@ -40,8 +42,9 @@ def audit(
     store: Store,
     committers: Iterable[str] = (),
     told: Told = untold,
+    there: Chain | None = None,
 ) -> Report:
-    """Audit a deployment as of the chain's head.
+    """Audit a deployment as of the chain's head; `there`: the energy chain, where it is another.
 
     `committers` of daily roots (addresses with checksum) are known besides those who landed
     closings. Raises AuditError, ChainError, StoreError.
@@ -56,37 +59,57 @@ def audit(
     energy = EnergyAudit(terms, evidence, report, signed)
     payment = PaymentAudit(energy, deployment, report)
     roots = RootAudit(store, deployment.utc_offset_s, report, set(committers))
-    for entry, time_s in _logs(deployment, chain, ledgers, head, told):
+    of = (ledgers.registry, ledgers.energy, ledgers.payment)
+    for entry, time_s in _logs(chain, of, deployment.from_block, head, told):
         name, values = entry["event"], entry["args"]
         energy.take(name, values, time_s)
         payment.take(name, values, time_s, bytes(entry["transactionHash"]))
         roots.take(name, values)
     energy.finish(now_s)
     payment.finish(now_s)
-    roots.finish(now_s, told)
     _stored_permits(store, payment, head, report)
     report.count("meters", len(energy.places))
+    if there is None:
+        roots.finish(now_s, told)
+        return report
+    report.chain = "energy chain"
+    known = there.ledgers(deployment.on_energy_chain)
+    _agree(_energy_terms(deployment.on_energy_chain, there, known))
+    head = there.head()
+    now_s = there.block_time_s(head)
+    functions = known.energy.functions
+    terms = replace(
+        terms,
+        deadline_s=there.call(functions.closing_deadline_s()),
+        tolerance_bp=there.call(functions.default_tolerance_bp()),
+    )
+    beside = EnergyAudit(terms, evidence, report, signed)
+    both = (known.registry, known.energy)
+    for entry, time_s in _logs(there, both, deployment.on_energy_chain.from_block, head, told):
+        beside.take(entry["event"], entry["args"], time_s)
+        roots.take(entry["event"], entry["args"])
+    beside.finish(now_s)
+    roots.finish(now_s, told)
     return report
 
 
 def _terms(deployment: Deployment, chain: Chain, ledgers: Ledgers) -> Terms:
     """Read what the contracts were deployed with; it must be what the file says."""
     energy, payment = ledgers.energy.functions, ledgers.payment.functions
-    periods = deployment.periods
-    pairs = [
-        ("registry", chain.call(energy.registry()), deployment.registry),
-        ("energy_ledger", chain.call(payment.energy_ledger()), deployment.energy_ledger),
-        ("utility_id", bytes(chain.call(energy.domain())), deployment.reading_domain),
-        ("period", chain.call(energy.period_s()), periods.length_s),
-        ("utc_offset_s", chain.call(energy.utc_offset_s()), periods.utc_offset_s),
-        ("payment_window_s", chain.call(payment.payment_window_s()), deployment.payment_window_s),
-        ("permit_threshold", chain.call(payment.threshold()), deployment.permit_threshold),
-    ]
-    for name, on_chain, in_file in pairs:
-        if str(on_chain).lower() != str(in_file).lower():
-            raise AuditError(f"{name}: the contracts say {on_chain}, the deployment file does not")
+    _agree(
+        [
+            *_energy_terms(deployment, chain, ledgers),
+            ("energy_ledger", chain.call(payment.energy_ledger()), deployment.energy_ledger),
+            (
+                "payment_window_s",
+                chain.call(payment.payment_window_s()),
+                deployment.payment_window_s,
+            ),
+            ("permit_threshold", chain.call(payment.threshold()), deployment.permit_threshold),
+        ]
+    )
     return Terms(
-        periods=periods,
+        periods=deployment.periods,
         deadline_s=chain.call(energy.closing_deadline_s()),
         tolerance_bp=chain.call(energy.default_tolerance_bp()),
         escrow_window_s=chain.call(payment.escrow_window_s()),
@@ -95,12 +118,29 @@ def _terms(deployment: Deployment, chain: Chain, ledgers: Ledgers) -> Terms:
     )
 
 
+def _energy_terms(
+    deployment: Deployment, chain: Chain, ledgers: Ledgers
+) -> list[tuple[str, Any, Any]]:
+    """Return (name, on the chain, in the file) of what an EnergyLedger was deployed with."""
+    energy, periods = ledgers.energy.functions, deployment.periods
+    return [
+        ("registry", chain.call(energy.registry()), deployment.registry),
+        ("utility_id", bytes(chain.call(energy.domain())), deployment.reading_domain),
+        ("period", chain.call(energy.period_s()), periods.length_s),
+        ("utc_offset_s", chain.call(energy.utc_offset_s()), periods.utc_offset_s),
+    ]
+
+
+def _agree(pairs: Iterable[tuple[str, Any, Any]]) -> None:
+    for name, on_chain, in_file in pairs:
+        if str(on_chain).lower() != str(in_file).lower():
+            raise AuditError(f"{name}: the contracts say {on_chain}, the deployment file does not")
+
+
 def _logs(
-    deployment: Deployment, chain: Chain, ledgers: Ledgers, head: int, told: Told
+    chain: Chain, of: Iterable[Contract], first: int, head: int, told: Told
 ) -> Iterator[tuple[Any, int]]:
-    """Give all logs up to `head` in the order in which the chain made them, with their time_s."""
-    of = ledgers.registry, ledgers.energy, ledgers.payment
-    first = deployment.from_block
+    """Give all logs of contracts in blocks first … head, in their order, with their time_s."""
     with ThreadPoolExecutor(READERS) as pool:
         for after, entries in chain.every(of, first, head):
             blocks = sorted({entry["blockNumber"] for entry in entries})
@@ -139,6 +179,7 @@ def command(
     deployment: DeploymentFile,
     store_url: StoreUrl = None,
     rpc: Rpc = None,
+    energy_rpc: EnergyRpc = None,
     committer: Annotated[
         list[str] | None,
         typer.Option(help="Address whose daily roots count, besides those of relays that close."),
@@ -155,9 +196,10 @@ def command(
     committers = [read_address(text, "--committer") for text in committer or ()]
     store = Store(store_url or found.store, create=False)
     chain = Chain.of(found, rpc=rpc)
+    there = Chain.of(found.on_energy_chain, rpc=energy_rpc) if found.energy else None
     try:
         with shown() as told:
-            report = audit(found, chain, store, committers, told)
+            report = audit(found, chain, store, committers, told, there)
     finally:
         store.close()
     if as_json:

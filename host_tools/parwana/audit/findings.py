@@ -56,12 +56,15 @@ class Report:
     """What was looked at and what is wrong with it."""
 
     counts: dict[str, int] = field(default_factory=dict)
+    chain: str = ""  # of two: which one the findings are on
     findings: list[Finding] = field(default_factory=list)
 
     def add(self, kind: str, meter: bytes | str, where: str, expected: Any, found: Any) -> None:
         """Add a finding; `meter` is an address, "" for none."""
         assert kind in KINDS, kind
         name = "0x" + meter.hex() if isinstance(meter, bytes) else meter.lower()
+        if self.chain:
+            where = f"{self.chain}, {where}"
         self.findings.append(Finding(kind, name, where, str(expected), str(found)))
 
     def check(self, kind: str, meter: bytes | str, where: str, expected: Any, found: Any) -> bool:

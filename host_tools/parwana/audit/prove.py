@@ -121,7 +121,7 @@ def command(
 
     Example: parwana prove --check proof.json --rpc https://rpc.example
     """
-    made = Deployment.load(deployment) if deployment else None
+    made = Deployment.load(deployment).on_energy_chain if deployment else None
     if check is not None:
         _tell(_checked(Proof.load(check), rpc, made), as_json=as_json)
         return

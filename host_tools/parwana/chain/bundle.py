@@ -1,7 +1,7 @@
 """`parwana contracts`: what an explorer needs to verify the contracts' source."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
@@ -71,8 +71,10 @@ def bundle(
     if deployment is not None:
         made = Deployment.load(deployment)
         with Console(stderr=True).status("looking for the transactions that made the contracts"):
-            chain = Chain.of(made, rpc=rpc)
-            entries = list(_entries(chain, made))
+            entries = list(_entries(Chain.of(made, rpc=rpc), made, contracts.NAMES))
+            if made.energy:
+                there = made.on_energy_chain
+                entries += _entries(Chain.of(there), there, contracts.NAMES[:2])
         _write(out / "verify.json", entries)
     if as_json:
         print(json.dumps(entries))
@@ -82,15 +84,9 @@ def bundle(
     print(f"wrote {out}: {', '.join(sorted(path.name for path in out.iterdir()))}")
 
 
-def _entries(chain: Chain, made: Deployment) -> Iterator[dict[str, Any]]:
-    addresses = dict(
-        zip(
-            contracts.NAMES,
-            (made.registry, made.energy_ledger, made.payment_ledger),
-            strict=True,
-        )
-    )
-    for name, address in addresses.items():
+def _entries(chain: Chain, made: Deployment, names: Sequence[str]) -> Iterator[dict[str, Any]]:
+    addresses = made.registry, made.energy_ledger, made.payment_ledger
+    for name, address in zip(names, addresses, strict=False):
         artifact = contracts.load(name)
         found = creation(chain, artifact, address, made.from_block)
         yield {

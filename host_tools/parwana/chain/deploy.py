@@ -2,17 +2,16 @@
 
 import json
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from coincurve import PublicKey
 from eth_utils import is_address, to_checksum_address
 from rich.console import Console
 
 from parwana.chain import contracts
-from parwana.chain.currency import COIN_DECIMALS, NATIVE, Currency
+from parwana.chain.currency import NATIVE
 from parwana.chain.deployment import (
     FINALIZED,
     Deployment,
@@ -20,71 +19,17 @@ from parwana.chain.deployment import (
     refuse_existing,
 )
 from parwana.chain.errors import UnknownBlock
+from parwana.chain.funds import require_coin
 from parwana.chain.keys import resolve
 from parwana.chain.node import Chain
 from parwana.chain.periods import DAY_S, Period
 from parwana.chain.steps import Steps
-from parwana.chain.tariff import OPEN_END_WH
-from parwana.chain.tariff import read_tariff as read_file
+from parwana.chain.terms import DeployError, Terms, read_tariff, signer_key
 from parwana.store import signatures
 from parwana.world.clock import WorldClock
+from parwana.world.options import EnergyRpc
 
 LOCAL = "http://127.0.0.1:8545"
-CONTRACTS = ("MeterRegistry", "EnergyLedger", "PaymentLedger")
-# In wei: 0.00415 of the native coin a kWh up to 100 kWh a period, and rising.
-DEFAULT_TARIFF = {
-    "slabs": [
-        {"upto_wh": 100_000, "price_per_kwh": 4_150_000 * 10**9},
-        {"upto_wh": 200_000, "price_per_kwh": 5_850_000 * 10**9},
-        {"upto_wh": 400_000, "price_per_kwh": 7_100_000 * 10**9},
-        {"upto_wh": OPEN_END_WH, "price_per_kwh": 9_000_000 * 10**9},
-    ],
-    "fixed_charge": 1_000_000 * 10**9,
-}
-
-
-class DeployError(ValueError):
-    """What was asked for cannot be deployed; the text says what to change."""
-
-
-@dataclass(frozen=True)
-class Terms:
-    """What a utility fixes for ever. Times in seconds, the tolerance in 1/10000."""
-
-    utility_id: str
-    period: Period
-    signers: list[bytes]
-    threshold: int
-    tariff: dict[str, Any]
-    payment_window_s: int
-    escrow_window_s: int
-    rotation_delay_s: int
-    notice_periods: int
-    closing_deadline_s: int
-    tolerance_bp: int
-    token: str = NATIVE
-    coin: str = "ETH"
-
-
-def read_tariff(text: str) -> dict[str, Any]:
-    """Read `default`, or a JSON file like DEFAULT_TARIFF. Raises TariffError."""
-    if text == "default":
-        return DEFAULT_TARIFF
-    read = read_file(Path(text))
-    slabs = [{"upto_wh": upto_wh, "price_per_kwh": price} for upto_wh, price in read.slabs]
-    return {"slabs": slabs, "fixed_charge": read.fixed_charge}
-
-
-def signer_key(text: str, option: str = "--signer") -> bytes:
-    """Read a public key, 128 hex digits, 64 bytes x ‖ y. Raises DeployError."""
-    try:
-        key = bytes.fromhex(text.removeprefix("0x"))
-        PublicKey(b"\x04" + key)
-    except ValueError:
-        raise DeployError(
-            f"{option} {text[:20]}…: write the 128 hex digits that `parwana key show` prints"
-        ) from None
-    return key
 
 
 def deploy(
@@ -95,10 +40,13 @@ def deploy(
     say: Callable[[str], None],
     *,
     progress: Path | None = None,
+    there: Chain | None = None,
 ) -> Deployment:
     """Deploy the three contracts and check that they are there. Raises ChainError.
 
-    The file `progress` remembers those that are there already, for a run that goes on.
+    `there` is the energy chain where it is another: it has a registry and an EnergyLedger of its
+    own, of the same terms. The file `progress` remembers what is there already, for a run that
+    goes on.
     """
     if chain.key is None:
         raise DeployError("deploying needs a key: add --key FILE (or --key dev:0 on a devchain)")
@@ -107,7 +55,7 @@ def deploy(
     draft = Deployment(
         utility_id=terms.utility_id,
         chain_id=chain.chain_id,
-        rpc=chain.urls if len(chain.urls) > 1 else chain.urls[0],
+        rpc=_urls(chain),
         registry=NATIVE,
         energy_ledger=NATIVE,
         payment_ledger=NATIVE,
@@ -119,21 +67,13 @@ def deploy(
         broker=broker,
         store=store,
         from_block=chain.head(),
-        finality=FINALIZED if isinstance(chain.finality, str) else {"blocks": chain.finality},
+        finality=_finality(chain),
         coin=terms.coin,
     )
     steps = Steps(chain, draft.from_block, progress, say)
-    require_coin(chain, CONTRACTS[steps.done :], terms.coin)
-    registry = steps.create("MeterRegistry", utility)
-    energy = steps.create(
-        "EnergyLedger",
-        registry,
-        terms.utility_id,
-        period.length_s,
-        period.utc_offset_s,
-        terms.closing_deadline_s,
-        terms.tolerance_bp,
-    )
+    require_coin(chain, contracts.NAMES[steps.done :], terms.coin)
+    beside = None if there is None else _deploy_energy(there, terms, say, progress)
+    registry, energy = _energy_contracts(steps, utility, terms)
     payment = steps.create(
         "PaymentLedger",
         registry,
@@ -155,37 +95,50 @@ def deploy(
         energy_ledger=energy,
         payment_ledger=payment,
         from_block=steps.from_block,
+        energy=beside,
     )
 
 
-def require_coin(chain: Chain, names: tuple[str, ...], coin: str) -> None:
-    """Refuse an account that cannot pay for deploying the contracts `names`. Raises DeployError.
-
-    A node demands of each transaction's sender a quarter more gas than it is estimated to take,
-    at twice the base fee of now, in advance.
-    """
+def _deploy_energy(
+    chain: Chain, terms: Terms, say: Callable[[str], None], progress: Path | None
+) -> dict[str, Any]:
+    """Deploy what the energy chain has; return what the deployment file says of it."""
     assert chain.key is not None
-    gas = sum(creation_gas(contracts.load(name)) for name in names) * 5 // 4
-    need = gas * chain.price()
-    have, money = chain.balance(chain.key.address), Currency(coin, COIN_DECIMALS)
-    if have < need:
-        digit = 10 ** max(0, len(str(need)) - 3)  # three digits tell enough
-        most, lacks = (money.text(-(-wei // digit) * digit) for wei in (need, need - have))
-        raise DeployError(
-            f"{chain.key.address} has {money.text(have)}; deploying takes up to {most} at the fee "
-            f"of now ({gas / 1e6:.1f} M gas): send it {lacks}, then run the same command again"
-        )
+    aside = progress and progress.with_name(f"{progress.name}.energy")
+    steps = Steps(chain, chain.head(), aside, lambda text: say(f"energy chain: {text}"))
+    require_coin(chain, contracts.NAMES[:2][steps.done :], chain.known.coin)
+    registry, ledger = _energy_contracts(steps, chain.key.address, terms)
+    return {
+        "chain_id": chain.chain_id,
+        "rpc": _urls(chain),
+        "registry": registry,
+        "energy_ledger": ledger,
+        "from_block": steps.from_block,
+        "finality": _finality(chain),
+        "coin": chain.known.coin,
+    }
 
 
-def creation_gas(artifact: contracts.Artifact) -> int:
-    """Estimate what deploying a contract takes: its bytes, and a tenth for its constructor.
+def _energy_contracts(steps: Steps, utility: str, terms: Terms) -> tuple[str, str]:
+    registry = steps.create("MeterRegistry", utility)
+    ledger = steps.create(
+        "EnergyLedger",
+        registry,
+        terms.utility_id,
+        terms.period.length_s,
+        terms.period.utc_offset_s,
+        terms.closing_deadline_s,
+        terms.tolerance_bp,
+    )
+    return registry, ledger
 
-    Source: Ethereum yellow paper, appendix G; EIP-3860.
-    """
-    code = bytes.fromhex(artifact.bytecode.removeprefix("0x"))
-    stored = len(artifact.runtime.removeprefix("0x")) // 2
-    sent = 16 * len(code) - 12 * code.count(0) + 2 * -(-len(code) // 32)
-    return (53_000 + sent + 200 * stored) * 11 // 10
+
+def _urls(chain: Chain) -> str | list[str]:
+    return chain.urls if len(chain.urls) > 1 else chain.urls[0]
+
+
+def _finality(chain: Chain) -> str | dict[str, int]:
+    return FINALIZED if isinstance(chain.finality, str) else {"blocks": chain.finality}
 
 
 def command(
@@ -199,6 +152,10 @@ def command(
     rpc: Annotated[
         list[str] | None,
         typer.Option(help=f"JSON-RPC URL of the chain, repeat for more nodes; default: {LOCAL}."),
+    ] = None,
+    energy_rpc: EnergyRpc = None,
+    energy_finality: Annotated[
+        str | None, typer.Option(help="As --finality, of the energy chain.")
     ] = None,
     period: Annotated[str, typer.Option(help="month, days:N; rehearsals: hours:N.")] = "month",
     utc_offset: Annotated[
@@ -247,12 +204,17 @@ def command(
 ) -> None:
     """Deploy MeterRegistry, EnergyLedger and PaymentLedger; write the deployment file.
 
+    With --energy-rpc balances are on that chain and payments on --rpc's: the first two contracts
+    are deployed on both.
+
     Example: parwana deploy --utility-id demo --signer $(parwana key show dev:1 --public)
     --threshold 1 --key dev:0 --out build/demo/deployment.json
     """
     refuse_existing(out, force=force)
     escrow_window_s = min(payment_window, 3 * DAY_S) if escrow_window is None else escrow_window
-    final = None if finality is None else read_finality(finality)
+    final, final_there = (
+        None if text is None else read_finality(text) for text in (finality, energy_finality)
+    )
     terms = Terms(
         utility_id=utility_id,
         period=Period.parse(period, utc_offset),
@@ -273,13 +235,14 @@ def command(
     if not is_address(token):
         raise DeployError(f"--token {token}: write 0x and the 40 hex digits of an ERC-20")
     console = Console(stderr=True)
-    chain = Chain(rpc or LOCAL, resolve(key), finality=final)
+    payer = resolve(key)
+    chain = Chain(rpc or LOCAL, payer, finality=final)
+    there = Chain(energy_rpc, payer, finality=final_there) if energy_rpc else None
+    if there and there.chain_id == chain.chain_id:
+        raise DeployError(f"--energy-rpc is chain {chain.chain_id}, too; leave it out")
     terms = replace(terms, coin=coin or chain.known.coin)
-    _check_time(chain)
-    try:
-        chain.finalized_block()
-    except UnknownBlock as error:
-        raise DeployError(str(error)) from None
+    for one in filter(None, (chain, there)):
+        _check(one)
     progress = out.with_name(out.name + ".part")
     with console.status("connecting") as status:
         made = deploy(
@@ -289,19 +252,30 @@ def command(
             store or f"sqlite:///{out.resolve().parent / 'store.sqlite'}",
             status.update,
             progress=progress,
+            there=there,
         )
     made.save(out, force=force)
-    progress.unlink(missing_ok=True)
+    for left in (progress, progress.with_name(f"{progress.name}.energy")):
+        left.unlink(missing_ok=True)
     if as_json:
-        print(json.dumps(asdict(made)))
+        print(json.dumps(made.as_dict()))
         return
     for name in ("registry", "energy_ledger", "payment_ledger"):
         console.print(f"{name:15} {getattr(made, name)}", highlight=False)
+    if made.energy:
+        for name in ("registry", "energy_ledger"):
+            console.print(f"{name:15} {made.energy[name]}, energy chain", highlight=False)
     console.print(f"wrote {out}", highlight=False)
 
 
-def _check_time(chain: Chain) -> None:
-    """Refuse a chain whose time is far from ours: periods would not match the meters'."""
+def _check(chain: Chain) -> None:
+    """Refuse a chain of unknown finality, or whose time is far from ours: periods would not match
+    the meters'.
+    """
+    try:
+        chain.finalized_block()
+    except UnknownBlock as error:
+        raise DeployError(str(error)) from None
     off_s = chain.block_time_s() - WorldClock.from_environment().now()
     if off_s > DAY_S:
         raise DeployError(

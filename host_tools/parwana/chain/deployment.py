@@ -3,12 +3,12 @@
 import json
 import logging
 import re
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
 import wire
-from parwana.chain.keys import DEV_CHAIN_ID
+from parwana.chain.keys import DEV_CHAIN_IDS
 from parwana.chain.periods import DAY_S, OFFSET, OFFSETS_S, Period, counts
 from parwana.world import secretfiles
 from parwana.world.logs import redacted
@@ -17,6 +17,8 @@ COIN = r"[A-Za-z0-9]{1,11}"
 FINALIZED = "finalized"
 FINAL_BLOCKS_MOST = 100_000
 URLS_MOST = 8
+ENERGY = ("chain_id", "rpc", "registry", "energy_ledger")
+ENERGY_OPTIONAL = ("from_block", "finality", "coin")
 log = logging.getLogger("parwana.deployment")
 _URLS = ("rpc", "broker", "store")
 
@@ -32,6 +34,9 @@ class Deployment:
     `rpc`: a JSON-RPC URL, or a list, asked in this order. Addresses are 0x + 40 hex digits,
     public keys 128 hex digits. `from_block`: where the logs begin. `finality`: "finalized", the
     chain's own word, or {"blocks": N}. `coin`: name of the chain's coin.
+
+    All these are of the payment chain. `energy` is None where it is the energy chain, too; else
+    the other chain's ENERGY and ENERGY_OPTIONAL keys.
     """
 
     utility_id: str
@@ -50,6 +55,7 @@ class Deployment:
     from_block: int = 0
     finality: str | dict[str, int] = "finalized"
     coin: str = "ETH"
+    energy: dict[str, Any] | None = None
 
     def __post_init__(self) -> None:
         for name, good, want in self._checks():
@@ -57,6 +63,33 @@ class Deployment:
                 # URLs may hold a password or an API key.
                 value = "wrong" if name in _URLS else repr(getattr(self, name))
                 raise DeploymentError(f"{name} is {value}; write {want}")
+        if self.energy is not None:
+            self._check_energy(self.energy)
+
+    def _check_energy(self, energy: Any) -> None:
+        named = set(energy) if isinstance(energy, dict) else set()
+        if not set(ENERGY) <= named <= {*ENERGY, *ENERGY_OPTIONAL}:
+            raise DeploymentError(
+                f"energy must have {', '.join(ENERGY)}, may have {', '.join(ENERGY_OPTIONAL)}"
+            )
+        try:
+            there = self.on_energy_chain
+        except DeploymentError as error:
+            raise DeploymentError(f"energy: {error}") from None
+        if there.chain_id == self.chain_id:
+            raise DeploymentError("energy: chain_id is the payment chain's; leave energy out")
+
+    @property
+    def on_energy_chain(self) -> "Deployment":
+        """Return the deployment as it is on the energy chain, without a PaymentLedger of its own.
+
+        The deployment itself, where payments are on the same chain.
+        """
+        if self.energy is None:
+            return self
+        alone: dict[str, Any] = {"from_block": 0, "finality": FINALIZED, "coin": "ETH"}
+        alone |= {"payment_ledger": "0x" + "00" * 20, "energy": None}
+        return replace(self, **alone | self.energy)
 
     def _checks(self) -> list[tuple[str, bool, str]]:
         def address(name: str) -> tuple[str, bool, str]:
@@ -76,7 +109,7 @@ class Deployment:
             isinstance(kind, str)
             and set(period) == {"kind", kind}
             and counts(kind, period[kind])
-            and (kind == "days" or self.chain_id == DEV_CHAIN_ID)
+            and (kind == "days" or self.chain_id in DEV_CHAIN_IDS)
         )
         return [
             ("utility_id", _matches(r"[a-z0-9-]{1,32}", self.utility_id), "1 to 32 of a-z 0-9 -"),
@@ -95,7 +128,7 @@ class Deployment:
                 "period",
                 good_period,
                 '{"kind": "days", "days": N} or {"kind": "month"}; on a development chain '
-                f'(chain_id {DEV_CHAIN_ID}) also {{"kind": "hours", "hours": N}}',
+                f'(chain_id {DEV_CHAIN_IDS[0]}) also {{"kind": "hours", "hours": N}}',
             ),
             (
                 "utc_offset_s",
@@ -160,7 +193,12 @@ class Deployment:
         """
         refuse_existing(path, force=force)
         path.parent.mkdir(parents=True, exist_ok=True)
-        secretfiles.replace(path, (json.dumps(asdict(self), indent=2) + "\n").encode())
+        secretfiles.replace(path, (json.dumps(self.as_dict(), indent=2) + "\n").encode())
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return what the file holds."""
+        values = asdict(self)
+        return values if self.energy else {k: v for k, v in values.items() if k != "energy"}
 
     @classmethod
     def load(cls, path: Path) -> "Deployment":
@@ -179,7 +217,7 @@ class Deployment:
             log.warning("%s holds a secret and can be read by others; chmod 600 %s", path, path)
         unknown, absent = (
             set(values) - names,
-            names - set(values) - {"from_block", "finality", "coin"},
+            names - set(values) - {*ENERGY_OPTIONAL, "energy"},
         )
         if unknown:
             raise DeploymentError(f"{path}: unknown key {sorted(unknown)[0]!r}; remove it")

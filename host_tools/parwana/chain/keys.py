@@ -17,6 +17,7 @@ from parwana.world import secretfiles
 
 PASSWORD_FILE = "PARWANA_PASSWORD_FILE"
 DEV_CHAIN_ID = 31337
+DEV_CHAIN_IDS = (DEV_CHAIN_ID, 31338)  # the second, where a rehearsal has two chains
 DEV_KEYS = 32
 # DEVELOPMENT ONLY: in the manual of every Ethereum toolchain; value sent to these keys is lost.
 DEV_MNEMONIC = "test test test test test test test test test test test junk"

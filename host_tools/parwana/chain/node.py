@@ -21,7 +21,7 @@ from parwana.chain.errors import (
     Unreachable,
     translated,
 )
-from parwana.chain.keys import DEV_CHAIN_ID, Key
+from parwana.chain.keys import DEV_CHAIN_IDS, Key
 from parwana.chain.limits import UNLIMITED, Limits
 from parwana.chain.presets import preset
 from parwana.chain.provider import Provider
@@ -63,7 +63,7 @@ class Chain:
         self._rpc = Rpc(rpc, timeout_s)
         self.chain_id = self._rpc.of_chain(chain_id)
         self.known = preset(self.chain_id)
-        if key is not None and key.development and self.chain_id != DEV_CHAIN_ID:
+        if key is not None and key.development and self.chain_id not in DEV_CHAIN_IDS:
             raise ChainError(
                 f"development keys are public and chain {self.chain_id} is no devchain; "
                 "make a key of your own: parwana key new FILE"

@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from parwana.chain import keys
+from parwana.devchain.evm import EvmError
 from parwana.devchain.server import CHAIN_ID, DevChain
 from parwana.world.clock import WorldClock
 
@@ -22,6 +23,9 @@ def command(
         float, typer.Option(min=0.05, help="Real seconds between empty blocks.")
     ] = 1.0,
     finality: Annotated[int, typer.Option(min=0, help="Blocks until a block is final.")] = 2,
+    chain_id: Annotated[
+        int, typer.Option(help="31337, or 31338 for a rehearsal with two chains.")
+    ] = CHAIN_ID,
     accounts: Annotated[
         bool, typer.Option("--accounts", help="List the funded development accounts and stop.")
     ] = False,
@@ -37,6 +41,8 @@ def command(
         for number in range(keys.DEV_KEYS):
             print(f"dev:{number:<3} {keys.dev_key(number).address}")
         return
+    if chain_id not in keys.DEV_CHAIN_IDS:
+        raise EvmError(f"--chain-id {chain_id}: write 31337 or 31338, where dev keys are taken")
     chain = DevChain(
         port,
         WorldClock.from_environment(),
@@ -44,8 +50,9 @@ def command(
         genesis_time_s=genesis_time,
         block_interval_s=block_interval,
         finality_depth=finality,
+        chain_id=chain_id,
     )
     with chain:
-        print(f"devchain: chain {CHAIN_ID} at {chain.url}, development only", flush=True)
+        print(f"devchain: chain {chain_id} at {chain.url}, development only", flush=True)
         print("devchain: keys dev:0 to dev:31 are funded and public (--accounts)", flush=True)
         chain.wait()

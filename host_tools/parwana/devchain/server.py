@@ -50,10 +50,12 @@ class DevChain:
         genesis_time_s: int | None = None,
         block_interval_s: float = 1.0,
         finality_depth: int = 2,
+        chain_id: int = CHAIN_ID,
     ) -> None:
+        self.chain_id = chain_id
         self._evm = Evm(
             clock or WorldClock.from_environment(),
-            CHAIN_ID,
+            chain_id,
             [bytes.fromhex(keys.dev_key(n).address[2:]) for n in range(keys.DEV_KEYS)],
             state=state,
             genesis_time_s=genesis_time_s,

@@ -33,7 +33,11 @@ class Place:
 
 
 class Enrolment:
-    """The utility at the chain. Every method raises ChainError, and EnrolError as it says."""
+    """The utility at the chain. Every method raises ChainError, and EnrolError as it says.
+
+    Where energy is on another chain, its registry says the same: it is written first, so that
+    what broke off in between is found as not done.
+    """
 
     def __init__(
         self, deployment: Deployment, key: Key, clock: WorldClock, rpc: list[str] | None = None
@@ -43,6 +47,8 @@ class Enrolment:
         self.ledgers = self.chain.ledgers(deployment)
         self._clock = clock
         self._key = key
+        there = deployment.on_energy_chain
+        self._there = Enrolment(there, key, clock) if deployment.energy else None
 
     def check(self) -> str:
         """Return who the utility is; raise EnrolError unless the key is its, with coin for gas."""
@@ -50,8 +56,11 @@ class Enrolment:
         if utility != self._key.address:
             raise EnrolError(f"only the utility {utility} enrols; --key is {self._key.address}")
         if not self.chain.balance(utility):
-            raise EnrolError(f"{utility} has no coin for gas; send it some")
-        return f"chain {self.chain.chain_id}, utility {utility}"
+            raise EnrolError(
+                f"{utility} has no coin for gas on chain {self.chain.chain_id}; send it some"
+            )
+        told = f"chain {self.chain.chain_id}, utility {utility}"
+        return f"{told}; {self._there.check()}" if self._there else told
 
     def entry(self, meter: str) -> Any:
         """Return a meter's entry in the registry; kind 0 if it has none."""
@@ -66,12 +75,19 @@ class Enrolment:
 
         `old` is the meter whose place it takes, or "". Raises EnrolError.
         """
-        return self._replaced(old, meter, place.kind) if old else self._enrolled(meter, place)
+        found = self._replaced(old, meter, place.kind) if old else self._enrolled(meter, place)
+        there = self._there.found(meter, place, old) if self._there else found
+        return found and there
 
     def enrol(self, meter: str, place: Place, energy_wh: int) -> str:
         """Put a meter into service at a new point, unless it is there. Raises EnrolError."""
         if found := self.found(meter, place):
             return found
+        if self._there:
+            self._there.enrol(meter, place, energy_wh)
+            energy_wh = int(self._there.entry(meter).initial_wh)  # as written, by an ended run too
+            if found := self._enrolled(meter, place):
+                return found
         load_dw = place.sanctioned_load_w * 10 if place.kind == "house" else 0
         feeder, kind = self._feeder(place), KINDS[place.kind]
         values = (to_checksum_address(meter), place.number, kind, feeder, energy_wh, load_dw)
@@ -107,6 +123,11 @@ class Enrolment:
         """
         if found := self.found(new, place, old):
             return found
+        if self._there:
+            self._there.replace(old, new, place, energy_wh)
+            energy_wh = int(self._there.entry(new).initial_wh)
+            if found := self._replaced(old, new, place.kind):
+                return found
         old, new = to_checksum_address(old), to_checksum_address(new)
         self.chain.send(self.ledgers.registry.functions.replace(old, new, energy_wh))
         return f"number {self.entry(new).number}, in place of {old}, from {energy_wh} Wh"
@@ -139,10 +160,14 @@ class Enrolment:
         children = self.chain.call(functions.children(entry.number))
         if children:
             raise EnrolError(f"{children} meters hang on number {entry.number}; retire them first")
+        if self._there and not self._there.entry(meter).retired_at_s:
+            self._there.retirable(meter)
         return int(entry.number)
 
     def retire(self, meter: str) -> None:
         """Take a meter and its point out of service, for ever."""
+        if self._there and not self._there.entry(meter).retired_at_s:
+            self._there.retire(meter)
         self.chain.send(self.ledgers.registry.functions.retire(to_checksum_address(meter)))
 
     def permit(self, meter: str, signers: list[Key]) -> bytes:

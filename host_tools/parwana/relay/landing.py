@@ -53,7 +53,12 @@ class _Known:
 
 
 class Landing:
-    """Land step by step; `now` is the world's time, `connect` gives a chain with a paying key."""
+    """Land step by step; `now` is the world's time, `connect` gives a chain with a paying key.
+
+    Of a deployment on two chains each has a Landing of its own: closings go to both, bills to the
+    payment chain; balances, roots and contradictions (`balances`) to the energy chain, for which
+    `deployment` is `on_energy_chain`.
+    """
 
     def __init__(
         self,
@@ -63,8 +68,12 @@ class Landing:
         now: Callable[[], float],
         gather_s: int = GATHER_S,
         root_wait_s: int = ROOT_WAIT_S,
+        *,
+        bills: bool = True,
+        balances: bool = True,
     ) -> None:
         self._deployment = deployment
+        self._bills, self._balances = bills, balances
         self._periods = deployment.periods
         self._store = store
         self._connect = connect
@@ -86,10 +95,12 @@ class Landing:
         rows = {meter: row for meter, row in rows.items() if known.closer.knows(meter)}
         landed = Landed(known.closer.land(rows, period))
         landed.closings += self._finish(known, rows)
-        landed.bills = self._settle(known, rows)
-        landed.balances = self._reconcile(known, rows, period)
-        self._report(known, rows)
-        landed.roots = known.roots.land()
+        if self._bills:
+            landed.bills = self._settle(known, rows)
+        if self._balances:
+            landed.balances = self._reconcile(known, rows, period)
+            self._report(known, rows)
+            landed.roots = known.roots.land()
         return landed
 
     def _current(self) -> _Known:
@@ -118,7 +129,7 @@ class Landing:
         """Land the last readings of meters that left service."""
         finished, functions = 0, known.ledgers.registry.functions
         for meter in (meter for meter, row in rows.items() if not row.in_service):
-            if meter not in known.retired:
+            if not known.retired.get(meter):  # 0: this chain does not say so yet
                 place = known.chain.call(functions.meter(to_checksum_address(meter)))
                 known.retired[meter] = place.retired_at_s
             finished += known.closer.finish(meter, known.retired[meter])

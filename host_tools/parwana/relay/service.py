@@ -30,9 +30,16 @@ from parwana.relay.roots import ROOT_WAIT_MOST_S, ROOT_WAIT_S
 from parwana.store.reader import Store, StoreError
 from parwana.world import logs
 from parwana.world.clock import WorldClock
-from parwana.world.options import DeploymentFile, FeeCap, LogLevel, Rpc, SpendCap, StoreUrl
+from parwana.world.options import (
+    DeploymentFile,
+    EnergyRpc,
+    FeeCap,
+    LogLevel,
+    Rpc,
+    SpendCap,
+    StoreUrl,
+)
 
-CONTRACTS = ("MeterRegistry", "EnergyLedger", "PaymentLedger")
 log = logging.getLogger("parwana.relay")
 
 
@@ -101,9 +108,13 @@ def run(
     report_s: float = 10.0,
     gather_s: int = GATHER_S,
     root_wait_s: int = ROOT_WAIT_S,
+    connect_energy: Callable[[], Chain] | None = None,
 ) -> None:
-    """Relay until `stop`; `report` gets the counters every `report_s`. Raises BrokerError."""
-    for name in CONTRACTS:
+    """Relay until `stop`; `report` gets the counters every `report_s`. Raises BrokerError.
+
+    `connect` reaches the payment chain, `connect_energy` the energy chain where it is another.
+    """
+    for name in contracts.NAMES:
         contracts.load(name)  # now: the compiler must not run in two threads
     carrier = Carrier(deployment.utility_id, broker_url, store, clock.now)
     follower = Follower(deployment, store, connect, carrier.deliver)
@@ -117,19 +128,20 @@ def run(
     ]
     carrier.unknown_heard = chores[0].wake
     waits = gather_s, root_wait_s
-    landing = Landing(deployment, store, connect, clock.now, *waits) if land else None
-    if landing:
+    landings = (
+        landings_of(deployment, store, connect, connect_energy, clock.now, *waits) if land else {}
+    )
 
-        def land_step(landing: Landing = landing) -> None:
-            done = landing.step()
-            carrier.count(Counters(**asdict(done)))
+    def lands(landing: Landing) -> Callable[[], None]:
+        return lambda: carrier.count(Counters(**asdict(landing.step())))
 
-        chores.append(Repeated("landing", land_step, pause_s, failed))
+    chores += [Repeated(name, lands(one), pause_s, failed) for name, one in landings.items()]
 
     def state() -> dict[str, Any]:
         failures = {chore.name: chore.trouble.text for chore in chores if chore.trouble.text}
         failures |= carrier.failures
-        waiting = [asdict(wait) for wait in landing.waits] if landing else []
+        waits = [asdict(wait) for landing in landings.values() for wait in landing.waits]
+        waiting = [wait for at, wait in enumerate(waits) if wait not in waits[:at]]
         counters = asdict(carrier.counters)
         connected = carrier.connected
         return {"broker": connected, **counters, "waiting": waiting, "failures": failures}
@@ -151,6 +163,26 @@ def run(
         report(state())
 
 
+def landings_of(
+    deployment: Deployment,
+    store: Store,
+    connect: Callable[[], Chain],
+    connect_energy: Callable[[], Chain] | None,
+    now: Callable[[], float],
+    gather_s: int,
+    root_wait_s: int,
+) -> dict[str, Landing]:
+    """Return what lands on the deployment's chain, or on each of two, by the chore's name."""
+    waits = gather_s, root_wait_s
+    if connect_energy is None:
+        return {"landing": Landing(deployment, store, connect, now, *waits)}
+    there = deployment.on_energy_chain
+    return {
+        "landing energy": Landing(there, store, connect_energy, now, *waits, bills=False),
+        "landing": Landing(deployment, store, connect, now, *waits, balances=False),
+    }
+
+
 def command(
     deployment: DeploymentFile,
     broker_url: Annotated[
@@ -158,6 +190,7 @@ def command(
     ] = None,
     store_url: StoreUrl = None,
     rpc: Rpc = None,
+    energy_rpc: EnergyRpc = None,
     key: Annotated[
         str | None, typer.Option(help="Key file (or dev:N) that pays for landing closings.")
     ] = None,
@@ -194,11 +227,17 @@ def command(
     logs.start(log_level)
     found = Deployment.load(deployment)
     payer = resolve(key) if key else None
-    bounds = Limits.parse(spend_cap, fee_cap, found.coin)
+    there = found.on_energy_chain
+    bounds, bounds_there = (Limits.parse(spend_cap, fee_cap, f.coin) for f in (found, there))
     clock = WorldClock.from_environment()
 
     def connect() -> Chain:
         return Chain.of(found, payer, rpc, bounds)
+
+    def connect_there() -> Chain:
+        return Chain.of(there, payer, energy_rpc, bounds_there)
+
+    connect_energy = connect_there if found.energy else None
 
     said = ""
 
@@ -215,8 +254,9 @@ def command(
     try:
         if once:
             Follower(found, store, connect, lambda _meter, _bundle: None).step()
-            landing = Landing(found, store, connect, clock.now, gather_s=0, root_wait_s=0)
-            report(asdict(landing.step()))
+            landings = landings_of(found, store, connect, connect_energy, clock.now, 0, 0)
+            done = [asdict(landing.step()) for landing in landings.values()]
+            report({name: sum(one[name] for one in done) for name in done[0]})
             return
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, lambda _number, _frame: stop.set())
@@ -232,6 +272,7 @@ def command(
             report_s=every,
             gather_s=gather,
             root_wait_s=root_wait,
+            connect_energy=connect_energy,
         )
     finally:
         store.close()

@@ -24,12 +24,21 @@ class RightError(ValueError):
 
 
 class Office:
-    """A deployment's contracts; `key` pays and is who does it. Every method raises ChainError."""
+    """A deployment's contracts; `key` pays and is who does it. Every method raises ChainError.
+
+    Those of the payment chain; with `energy` those of the energy chain.
+    """
 
     def __init__(
-        self, file: Path, key: str | Key | None = None, rpc: list[str] | None = None
+        self,
+        file: Path,
+        key: str | Key | None = None,
+        rpc: list[str] | None = None,
+        *,
+        energy: bool = False,
     ) -> None:
-        self.deployment = Deployment.load(file)
+        made = Deployment.load(file)
+        self.deployment = made.on_energy_chain if energy else made
         self._key = resolve(key) if isinstance(key, str) else key
         self.chain = Chain.of(self.deployment, self._key, rpc)
         self.ledgers = self.chain.ledgers(self.deployment)

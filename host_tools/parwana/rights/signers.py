@@ -9,8 +9,8 @@ from typing import Annotated, Any
 import typer
 
 import wire
-from parwana.chain.deploy import signer_key
 from parwana.chain.keys import resolve
+from parwana.chain.terms import signer_key
 from parwana.permits.bundle import indexed
 from parwana.permits.command import Keys
 from parwana.rights import trust

@@ -25,7 +25,7 @@ def show(deployment: DeploymentFile, rpc: Rpc = None, as_json: Json = False) -> 
 
     Example: parwana tolerance show --deployment town.json
     """
-    office = Office(deployment, rpc=rpc)
+    office = Office(deployment, rpc=rpc, energy=True)
     energy, periods = office.ledgers.energy.functions, office.deployment.periods
     now = periods.of(office.chain.block_time_s())
     known = feeders(office.chain, office.ledgers, office.deployment.from_block)
@@ -59,7 +59,7 @@ def set_(
     Example: parwana tolerance set --deployment town.json --key utility.json --feeder 100
     --percent 4
     """
-    office = Office(deployment, key, rpc)
+    office = Office(deployment, key, rpc, energy=True)
     tolerance_bp = read_percent(percent)
     office.check_utility(office.ledgers.registry)
     known = feeders(office.chain, office.ledgers, office.deployment.from_block)

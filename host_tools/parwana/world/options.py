@@ -14,6 +14,10 @@ Rpc = Annotated[
         help="JSON-RPC URL, repeat for nodes to fall back on; default: the deployment's."
     ),
 ]
+EnergyRpc = Annotated[
+    list[str] | None,
+    typer.Option(help="As --rpc, of the energy chain where payments are on another."),
+]
 SpendCap = Annotated[
     str | None, typer.Option(help="The most, in coin, that the key may spend a UTC day.")
 ]
