@@ -64,7 +64,8 @@ def audit(
         name, values = entry["event"], entry["args"]
         energy.take(name, values, time_s)
         payment.take(name, values, time_s, bytes(entry["transactionHash"]))
-        roots.take(name, values)
+        if there is None:  # roots are the energy chain's
+            roots.take(name, values)
     energy.finish(now_s)
     payment.finish(now_s)
     _stored_permits(store, payment, head, report)

@@ -208,9 +208,6 @@ class EnergyAudit:
                 "unknown_meter", stranger, "store", "an enrolled meter", "frames of it"
             )
         for meter, place in self.places.items():
-            for sequence, energy_wh in self.of(meter).bridged if place.kind == HOUSE else ():
-                where = f"sequence {sequence}"
-                self.report.add("bridged", meter, where, "0 Wh", f"{energy_wh} Wh")
             waiting = Counter(self.of(meter).closings.keys())
             for period in sorted(waiting):
                 due_s = self.terms.periods.start(period + 1) + self.terms.deadline_s

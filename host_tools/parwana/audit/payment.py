@@ -220,6 +220,11 @@ class PaymentAudit:
                 by = f"claimed or refunded by {account.lock.deadline_s}"
                 self.report.add("payment_stuck", self.energy.serving[number], where, by, "locked")
         for meter, place in self.energy.places.items():
+            for sequence, energy_wh in (
+                self.energy.of(meter).bridged if place.kind == HOUSE else ()
+            ):
+                where = f"sequence {sequence}"
+                self.report.add("bridged", meter, where, "0 Wh", f"{energy_wh} Wh")
             if place.kind != HOUSE or self.energy.serving[place.number] != meter:
                 continue
             due_s = terms.periods.start(place.period + 1) + terms.deadline_s
