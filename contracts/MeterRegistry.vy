@@ -78,7 +78,8 @@ _U48: constant(uint256) = 2**48 - 1
 
 # storage
 
-# number 48 | feeder 48 | kind 8 | enrolled_at_s 32 | retired_at_s 32 | sanctioned_load_dw 32
+# number 48 | feeder 48 | kind 8 | enrolled_at_s 32 | retired_at_s 32 | sanctioned_load_dw 32 | 55 bits
+# | replaces 1
 _place: HashMap[address, uint256]
 # previous 160 | initial_wh 64
 _origin: HashMap[address, uint256]
@@ -121,6 +122,23 @@ def meter(_meter: address) -> IMeterRegistry.Meter:
         sanctioned_load_dw=convert((place >> 56) & _U32, uint32),
         initial_wh=convert(origin & (2**64 - 1), uint64),
         previous=convert(origin >> 64, address),
+    )
+
+
+@view
+@external
+def place(_meter: address) -> IMeterRegistry.Place:
+    """
+    @notice Read of a meter what changes, for less gas than `meter`.
+    @param _meter 20-byte address of the meter's key.
+    """
+    place: uint256 = self._place[_meter]
+    return IMeterRegistry.Place(
+        number=convert(place >> 208, uint48),
+        kind=convert((place >> 152) & 255, uint8),
+        retired_at_s=convert((place >> 88) & _U32, uint32),
+        sanctioned_load_dw=convert((place >> 56) & _U32, uint32),
+        replaces=place & 1 != 0,
     )
 
 
@@ -240,7 +258,7 @@ def replace(_old: address, _new: address, _initial_wh: uint64):
     assert self._place[_new] == 0, "meter enrolled before"
     number: uint48 = convert(place >> 208, uint48)
     self._place[_old] = place | (block.timestamp << 88)
-    self._place[_new] = (place & ~(_U32 << 120)) | (block.timestamp << 120)
+    self._place[_new] = (place & ~(_U32 << 120)) | (block.timestamp << 120) | 1
     self._origin[_new] = (convert(_old, uint256) << 64) | convert(_initial_wh, uint256)
     since: uint256 = self._points[number] >> 160
     self._points[number] = (since << 160) | convert(_new, uint256)

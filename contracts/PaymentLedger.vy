@@ -11,17 +11,27 @@
 
 from interfaces import IMeterRegistry
 from interfaces import IEnergyLedger
+import accounts
+import calendar
 import signature
+import permits
 import permit_signers
 import tariffs
 import money
 import admin
 
+initializes: calendar
 initializes: permit_signers
+initializes: permits[permit_signers := permit_signers]
 initializes: tariffs
+initializes: accounts[calendar := calendar, tariffs := tariffs]
 initializes: money
 initializes: admin
 exports: (
+    accounts.registry,
+    accounts.energy_ledger,
+    accounts.settle,
+    accounts.settle_many,
     permit_signers.threshold,
     permit_signers.signer_count,
     permit_signers.rotation_delay_s,
@@ -44,23 +54,6 @@ exports: (
 
 
 # events
-
-event Billed:
-    meter: indexed(address)
-    number: indexed(uint48)
-    period: indexed(uint256)
-    periods: uint256
-    energy_wh: uint256
-    amount: uint256
-    due: uint256
-
-
-event Carried:
-    # energy of a replaced meter, billed with the next period of its point
-    meter: indexed(address)
-    number: indexed(uint48)
-    energy_wh: uint256
-
 
 event Locked:
     meter: indexed(address)
@@ -88,14 +81,6 @@ event Refunded:
     period: uint256
 
 
-event PermitPublished:
-    meter: indexed(address)
-    serial: indexed(uint256)
-    period: indexed(uint256)
-    frame: Bytes[FRAME]
-    signatures: Bytes[permit_signers.SIGNATURES]
-
-
 # structs
 
 struct Account:
@@ -105,16 +90,25 @@ struct Account:
     due: uint256
     carried_wh: uint256
     payments: uint256
-    serial: uint256             # of the last permit published for the meter that was asked for
+    serial: uint256             # of the last permit published for the point
 
 
-struct Payment:
+struct Lock:
     payer: address
-    amount: uint256
+    amount: uint256             # 0 = nothing is locked
     period: uint256             # the bill that it answers to
-    deadline_s: uint256         # of a lock: claimable until then, refundable after
-    serial: uint256             # of the permit that was given for it
-    paid_at_s: uint256          # 0 while locked
+    deadline_s: uint256         # claimable until then, refundable after
+
+
+struct Record:
+    payments: uint256           # how many a permit was given for
+    digest: bytes24             # over all of them, see `record`
+
+
+struct Claim:
+    meter: address
+    frame: Bytes[permit_signers.FRAME]
+    signatures: Bytes[permit_signers.SIGNATURES]
 
 
 struct Grant:
@@ -126,49 +120,28 @@ struct Grant:
 
 # constants
 
-FRAME: constant(uint256) = 40
-MAX_METERS: constant(uint256) = 64
-
+MAX_CLAIMS: constant(uint256) = 32
 DAY_S: constant(uint256) = 86400
-KIND_PERMIT: constant(uint256) = 3
 FLAG_PROTECTED: constant(uint256) = 1
-KNOWN_FLAGS: constant(uint256) = 7
-_U8: constant(uint256) = 2**8 - 1
 _U16: constant(uint256) = 2**16 - 1
 _U32: constant(uint256) = 2**32 - 1
 _U64: constant(uint256) = 2**64 - 1
 _U96: constant(uint256) = 2**96 - 1
 
-# offsets into an account's slot: due 96 | carried_wh 72 | payments 32 | period 32 | opened 1
-_DUE: constant(uint256) = 160
-_CARRIED: constant(uint256) = 88
-_PAYMENTS: constant(uint256) = 48
-_PERIOD: constant(uint256) = 16
-_OPENED: constant(uint256) = 1
-_U72: constant(uint256) = 2**72 - 1
-
-# offsets into a payment's second slot: period 32 | deadline_s 32 | serial 32 | paid_at_s 32 | locked 1
-_FOR_PERIOD: constant(uint256) = 128
-_DEADLINE: constant(uint256) = 96
-_SERIAL: constant(uint256) = 64
-_PAID_AT: constant(uint256) = 32
-_LOCKED: constant(uint256) = 1
+# offsets into a point's record: digest 192 | serial 32 | payments 32
+_DIGEST: constant(uint256) = 64
+_SERIAL: constant(uint256) = 32
 
 
 # storage
 
-registry: public(immutable(IMeterRegistry))
-energy_ledger: public(immutable(IEnergyLedger))
 payment_window_s: public(immutable(uint256))
 escrow_window_s: public(immutable(uint256))
 notice_periods: public(immutable(uint256))
 
-_accounts: HashMap[uint48, uint256]
-# number << 32 | index -> payer 160 | amount 96; a lock is the payment that is not counted yet
-_payers: HashMap[uint256, uint256]
-_payments: HashMap[uint256, uint256]
-# billed_wh 64 | serial 32 | known 1
-_meters: HashMap[address, uint256]
+# payer 160 | amount 96 of the last lock; the account tells whether it holds
+_locks: HashMap[uint48, uint256]
+_records: HashMap[uint48, uint256]
 
 
 # constructor
@@ -207,15 +180,14 @@ def __init__(
     admin.__init__(_utility)
     money.__init__(_token)
     permit_signers.__init__(_signers, _threshold, _rotation_delay_s)
-    assert _registry.is_contract, "registry is no contract"
-    assert _energy_ledger.is_contract, "energy ledger is no contract"
+    accounts.__init__(_registry, _energy_ledger)
+    ledger: IEnergyLedger = IEnergyLedger(_energy_ledger)
+    calendar.__init__(staticcall ledger.period_s(), staticcall ledger.utc_offset_s())
     assert _escrow_window_s != 0, "escrow window is zero"
     assert _payment_window_s <= 366 * DAY_S, "payment window above 366 days"
     assert _escrow_window_s <= _payment_window_s, "escrow above payment window"
     assert _rotation_delay_s >= _escrow_window_s, "rotation below escrow window"
     assert _notice_periods >= 1 and _notice_periods <= 366, "notice not 1 to 366"
-    registry = IMeterRegistry(_registry)
-    energy_ledger = IEnergyLedger(_energy_ledger)
     payment_window_s = _payment_window_s
     escrow_window_s = _escrow_window_s
     notice_periods = _notice_periods
@@ -223,28 +195,6 @@ def __init__(
 
 
 # permissionless functions
-
-@nonreentrant
-@external
-def settle(_meter: address) -> uint256:
-    """
-    @notice Bill a house for all periods that its meter closed since the last bill.
-    @param _meter 20-byte address of the meter.
-    @return the amount billed now, 0 if there is nothing new.
-    """
-    return self._settle(_meter)
-
-
-@nonreentrant
-@external
-def settle_many(_meters: DynArray[address, MAX_METERS]):
-    """
-    @notice Settle many houses.
-    @param _meters up to 64 20-byte addresses.
-    """
-    for meter: address in _meters:
-        self._settle(meter)
-
 
 @payable
 @nonreentrant
@@ -256,73 +206,51 @@ def pay(_meter: address, _amount: uint256):
     @param _meter 20-byte address of the meter that serves the house.
     @param _amount 32 bytes: exactly what is due; as value in native coin, else approved before.
     """
-    number: uint48 = self._serving(_meter).number
-    account: uint256 = self._accounts[number]
-    due: uint256 = account >> _DUE
-    assert due != 0, "nothing due"
-    assert _amount == due, "amount not what is due"
-    key: uint256 = self._payment_key(number, account)
-    assert self._payments[key] & _LOCKED == 0, "paid, not claimed yet"
-    period: uint256 = (account >> _PERIOD) & _U32
-    deadline_s: uint256 = block.timestamp + escrow_window_s
-    self._accounts[number] = account & ~(_U96 << _DUE)
-    self._payers[key] = (convert(msg.sender, uint256) << 96) | due
-    self._payments[key] = (period << _FOR_PERIOD) | (deadline_s << _DEADLINE) | _LOCKED
-    money._collect(due)
-    log Locked(
-        meter=_meter,
-        number=number,
-        payer=msg.sender,
-        amount=due,
-        period=period,
-        deadline_s=deadline_s,
-    )
+    self._lock(_meter, msg.sender, _amount)
+    money._collect(msg.sender, _amount)
 
 
 @nonreentrant
 @external
-def claim(_meter: address, _frame: Bytes[FRAME], _signatures: Bytes[permit_signers.SIGNATURES]):
+def claim(
+    _meter: address,
+    _frame: Bytes[permit_signers.FRAME],
+    _signatures: Bytes[permit_signers.SIGNATURES],
+):
     """
     @notice Publish the permit that a locked payment is for; the payment becomes the utility's.
     @param _meter 20-byte address of the meter that serves the house.
     @param _frame 40-byte permit that grants at least what `least_grant` tells.
     @param _signatures 65 bytes for each signature: 1-byte index, rising, and 64-byte signature.
     """
-    entry: IMeterRegistry.Meter = self._serving(_meter)
-    account: uint256 = self._accounts[entry.number]
-    key: uint256 = self._payment_key(entry.number, account)
-    payment: uint256 = self._payments[key]
-    assert payment & _LOCKED != 0, "nothing locked"
-    assert block.timestamp <= (payment >> _DEADLINE) & _U32, "too late, refund"
-    least: Grant = self._least_grant(_meter, entry, payment)
+    place: IMeterRegistry.Place = accounts._serving(_meter)
+    account: uint256 = accounts.accounts[place.number]
+    assert account & accounts.LOCKED != 0, "nothing locked"
+    assert block.timestamp <= (account >> accounts.DEADLINE) & _U32, "too late, refund"
+    money._credit(admin.utility, self._claim(_meter, place, account, _frame, _signatures))
 
-    self._check_permit(_frame)
-    head: uint256 = convert(extract32(_frame, 0), uint256)
-    serial: uint256 = (head >> 192) & _U32
-    power_limit_dw: uint256 = (head >> 64) & _U32
-    assert (head >> 224) & _U16 & ~FLAG_PROTECTED == 0, "permit: flags"
-    assert (head >> 128) & _U32 >= least.valid_until_s, "permit: ends too early"
-    assert (head >> 96) & _U32 == least.period, "permit: other period"
-    assert power_limit_dw == 0 or power_limit_dw >= least.power_limit_dw, "permit: power limit"
-    assert head & _U64 == 0, "permit: energy limit"
-    self._publish(_meter, _frame, _signatures)
 
-    index: uint256 = (account >> _PAYMENTS) & _U32
-    payer: uint256 = self._payers[key]
-    self._payments[key] = (
-        (payment & ~_LOCKED) | (serial << _SERIAL) | (block.timestamp << _PAID_AT)
-    )
-    self._accounts[entry.number] = account + (1 << _PAYMENTS)
-    money._credit(admin.utility, payer & _U96)
-    log Paid(
-        meter=_meter,
-        number=entry.number,
-        payer=convert(payer >> 96, address),
-        amount=payer & _U96,
-        period=least.period - 1,
-        serial=serial,
-        index=index,
-    )
+@nonreentrant
+@external
+def claim_many(_claims: DynArray[Claim, MAX_CLAIMS]) -> uint256:
+    """
+    @notice Claim many payments. One that is refunded, claimed or too late is passed over; a permit
+            that `claim` would refuse fails them all.
+    @param _claims up to 32 of what `claim` takes.
+    @return how many were claimed.
+    """
+    total: uint256 = 0
+    done: uint256 = 0
+    for each: Claim in _claims:
+        place: IMeterRegistry.Place = accounts._serving(each.meter)
+        account: uint256 = accounts.accounts[place.number]
+        claimable: bool = block.timestamp <= (account >> accounts.DEADLINE) & _U32
+        if account & accounts.LOCKED == 0 or not claimable:
+            continue
+        total += self._claim(each.meter, place, account, each.frame, each.signatures)
+        done += 1
+    money._credit(admin.utility, total)
+    return done
 
 
 @nonreentrant
@@ -332,28 +260,30 @@ def refund(_number: uint48):
     @notice Give a locked payment back to its payer after the window; the amount is owed again.
     @param _number 6-byte number of the metering point.
     """
-    account: uint256 = self._accounts[_number]
-    key: uint256 = self._payment_key(_number, account)
-    payment: uint256 = self._payments[key]
-    assert payment & _LOCKED != 0, "nothing locked"
-    assert block.timestamp > (payment >> _DEADLINE) & _U32, "too early to refund"
-    payer: uint256 = self._payers[key]
-    amount: uint256 = payer & _U96
-    self._payments[key] = 0
-    self._payers[key] = 0
-    self._accounts[_number] = self._with_due(account, (account >> _DUE) + amount)
-    money._credit(convert(payer >> 96, address), amount)
+    account: uint256 = accounts.accounts[_number]
+    assert account & accounts.LOCKED != 0, "nothing locked"
+    assert block.timestamp > (account >> accounts.DEADLINE) & _U32, "too early to refund"
+    lock: uint256 = self._locks[_number]
+    payer: address = convert(lock >> 96, address)
+    amount: uint256 = lock & _U96
+    account = accounts._with_due(account, (account >> accounts.DUE) + amount)
+    accounts.accounts[_number] = account & ~accounts.LOCKED
+    money._credit(payer, amount)
     log Refunded(
         number=_number,
-        payer=convert(payer >> 96, address),
+        payer=payer,
         amount=amount,
-        period=(payment >> _FOR_PERIOD) & _U32,
+        period=(account >> accounts.FOR_PERIOD) & accounts.U24,
     )
 
 
 @nonreentrant
 @external
-def publish(_meter: address, _frame: Bytes[FRAME], _signatures: Bytes[permit_signers.SIGNATURES]):
+def publish(
+    _meter: address,
+    _frame: Bytes[permit_signers.FRAME],
+    _signatures: Bytes[permit_signers.SIGNATURES],
+):
     """
     @notice Publish a permit that costs nothing: nothing due, commissioning, or an act of grace.
             Refused while a payment is locked: a permit then must be claimed, or a payer who sees
@@ -362,13 +292,15 @@ def publish(_meter: address, _frame: Bytes[FRAME], _signatures: Bytes[permit_sig
     @param _frame 40-byte permit.
     @param _signatures 65 bytes for each signature: 1-byte index, rising, and 64-byte signature.
     """
-    number: uint48 = self._serving(_meter).number
-    payment: uint256 = self._payments[self._payment_key(number, self._accounts[number])]
+    number: uint48 = accounts._serving(_meter).number
+    account: uint256 = accounts.accounts[number]
     assert (
-        payment & _LOCKED == 0 or block.timestamp > (payment >> _DEADLINE) & _U32
+        account & accounts.LOCKED == 0
+        or block.timestamp > (account >> accounts.DEADLINE) & _U32
     ), "paid, claim instead"
-    self._check_permit(_frame)
-    self._publish(_meter, _frame, _signatures)
+    record: uint256 = self._records[number]
+    serial: uint256 = permits._publish(_meter, _frame, _signatures, (record >> _SERIAL) & _U32)
+    self._records[number] = (record & ~(_U32 << _SERIAL)) | (serial << _SERIAL)
 
 
 # views
@@ -380,41 +312,54 @@ def account(_meter: address) -> Account:
     @notice Read the account of the point that a meter serves or served.
     @param _meter 20-byte address of the meter.
     """
-    number: uint48 = self._number(_meter)
-    account: uint256 = self._accounts[number]
+    number: uint48 = accounts._number(_meter)
+    account: uint256 = accounts.accounts[number]
+    record: uint256 = self._records[number]
     return Account(
         number=number,
-        meter=staticcall registry.meter_of(number),
-        period=(account >> _PERIOD) & _U32,
-        due=account >> _DUE,
-        carried_wh=(account >> _CARRIED) & _U72,
-        payments=(account >> _PAYMENTS) & _U32,
-        serial=(self._meters[_meter] >> 32) & _U32,
+        meter=staticcall accounts.registry.meter_of(number),
+        period=(account >> accounts.PERIOD) & accounts.U24,
+        due=account >> accounts.DUE,
+        carried_wh=(account >> accounts.CARRIED) & accounts.U72,
+        payments=record & _U32,
+        serial=(record >> _SERIAL) & _U32,
     )
 
 
 @view
 @external
-def locked(_meter: address) -> Payment:
+def locked(_meter: address) -> Lock:
     """
-    @notice Read the payment that is locked; amount 0 if none is.
+    @notice Read the payment that is locked; zeros if none is.
     @param _meter 20-byte address of the meter that serves or served the house.
     """
-    number: uint48 = self._number(_meter)
-    return self._payment(self._payment_key(number, self._accounts[number]))
+    number: uint48 = accounts._number(_meter)
+    account: uint256 = accounts.accounts[number]
+    if account & accounts.LOCKED == 0:
+        return empty(Lock)
+    lock: uint256 = self._locks[number]
+    return Lock(
+        payer=convert(lock >> 96, address),
+        amount=lock & _U96,
+        period=(account >> accounts.FOR_PERIOD) & accounts.U24,
+        deadline_s=(account >> accounts.DEADLINE) & _U32,
+    )
 
 
 @view
 @external
-def payments(_meter: address, _index: uint256) -> Payment:
+def record(_meter: address) -> Record:
     """
-    @notice Read a payment that a permit was given for. Nothing of it ever changes.
+    @notice Read what proves the logged payments of a point complete and unchanged: each `Paid` was
+            added by digest = first 24 bytes of keccak256(abi.encode(uint256(digest before), meter,
+            payer, amount, period, serial)), from zero on.
     @param _meter 20-byte address of the meter that serves or served the house.
-    @param _index 32 bytes: from 0.
     """
-    number: uint48 = self._number(_meter)
-    assert _index < (self._accounts[number] >> _PAYMENTS) & _U32, "no such payment"
-    return self._payment((convert(number, uint256) << 32) | _index)
+    record: uint256 = self._records[accounts._number(_meter)]
+    return Record(
+        payments=record & _U32,
+        digest=convert(convert(record >> _DIGEST, uint192), bytes24),
+    )
 
 
 @view
@@ -424,10 +369,15 @@ def least_grant(_meter: address) -> Grant:
     @notice Tell the least that a permit must grant to claim the payment locked for a meter.
     @param _meter 20-byte address of the meter that serves the house.
     """
-    entry: IMeterRegistry.Meter = self._serving(_meter)
-    payment: uint256 = self._payments[self._payment_key(entry.number, self._accounts[entry.number])]
-    assert payment & _LOCKED != 0, "nothing locked"
-    return self._least_grant(_meter, entry, payment)
+    place: IMeterRegistry.Place = accounts._serving(_meter)
+    account: uint256 = accounts.accounts[place.number]
+    assert account & accounts.LOCKED != 0, "nothing locked"
+    return Grant(
+        period=((account >> accounts.FOR_PERIOD) & accounts.U24) + 1,
+        valid_until_s=self._least_valid_until(account),
+        power_limit_dw=convert(place.sanctioned_load_dw, uint256),
+        serial=((self._records[place.number] >> _SERIAL) & _U32) + 1,
+    )
 
 
 # admin
@@ -443,177 +393,98 @@ def announce_tariff(
     @param _fixed_charge 12 bytes, for each period.
     """
     admin._check_utility()
-    earliest: uint256 = staticcall energy_ledger.period_of(block.timestamp) + notice_periods
+    earliest: uint256 = calendar._period_of(block.timestamp) + notice_periods
     assert _from_period >= earliest, "notice too short"
-    assert _from_period <= _U32, "no such period"
-    assert _from_period > tariffs._tariffs[tariffs.tariff_count - 1] >> 104, "not after the last tariff"
+    assert _from_period <= accounts.U24, "no such period"
+    assert _from_period > tariffs._last_from(), "not after the last tariff"
     tariffs._add(_from_period, _slabs, _fixed_charge)
 
 
-# internal: bills
+# internal
 
 @internal
-def _settle(_meter: address) -> uint256:
-    entry: IMeterRegistry.Meter = staticcall registry.meter(_meter)
-    assert entry.kind == 1, "not a house"
-    number: uint48 = entry.number
-    account: uint256 = self._accounts[number]
-    if account == 0:
-        since_s: uint256 = convert(staticcall registry.served_since(number), uint256)
-        period: uint256 = staticcall energy_ledger.period_of(since_s) - 1
-        account = (period << _PERIOD) | _OPENED
-    closing: IEnergyLedger.Closing = staticcall energy_ledger.closing(_meter)
-    energy_wh: uint256 = (account >> _CARRIED) & _U72
-    energy_wh += self._take(_meter, entry.initial_wh, closing.energy_wh)
-    if entry.previous != empty(address):
-        energy_wh += self._take(
-            entry.previous,
-            (staticcall registry.meter(entry.previous)).initial_wh,
-            (staticcall energy_ledger.closing(entry.previous)).energy_wh,
-        )
-
-    ended: bool = entry.retired_at_s != 0
-    replaced: bool = ended and staticcall registry.meter_of(number) != _meter
-    last: uint256 = (account >> _PERIOD) & _U32
-    periods: uint256 = 0
-    if not replaced and closing.time_s != 0:
-        periods = convert(closing.period, uint256) - last
-    if replaced or (periods == 0 and (not ended or energy_wh == 0)):
-        if energy_wh != (account >> _CARRIED) & _U72:
-            self._accounts[number] = (account & ~(_U72 << _CARRIED)) | (energy_wh << _CARRIED)
-            log Carried(meter=_meter, number=number, energy_wh=energy_wh)
-        return 0
-
-    amount: uint256 = tariffs._price(energy_wh, last, periods)
-    due: uint256 = (account >> _DUE) + amount
-    account = account & ~((_U72 << _CARRIED) | (_U32 << _PERIOD))
-    account = self._with_due(account, due) | ((last + periods) << _PERIOD)
-    self._accounts[number] = account
-    log Billed(
+def _lock(_meter: address, _payer: address, _amount: uint256):
+    """
+    @notice Lock what is due, for a payer whose money is collected in the same transaction.
+    """
+    number: uint48 = accounts._serving(_meter).number
+    account: uint256 = accounts.accounts[number]
+    due: uint256 = account >> accounts.DUE
+    assert due != 0, "nothing due"
+    assert _amount == due, "amount not what is due"
+    assert account & accounts.LOCKED == 0, "paid, not claimed yet"
+    period: uint256 = (account >> accounts.PERIOD) & accounts.U24
+    deadline_s: uint256 = block.timestamp + escrow_window_s
+    kept: uint256 = account & (
+        accounts.U72 << accounts.CARRIED | accounts.U24 << accounts.PERIOD | 2**8 - 1
+    )
+    accounts.accounts[number] = (
+        kept | (period << accounts.FOR_PERIOD) | (deadline_s << accounts.DEADLINE) | accounts.LOCKED
+    )
+    self._locks[number] = (convert(_payer, uint256) << 96) | due
+    log Locked(
         meter=_meter,
         number=number,
-        period=last + periods,
-        periods=periods,
-        energy_wh=energy_wh,
+        payer=_payer,
+        amount=due,
+        period=period,
+        deadline_s=deadline_s,
+    )
+
+
+@internal
+def _claim(
+    _meter: address,
+    _place: IMeterRegistry.Place,
+    _account: uint256,
+    _frame: Bytes[permit_signers.FRAME],
+    _signatures: Bytes[permit_signers.SIGNATURES],
+) -> uint256:
+    """
+    @notice Publish the permit for a lock that is claimable, and add the payment to the record.
+    @return the amount.
+    """
+    record: uint256 = self._records[_place.number]
+    serial: uint256 = permits._publish(_meter, _frame, _signatures, (record >> _SERIAL) & _U32)
+    head: uint256 = convert(extract32(_frame, 0), uint256)
+    period: uint256 = (_account >> accounts.FOR_PERIOD) & accounts.U24
+    load_dw: uint256 = convert(_place.sanctioned_load_dw, uint256)
+    limit_dw: uint256 = (head >> 64) & _U32
+    assert (head >> 224) & _U16 & ~FLAG_PROTECTED == 0, "permit: flags"
+    assert (head >> 128) & _U32 >= self._least_valid_until(_account), "permit: ends too early"
+    assert (head >> 96) & _U32 == period + 1, "permit: other period"
+    assert limit_dw == 0 or limit_dw >= load_dw, "permit: power limit"
+    assert head & _U64 == 0, "permit: energy limit"
+
+    lock: uint256 = self._locks[_place.number]
+    payer: address = convert(lock >> 96, address)
+    amount: uint256 = lock & _U96
+    digest: uint256 = convert(
+        keccak256(abi_encode(record >> _DIGEST, _meter, payer, amount, period, serial)), uint256
+    )
+    accounts.accounts[_place.number] = _account & ~accounts.LOCKED
+    self._records[_place.number] = (
+        (digest >> 64 << _DIGEST) | (serial << _SERIAL) | ((record & _U32) + 1)
+    )
+    log Paid(
+        meter=_meter,
+        number=_place.number,
+        payer=payer,
         amount=amount,
-        due=due,
+        period=period,
+        serial=serial,
+        index=record & _U32,
     )
     return amount
 
 
-@internal
-def _take(_meter: address, _initial_wh: uint64, _energy_wh: uint64) -> uint256:
-    """
-    @notice Return what a meter closed beyond what was taken before, and mark it taken.
-    """
-    state: uint256 = self._meters[_meter]
-    billed_wh: uint256 = state >> 64
-    if state & 1 == 0:
-        billed_wh = convert(_initial_wh, uint256)
-    energy_wh: uint256 = convert(_energy_wh, uint256)
-    if energy_wh != billed_wh or state & 1 == 0:
-        self._meters[_meter] = (energy_wh << 64) | (state & _U64) | 1
-    return energy_wh - billed_wh
-
-
-# internal: accounts
-
 @view
 @internal
-def _serving(_meter: address) -> IMeterRegistry.Meter:
+def _least_valid_until(_account: uint256) -> uint256:
     """
-    @notice Read a meter that serves its point, be it the last one of a retired point.
+    @notice Return until when a permit for a lock must last; see docs/protocol.md, section 7.
     """
-    entry: IMeterRegistry.Meter = staticcall registry.meter(_meter)
-    assert entry.kind != 0, "meter not enrolled"
-    if entry.retired_at_s != 0:
-        assert staticcall registry.meter_of(entry.number) == _meter, "meter replaced"
-    return entry
-
-
-@view
-@internal
-def _number(_meter: address) -> uint48:
-    entry: IMeterRegistry.Meter = staticcall registry.meter(_meter)
-    assert entry.kind != 0, "meter not enrolled"
-    return entry.number
-
-
-@pure
-@internal
-def _with_due(_account: uint256, _due: uint256) -> uint256:
-    assert _due <= _U96, "due above 2**96"
-    return (_account & ~(_U96 << _DUE)) | (_due << _DUE)
-
-
-@pure
-@internal
-def _payment_key(_number: uint48, _account: uint256) -> uint256:
-    return (convert(_number, uint256) << 32) | ((_account >> _PAYMENTS) & _U32)
-
-
-@view
-@internal
-def _payment(_key: uint256) -> Payment:
-    payer: uint256 = self._payers[_key]
-    payment: uint256 = self._payments[_key]
-    return Payment(
-        payer=convert(payer >> 96, address),
-        amount=payer & _U96,
-        period=(payment >> _FOR_PERIOD) & _U32,
-        deadline_s=(payment >> _DEADLINE) & _U32,
-        serial=(payment >> _SERIAL) & _U32,
-        paid_at_s=(payment >> _PAID_AT) & _U32,
-    )
-
-
-# internal: permits
-
-@view
-@internal
-def _least_grant(
-    _meter: address, _entry: IMeterRegistry.Meter, _payment: uint256
-) -> Grant:
-    period: uint256 = (_payment >> _FOR_PERIOD) & _U32
-    locked_at_s: uint256 = ((_payment >> _DEADLINE) & _U32) - escrow_window_s
+    period: uint256 = (_account >> accounts.FOR_PERIOD) & accounts.U24
+    locked_at_s: uint256 = ((_account >> accounts.DEADLINE) & _U32) - escrow_window_s
     # a bill paid late must not buy a permit that is over
-    from_s: uint256 = max(staticcall energy_ledger.start_of(period + 2), locked_at_s)
-    return Grant(
-        period=period + 1,
-        valid_until_s=from_s + payment_window_s,
-        power_limit_dw=convert(_entry.sanctioned_load_dw, uint256),
-        serial=((self._meters[_meter] >> 32) & _U32) + 1,
-    )
-
-
-@pure
-@internal
-def _check_permit(_frame: Bytes[FRAME]):
-    """
-    @notice Refuse a frame that a meter would refuse as malformed.
-    """
-    assert len(_frame) == FRAME, "frame not 40 bytes"
-    head: uint256 = convert(extract32(_frame, 0), uint256)
-    tail: uint256 = convert(extract32(_frame, 8), uint256) & _U64
-    assert head >> 240 == (1 << 8 | KIND_PERMIT), "frame no permit"
-    assert (head >> 224) & _U16 <= KNOWN_FLAGS, "permit: flags"
-    assert tail & _U32 == 0, "permit: bytes not zero"
-    assert tail >> 56 <= 23 and (tail >> 48) & _U8 <= 23, "permit: no-cut hours"
-    assert (tail >> 40) & _U8 <= 127, "permit: weekdays"
-
-
-@internal
-def _publish(_meter: address, _frame: Bytes[FRAME], _signatures: Bytes[permit_signers.SIGNATURES]):
-    head: uint256 = convert(extract32(_frame, 0), uint256)
-    serial: uint256 = (head >> 192) & _U32
-    state: uint256 = self._meters[_meter]
-    permit_signers._check_serial(serial, (state >> 32) & _U32)
-    permit_signers._check_signatures(_meter, _frame, _signatures)
-    self._meters[_meter] = (state & ~(_U32 << 32)) | (serial << 32)
-    log PermitPublished(
-        meter=_meter,
-        serial=serial,
-        period=(head >> 96) & _U32,
-        frame=_frame,
-        signatures=_signatures,
-    )
+    return max(calendar._start_of(period + 2), locked_at_s) + payment_window_s

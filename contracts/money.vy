@@ -52,9 +52,9 @@ def withdraw() -> uint256:
 
 @internal
 @payable
-def _collect(_amount: uint256):
+def _collect(_payer: address, _amount: uint256):
     """
-    @notice Take exactly an amount from the caller: as value, or approved before in the token.
+    @notice Take exactly an amount: from the caller as value, or approved before in the token.
     """
     if token == empty(address):
         assert msg.value == _amount, "value not the amount"
@@ -62,7 +62,7 @@ def _collect(_amount: uint256):
         assert msg.value == 0, "pay in the token"
         before: uint256 = staticcall IERC20(token).balanceOf(self)
         assert extcall IERC20(token).transferFrom(
-            msg.sender, self, _amount, default_return_value=True
+            _payer, self, _amount, default_return_value=True
         ), "token refused"
         received: uint256 = staticcall IERC20(token).balanceOf(self) - before
         assert received == _amount, "token takes a fee"

@@ -29,13 +29,25 @@ MAX_SLABS: constant(uint256) = 6
 MAX_TARIFFS_BACK: constant(uint256) = 1024
 
 _U8: constant(uint256) = 2**8 - 1
+_U32: constant(uint256) = 2**32 - 1
 _U96: constant(uint256) = 2**96 - 1
+_COUNT: constant(uint256) = 136
 
-tariff_count: public(uint256)
 # from_period 32 | slabs 8 | fixed_charge 96
 _tariffs: HashMap[uint256, uint256]
+# count 32 | the last one of them
+_last: uint256
 # tariff << 8 | slab -> upto_wh 64 | price_per_kwh 96
 _slabs: HashMap[uint256, uint256]
+
+
+@view
+@external
+def tariff_count() -> uint256:
+    """
+    @notice Count the tariffs, past and announced.
+    """
+    return self._last >> _COUNT
 
 
 @view
@@ -45,7 +57,7 @@ def tariff(_index: uint256) -> Tariff:
     @notice Read a tariff.
     @param _index 32 bytes: from 0, below `tariff_count`.
     """
-    assert _index < self.tariff_count, "no such tariff"
+    assert _index < self._last >> _COUNT, "no such tariff"
     header: uint256 = self._tariffs[_index]
     slabs: DynArray[Slab, MAX_SLABS] = []
     for i: uint256 in range((header >> 96) & _U8, bound=MAX_SLABS):
@@ -72,11 +84,13 @@ def _price(_energy_wh: uint256, _last: uint256, _periods: uint256) -> uint256:
     end: uint256 = max(_last + _periods, first) + 1
     energy_wh: uint256 = _energy_wh
     cost: uint256 = 0
-    index: uint256 = self.tariff_count
-    for _: uint256 in range(MAX_TARIFFS_BACK):
+    header: uint256 = self._last
+    index: uint256 = header >> _COUNT
+    for back: uint256 in range(MAX_TARIFFS_BACK):
         index -= 1
-        header: uint256 = self._tariffs[index]
-        start: uint256 = header >> 104
+        if back != 0:
+            header = self._tariffs[index]
+        start: uint256 = (header >> 104) & _U32
         if start >= end:
             continue
         start = max(start, first)
@@ -114,11 +128,17 @@ def _price_slabs(
     return cost
 
 
+@view
+@internal
+def _last_from() -> uint256:
+    return (self._last >> 104) & _U32
+
+
 @internal
 def _add(
     _from_period: uint256, _slabs: DynArray[Slab, MAX_SLABS], _fixed_charge: uint96
 ):
-    index: uint256 = self.tariff_count
+    index: uint256 = self._last >> _COUNT
     count: uint256 = len(_slabs)
     assert count != 0, "no slab"
     below: uint64 = 0
@@ -132,8 +152,9 @@ def _add(
         i += 1
     assert below == max_value(uint64), "last slab not open"
     fixed_charge: uint256 = convert(_fixed_charge, uint256)
-    self._tariffs[index] = (_from_period << 104) | (count << 96) | fixed_charge
-    self.tariff_count = index + 1
+    header: uint256 = (_from_period << 104) | (count << 96) | fixed_charge
+    self._tariffs[index] = header
+    self._last = ((index + 1) << _COUNT) | header
     log TariffAnnounced(
         index=index, from_period=_from_period, slabs=_slabs, fixed_charge=fixed_charge
     )

@@ -24,9 +24,9 @@ def test_gas(world: World) -> None:
         claimed = world.payment.claim(houses[0].address, frame, signatures)
     assert closed.gas / 128 < 11_750
     assert reconciled.gas < 27_700
-    assert settled.gas < 63_000
-    assert paid.gas < 84_500
-    assert claimed.gas < 88_000
+    assert settled.gas < 56_600
+    assert paid.gas < 38_600
+    assert claimed.gas < 75_700
 
 
 def test_reconcile_costs_the_same_at_any_size(world: World) -> None:

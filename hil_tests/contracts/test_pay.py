@@ -44,12 +44,9 @@ def test_a_lock(world: World, house: Meter) -> None:
         "amount": FIXED,
         "period": world.period - 1,
         "deadline_s": deadline_s,
-        "serial": 0,
-        "paid_at_s": 0,
     }
     assert world.payment.account(house.address).payments == 0
-    with pytest.raises(Reverted, match="no such payment"):
-        world.payment.payments(house.address, 0)
+    assert vars(world.payment.record(house.address)) == {"payments": 0, "digest": bytes(24)}
 
 
 def test_refusals(world: World, house: Meter) -> None:

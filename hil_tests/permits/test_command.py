@@ -126,8 +126,8 @@ def test_a_paid_bill_becomes_a_permit(world, store):
     assert permit.valid_until_s >= start + world.deployment.payment_window_s
     assert permit.power_limit_dw == 50_000
     assert permit.serial == permit.issued_at_s
-    payment = world.chain.call(world.ledgers.payment.functions.payments(house.address, 0))
-    assert payment.serial == permit.serial
+    [paid_] = world.chain.logs(world.ledgers.payment.events.Paid, 0, meter=house.address)
+    assert paid_["args"]["serial"] == permit.serial
 
 
 def test_nothing_is_signed_before_the_payment_is_final(world, store):

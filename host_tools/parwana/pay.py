@@ -79,8 +79,9 @@ class Payer:
             billed=[{name: log["args"][name] for name in names} for log in bills],
             locked=locked._asdict() if locked.amount else None,
             payments=[
-                self.chain.call(self.functions.payments(self.meter, index))._asdict()
-                for index in range(account.payments)
+                {name: log["args"][name] for name in ("payer", "amount", "period", "serial")}
+                | {"paid_at_s": self.chain.block_time_s(log["blockNumber"])}
+                for log in self.chain.logs(events.Paid, first, number=self.number)
             ],
             permits=[
                 {name: log["args"][name] for name in ("serial", "period")} for log in permits

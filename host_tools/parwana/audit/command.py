@@ -68,6 +68,7 @@ def audit(
             roots.take(name, values)
     energy.finish(now_s)
     payment.finish(now_s)
+    _recorded(payment, chain, ledgers, head, report)
     _stored_permits(store, payment, head, report)
     report.count("meters", len(energy.places))
     if there is None:
@@ -92,6 +93,19 @@ def audit(
     beside.finish(now_s)
     roots.finish(now_s, told)
     return report
+
+
+def _recorded(
+    payment: PaymentAudit, chain: Chain, ledgers: Ledgers, head: int, report: Report
+) -> None:
+    """Compare the payments in the logs with what the contract kept of them."""
+    told, record = payment.records(), ledgers.payment.functions.record
+    with ThreadPoolExecutor(READERS) as pool:
+        kept = pool.map(lambda meter: chain.call(record(meter), head), told)
+        for (meter, (count, digest)), found in zip(told.items(), kept, strict=True):
+            true = f"{count} payments, {digest.hex()}"
+            seen = f"{found.payments} payments, {bytes(found.digest).hex()}"
+            report.check("payment", meter, "record of all payments", true, seen)
 
 
 def _terms(deployment: Deployment, chain: Chain, ledgers: Ledgers) -> Terms:

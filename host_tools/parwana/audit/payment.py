@@ -6,6 +6,7 @@ from typing import Any
 import wire
 from parwana.audit.energy import HOUSE, EnergyAudit
 from parwana.audit.findings import Report
+from parwana.chain import record
 from parwana.chain.deployment import Deployment
 from parwana.chain.periods import DAY_S
 from parwana.chain.tariff import Tariff, bill
@@ -33,6 +34,7 @@ class Account:
     due: int = 0
     carried_wh: int = 0
     payments: int = 0
+    record: bytes = record.EMPTY
     lock: Lock | None = None
 
 
@@ -154,6 +156,7 @@ class PaymentAudit:
         true = _named(names, lock.payer, lock.amount, lock.period, count) if lock else None
         self.report.check("payment", values.meter, where, true, told)
         account.payments += 1
+        account.record = record.extended(account.record, values)
         given = self.permits.get((values.meter, values.serial))
         if given is None or given.transaction != transaction or given.permit is None:
             at = f"permit {values.serial} in the same transaction"
@@ -210,6 +213,12 @@ class PaymentAudit:
         threshold = self.energy.terms.threshold
         if len(good) < threshold:
             self.report.add("permit", meter, where, f"{threshold} signers", len(good))
+
+    def records(self) -> dict[str, tuple[int, bytes]]:
+        """Return (payments, digest) of each house that paid, by the meter that serves it."""
+        accounts = self._accounts.items()
+        paid = {number: (a.payments, a.record) for number, a in accounts if a.payments}
+        return {self.energy.serving[number]: found for number, found in paid.items()}
 
     def finish(self, now_s: int) -> None:
         """Name what is overdue, and what the meters accepted or suffered against the chain."""
