@@ -2,7 +2,9 @@
 
 import re
 
-PROGRAM = """
+from parwana.image import firmware
+
+_PROGRAM = """
 import builtins, gc, micropython, sys
 
 load = builtins.__import__
@@ -42,6 +44,11 @@ print("imports end")
 END = "imports end"
 NAMES = 20 + 40 + 80 + 160 + 320
 """Names that fit MicroPython's tables, each twice the one before; the next takes 4.5 KB."""
+
+
+def program() -> bytes:
+    """Return a /main.py that imports the firmware and prints what each module keeps."""
+    return firmware.opening("a").encode() + _PROGRAM.encode()
 
 
 def costs(said: str) -> list[tuple[str, int]]:

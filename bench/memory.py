@@ -104,7 +104,7 @@ class Bench:
 
     def import_costs(self) -> tuple[list[tuple[str, int]], int]:
         """Return (module, bytes of heap that it keeps), the largest first, and the names kept."""
-        files = {**meterkit.firmware_files("x86"), "/main.py": imports.PROGRAM.encode()}
+        files = {**meterkit.firmware_files("x86"), "/main.py": imports.program()}
         with self._board("imports", files, 3 * HEAP) as board:
             said = board.wait_console(imports.END, 60).replace("\r", "")
             return imports.costs(said), imports.names(said)

@@ -112,7 +112,7 @@ class Life:
         return {
             **meterkit.firmware_files("x86"),
             "/config.json": json.dumps(config).encode(),
-            **_year(self._folder / "year"),
+            **year(self._folder / "year"),
         }
 
     @property
@@ -287,7 +287,7 @@ class Life:
             raise OutOfMemory(found[0].strip())
 
 
-def _year(folder: Path) -> dict[str, bytes]:
+def year(folder: Path) -> dict[str, bytes]:
     """Return the files of a journal that a year has filled."""
     for part in ("firmware", "firmware/lib"):
         path = str(firmware.SOURCE.parent / part)

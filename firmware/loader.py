@@ -2,8 +2,13 @@
 
 if not globals().get("SERVICE"):
     try:
+        import archive
+
+        archive.open_slot(_slot)  # noqa: F821  boot.py's, as go_back
         import main
 
+        archive.close()
+        del archive
         app = main.start()
     except Exception as error:
-        go_back(error)  # noqa: F821  (boot.py's)
+        go_back(error)  # noqa: F821

@@ -7,15 +7,37 @@ gc.threshold(4096)  # else what stays is scattered among what imports leave behi
 
 import ecdsa  # first: on an ESP32 its code needs one contiguous buffer
 
-import asyncio
 import sys
+
+import version
+
+print("parwana", version.VERSION)
+print("parwana: ecdsa is the %s one. %s" % (ecdsa.backend, ecdsa.reason))
+
+
+def configure():
+    """Return what /config.json says, None when it is refused; the console then tells why."""
+    import config
+
+    try:
+        return config.load("/config.json")
+    except config.ConfigError as error:
+        print("parwana:", error)
+        return None
+    finally:
+        del sys.modules["config"], sys.modules["pins"]  # nobody needs them again
+
+
+settings = configure()  # before the rest, when there is room for 9 KB
+
+import __main__
+import asyncio
 import time
 
 import board
 import records
 import slot
 import umqtt.simple
-import version
 import wire  # noqa: F401
 
 from clock import Clock
@@ -41,6 +63,7 @@ SLOT = "/slot"
 STATE = "/state"
 SENSOR_MS = 300
 RESTART_S = 300  # an update on a slow flash
+BUILD_S = 1200  # 3,000 reads to find where a journal of a year ends, on a flash that takes 0.2 s
 
 
 def build(settings, hardware, identity, console):
@@ -49,6 +72,7 @@ def build(settings, hardware, identity, console):
     def log(name):
         return Log(name, console)
 
+    random = board.random
     records.folder(STATE)
     clock = Clock(board.wall, board.set_wall, time.ticks_ms, restore(STATE + "/clock.rec"))
     journal = Journal("/journal", settings.journal_frames)
@@ -77,11 +101,11 @@ def build(settings, hardware, identity, console):
     )  # fmt: skip
     uplink = Uplink(
         settings, hardware.link, umqtt.simple, journal, recorder, identity, permits, supply,
-        control.bundle, board.random, time, log("uplink"),
+        control.bundle, random, time, log("uplink"),
     )  # fmt: skip
     timesync = TimeSync(
         settings.ntp_host, hardware.link, uplink.resolve,
-        lambda address: network_time(hardware.link, board.random, address), clock, recorder,
+        lambda address: network_time(hardware.link, random, address), clock, recorder,
         log("time"),
     )  # fmt: skip
     recorder.start(board.reset_cause(), version.number(), settings.crc32)
@@ -91,43 +115,39 @@ def build(settings, hardware, identity, console):
     )  # fmt: skip
 
 
-def configure():
-    """Return what /config.json says, None when it is refused; the console then tells why."""
-    import config
-
-    try:
-        return config.load("/config.json")
-    except config.ConfigError as error:
-        print("parwana:", error)
-        return None
-    finally:
-        del sys.modules["config"], sys.modules["pins"]  # 9 KB, and nobody needs them again
+def forget(module):
+    """Let go of functions and classes in a module that nobody will call by their names."""
+    names = module.__dict__
+    for name in list(names):
+        if callable(names[name]):
+            del names[name]
 
 
 def start():
     """Run the meter until Ctrl-C. Returns the App for the service console, None without one."""
-    global build, configure
-    print("parwana", version.VERSION)
-    print("parwana: ecdsa is the %s one. %s" % (ecdsa.backend, ecdsa.reason))
-    settings = configure()
+    global build, configure, forget
     if settings is None:
         slot.confirm(SLOT)  # an unpaired meter cannot show more health than this
         return None
     hardware = board.build(settings)
     app = None
     try:
-        hardware.watchdog.start(settings.watchdog_s)
+        hardware.watchdog.start(BUILD_S)
         identity = load_or_create("/identity.key", board.random)
         app = build(settings, hardware, identity, Console(settings.log_level))
-        del build, configure, sys.modules["recovery"]  # their code is not needed again
+        hardware.watchdog.start(settings.watchdog_s)
+        for module in (__main__, board, sys.modules["identity"]):  # boot.py's are in the first
+            forget(module)
+        del build, configure, forget, sys.modules["recovery"]  # their code is not needed again
         gc.collect()
         gc.threshold(8192)  # from here on no import leaves anything behind
+        print("parwana: the meter runs")
         asyncio.run(app.run())
     except KeyboardInterrupt:
         hardware.watchdog.relax()
         slot.postpone(SLOT)
         print("parwana: service mode; the contactor is not touched; app.status() tells more")
     except Exception as error:
-        # Nobody is here to see it: the watchdog will try again.
         tell(error)
+        hardware.watchdog.start(settings.watchdog_s)  # nobody is here to see it: it tries again
     return app

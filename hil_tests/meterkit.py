@@ -52,8 +52,7 @@ def read_image(image: Path, path: str) -> bytes:
 def firmware_files(native: str | None = None) -> dict[str, bytes]:
     """Return the flash of a board that was flashed and never paired."""
     built = firmware.build(native, now_s=START_S)
-    files = {f"/a/{name}": data for name, data in built.items()}
-    return {**files, **firmware.loaders(), "/slot": b"a"}
+    return {"/a.fw": firmware.archive(built), **firmware.loaders(), "/slot": b"a"}
 
 
 def configuration(port: int, **changes: Any) -> dict[str, Any]:

@@ -11,12 +11,14 @@ FIRMWARE = REPO / "firmware"
 BOARDS = [REPO / "boards/esp32/board.py"]
 HOST = REPO / "host_tools" / "parwana"
 
-HARDWARE = {"machine", "network", "esp32", "ntptime", "bluetooth", "neopixel"}
-# boot.py has to look at the button and at the cause of the reset before there is a slot.
-HARDWARE_USERS = {"boot": {"machine"}, "board": HARDWARE}
+HARDWARE = {"machine", "network", "esp32", "ntptime", "bluetooth", "neopixel", "flashbdev"}
+# boot.py has to look at the button and at the cause of the reset, and to mount the flash, before
+# there is a slot.
+HARDWARE_USERS = {"boot": {"machine", "flashbdev"}, "board": HARDWARE}
 ASYNC = {"asyncio", "uasyncio", "_thread"}
 MICROPYTHON = {
-    "array", "binascii", "collections", "errno", "gc", "hashlib", "io", "json", "micropython",
+    "__main__", "array", "binascii", "collections", "errno", "gc", "hashlib", "io", "json",
+    "micropython",
     "os", "random", "re", "select", "socket", "ssl", "struct", "sys", "time", "tls", "uctypes",
     "vfs",
 }  # fmt: skip

@@ -6,7 +6,7 @@ Secrets are never handed to it: callers log names, numbers and error messages on
 import time
 
 _LEVELS = ("info", "warn", "error")
-_KEPT = 12
+_KEPT = 8
 _MOST = 160
 
 
@@ -15,7 +15,7 @@ def _difference(later, earlier):
 
 
 class Console:
-    """Where the logs end: the least level that counts and a ring of the last 12 lines.
+    """Where the logs end: the least level that counts and a ring of the last 8 lines.
 
     `write` takes a line, `ticks_ms` returns milliseconds, wrapping as MicroPython's do.
     """

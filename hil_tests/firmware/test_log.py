@@ -40,7 +40,7 @@ def test_ring_keeps_the_last_lines_in_order():
     assert c.last() == lines
     for i in range(100):
         log.info("%d", i)
-    assert c.last() == lines[-12:]
+    assert c.last() == lines[-8:]
 
 
 def test_hostile_text_stays_one_short_line():

@@ -132,7 +132,7 @@ def test_a_board_that_takes_no_permits_is_told(
     capsys: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(handover, "_START_S", 1)
+    monkeypatch.setattr(handover, "START_S", 1)
     with VirtualBoard(tmp_path / "blank") as board:
         board.power_on()
         board.wait_console(">>> ", TIMEOUT_S)

@@ -224,8 +224,10 @@ def _base_table():
 
 def _multiply_add_complete(u, v, q):
     """Return u * G + v * q, affine; None for infinity. For sums that no engine can form."""
-    from .portable import multiply_add_complete
-
+    try:
+        from .portable import multiply_add_complete
+    except ImportError:  # a meter that runs imports nothing more; no signer makes such a sum
+        raise EcdsaError("a sum that only the portable backend forms")
     return multiply_add_complete(u, v, q[0], q[1])
 
 

@@ -1,8 +1,10 @@
 """Build what goes into a slot of a meter: compiled firmware, the board's file, umqtt, ECDSA."""
 
+import ast
 import re
 import subprocess
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -19,10 +21,12 @@ _ARCHITECTURES = (
     None, "x86", "x64", "armv6", "armv6m", "armv7m", "armv7em", "armv7emsp", "armv7emdp",
     "xtensa", "xtensawin", "rv32imc", "rv64imc",
 )  # fmt: skip
-_LOADERS = {"boot.py": "/boot.py", "loader.py": "/main.py"}
+_LOADERS = {"boot.py": "/boot.py", "loader.py": "/main.py", "archive.py": "/archive.mpy"}
 _VERSION = "lib/version.py"
 _CALLED = frozenset({"verify"})  # by flash's self-test
 _TIMEOUT_S = 60
+_HEAD = 32
+_PLACE = 6  # digits
 
 
 class FirmwareError(Exception):
@@ -70,8 +74,27 @@ def _module(source: Path, name: str) -> dict[str, Any]:
 
 
 def loaders(source: Path = SOURCE) -> dict[str, bytes]:
-    """Return {path on the meter: content} of what stands outside the slots."""
-    return {path: (source / name).read_bytes() for name, path in _LOADERS.items()}
+    """Return {path on the meter: content} of what stands outside the slots.
+
+    What MicroPython runs by its name has to be source; every name in it stays on the heap.
+    Raises FirmwareError.
+    """
+    with tempfile.TemporaryDirectory() as temporary:
+        return {
+            path: _compile((source / name).read_text(), name, Path(temporary))
+            if path.endswith(".mpy")
+            else (source / name).read_bytes()
+            for name, path in _LOADERS.items()
+        }
+
+
+def opening(slot: str | None = None) -> str:
+    """Return Python that has imports on a meter look into a slot, whatever loaders it has.
+
+    Without a slot it only defines `open_slot(slot)`.
+    """
+    text = (SOURCE / "archive.py").read_text()
+    return f"{text}\nopen_slot({slot!r})\n" if slot else text
 
 
 def trimmed(source: Path = SOURCE, now_s: float | None = None) -> dict[str, str]:
@@ -98,14 +121,59 @@ def build(
 
     Raises FirmwareError, EcdsaBuildError, RuntimeMissing.
     """
+    texts = names.shorten(trimmed(source, now_s))
     with tempfile.TemporaryDirectory() as temporary:
         files = {
-            str(Path(to).with_suffix(".mpy")): _compile(text, to, Path(temporary))
-            for to, text in names.shorten(trimmed(source, now_s)).items()
+            str(Path(to).with_suffix(".mpy")): _compile(texts[to], to, Path(temporary))
+            for to in order(texts)
         }
         for path in ecdsa_build.build(native, Path(temporary)) if native else []:
             files[f"lib/ecdsa/{path.name}"] = path.read_bytes()
     return files
+
+
+def order(texts: dict[str, str]) -> list[str]:
+    """Return the paths as the modules are imported, beginning with main; flash is read so, too."""
+    paths = {
+        path.removeprefix("lib/").removesuffix(".py").replace("/", "."): path for path in texts
+    }
+    paths = {name.removesuffix(".__init__"): path for name, path in paths.items()}
+    found: list[str] = []
+
+    def visit(name: str) -> None:
+        if name.rpartition(".")[0]:
+            visit(name.rpartition(".")[0])
+        if name in paths and paths[name] not in found:
+            found.append(paths[name])
+            for other in _imports(ast.parse(texts[paths[name]]), name):
+                visit(other)
+
+    visit("main")
+    return [*found, *sorted(texts.keys() - set(found))]
+
+
+def _imports(node: ast.AST, module: str) -> Iterator[str]:
+    """Yield what a module imports while it is imported, in its order."""
+    for part in ast.iter_child_nodes(node):
+        if isinstance(part, ast.Import):
+            yield from (alias.name for alias in part.names)
+        elif isinstance(part, ast.ImportFrom):
+            start = ".".join(filter(None, (module if part.level else "", part.module)))
+            yield start
+            yield from (f"{start}.{alias.name}" for alias in part.names)
+        elif not isinstance(part, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
+            yield from _imports(part, module)
+
+
+def archive(files: dict[str, bytes]) -> bytes:
+    """Return a slot's file: head, index, modules; docs/architecture.md has its form."""
+    start = _HEAD + 1 + sum(len(name) + _PLACE + 2 for name in files)
+    index, place = "\n", start
+    for name, data in files.items():
+        index += f"{name} {place:0{_PLACE}}\n"
+        place += len(data)
+    head = f"parwana-slot 1 {len(index)} {place}".ljust(_HEAD - 1) + "\n"
+    return (head + index).encode() + b"".join(files.values())
 
 
 def _compile(text: str, name: str, folder: Path) -> bytes:

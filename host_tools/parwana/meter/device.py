@@ -9,20 +9,22 @@ from dataclasses import dataclass
 from typing import Any
 
 import wire
+from parwana.image import firmware
 from parwana.meter.repl import Meter, MeterError
 from parwana.meter.snippets import TELL_IMPORTS
 from parwana.store.signatures import address
 
 _SLOT = (
     TELL_IMPORTS
+    + firmware.opening().rstrip()
     + """
-import sys
-def _slot():
+def _slot_named():
  try:
   with open('/slot') as f: return f.read().split()[0]
  except (OSError, IndexError): return 'a'
-_s = _slot()
-sys.path[:] = ['/' + _s, '/' + _s + '/lib', '', '.frozen', '/lib']
+if '_opened' not in globals():
+ _opened = _slot_named()
+ open_slot(_opened)
 """
 )
 _IDENTITY = """

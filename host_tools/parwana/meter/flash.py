@@ -22,7 +22,7 @@ from parwana.image import firmware
 from parwana.meter import esp, ports
 from parwana.meter.esp import DOWNLOADS
 from parwana.meter.repl import RESET_S, START_S, BoardSilent, Meter, MeterError, connect
-from parwana.meter.snippets import TELL_IMPORTS
+from parwana.meter.snippets import REMOVE, TELL_IMPORTS
 from parwana.meter.steps import Steps
 from parwana.world.options import Json, Port
 
@@ -30,21 +30,18 @@ OLDEST = (1, 24)
 FAMILY = {"esp32", "linux"}  # linux: a virtual board
 SERVICE_MS = 600_000
 _BLOCK = 4096
-_FOLDERS_BLOCKS = 8  # littlefs keeps names in pairs of blocks, and moves them while it writes
+_FOLDERS_BLOCKS = 4  # littlefs keeps names in pairs of blocks, and moves them while it writes
+_FILES = ("/a.fw", "/b.fw", "/a/main.mpy", "/a/main.py", "/b/main.mpy", "/b/main.py")
 _SETTLE_TRIES = 3
 _AS_BEFORE = "the meter runs what it ran before"
 _KEY = hashlib.sha256(b"parwana self-test, not a secret").digest()
 
-_SLOT = """
-import sys
-sys.path[:] = ['/{slot}', '/{slot}/lib', '', '.frozen', '/lib']
-"""
 _SELF_TEST = """
 import gc
 gc.threshold(4096)  # as main does, so that there is room for ecdsa's code
-_tell(*{modules!r})
+_tell(*%(modules)r)
 import main, ecdsa, version, gc
-key, digest = {key!r}, {digest!r}
+key, digest = %(key)r, %(digest)r
 print('sign')
 signature = ecdsa.sign(digest, key)[0]
 print('verify')
@@ -78,11 +75,11 @@ def flash(meter: Meter, progress: Progress, source: Path = firmware.SOURCE) -> d
     steps.begin("asking the board what it is")
     board = _settle(meter)
     native = firmware.architecture(board["mpy"])
-    wanted = firmware.build(native, source)
+    image = firmware.archive(firmware.build(native, source))
     loaders = firmware.loaders(source)
     version = firmware.version(source)
     steps.begin("reading what is on the meter")
-    there = meter.hashes("/a", "/b", *loaders)
+    there = meter.hashes(*_FILES, *loaders)
     running, target = _slots(meter, there)
     kept = "b" if target == "a" else "a"
     result: dict[str, Any] = {
@@ -93,7 +90,7 @@ def flash(meter: Meter, progress: Progress, source: Path = firmware.SOURCE) -> d
         "architecture": native or "bytecode only",
     }
     stale = _differing(loaders, there)
-    if running and not _slot_changes(running, wanted, there):
+    if running and not _differing({_file(running): image}, there):
         _replace(meter, stale, steps, meter.left)
         meter.resume()
         result |= {"slot": running, "copied": sorted(stale), "restarted": False}
@@ -104,7 +101,7 @@ def flash(meter: Meter, progress: Progress, source: Path = firmware.SOURCE) -> d
         meter.left = f"the meter goes back to slot {kept}, which is whole"
     if running and _words(meter) != [kept]:
         meter.replace("/slot", kept.encode())  # what is half copied is never run
-    copied = _fill(meter, target, wanted, there, steps)
+    copied = _fill(meter, target, image, there, steps)
     result["free_heap"] = _self_test(meter, target, source, steps)
     if running:
         _check_configuration(meter, target, kept, steps)
@@ -165,7 +162,11 @@ def _slots(meter: Meter, there: dict[str, str]) -> tuple[str | None, str]:
     A slot on trial is overwritten rather than the one to fall back on.
     """
     words = _words(meter)
-    filled = [slot for slot in "ab" if f"/{slot}/main.mpy" in there]
+    filled = [
+        slot
+        for slot in "ab"
+        if any(path.startswith(f"/{slot}") for path in _FILES if path in there)
+    ]
     running = words[0] if words[0] in filled else filled[0] if filled else None
     if running is None:
         return None, "a"
@@ -186,55 +187,36 @@ def _differing(wanted: dict[str, bytes], there: dict[str, str]) -> dict[str, byt
     }
 
 
-def _in_slot(slot: str, wanted: dict[str, bytes]) -> dict[str, bytes]:
-    return {f"/{slot}/{name}": data for name, data in wanted.items()}
+def _file(slot: str) -> str:
+    return f"/{slot}.fw"
 
 
-def _extra(slot: str, wanted: dict[str, bytes], there: dict[str, str]) -> list[str]:
-    """Return the files of a slot that do not belong there: an old module could be imported."""
-    mine = _in_slot(slot, wanted)
-    return sorted(path for path in there if path.startswith(f"/{slot}/") and path not in mine)
-
-
-def _slot_changes(slot: str, wanted: dict[str, bytes], there: dict[str, str]) -> bool:
-    return bool(_differing(_in_slot(slot, wanted), there) or _extra(slot, wanted, there))
-
-
-def _fill(
-    meter: Meter, slot: str, wanted: dict[str, bytes], there: dict[str, str], steps: Steps
-) -> list[str]:
-    """Make a slot hold `wanted` and nothing else; return the files that were copied."""
-    missing = _differing(_in_slot(slot, wanted), there)
+def _fill(meter: Meter, slot: str, image: bytes, there: dict[str, str], steps: Steps) -> list[str]:
+    """Make a slot hold `image` and nothing else; return the files that were copied."""
+    path = _file(slot)
+    missing = _differing({path: image}, there)
     # What is replaced goes first: beside a full journal there is no room for both.
-    gone = _extra(slot, wanted, there) + sorted(missing.keys() & there.keys())
-    if gone:
-        steps.begin(f"removing {len(gone)} files from slot {slot}")
-        meter.run(f"import os\nfor name in {gone!r}:\n print(name)\n os.remove(name)")
+    steps.begin(f"removing what slot {slot} held")
+    gone = [f"/{slot}", f"{path}.new", *missing]
+    meter.run(REMOVE + f"for path in {gone!r}: remove(path)")
+    if not missing:
+        return []
     steps.begin("looking for room")
-    _check_space(meter, missing)
-    folders = {f"/{slot}"}
-    for path in missing:
-        parts = path.split("/")
-        folders |= {"/".join(parts[:depth]) for depth in range(2, len(parts))}
-    meter.make_folders(sorted(folders))
-    total = sum(map(len, missing.values()))
-    steps.begin(f"copying {len(missing)} files to slot {slot}", total)
-    for path, data in missing.items():
-        meter.write(path, data, functools.partial(steps.advance, path))
+    _check_space(meter, len(image))
+    steps.begin(f"copying {len(image) // 1024} KB to slot {slot}", len(image))
+    meter.write(f"{path}.new", image, functools.partial(steps.advance, path))
     steps.begin(f"reading slot {slot} back")
-    wrong = _differing(_in_slot(slot, wanted), meter.hashes(f"/{slot}"))
-    if wrong:
+    if _differing({f"{path}.new": image}, meter.hashes(f"{path}.new")):
         raise FlashError(
-            f"{meter.port}: {', '.join(sorted(wrong))} did not arrive whole; the old firmware "
-            "still runs: start again"
+            f"{meter.port}: {path} did not arrive whole; the old firmware still runs: start again"
         )
-    return sorted(missing)
+    meter.run(f"import os\nos.rename({f'{path}.new'!r}, {path!r})")
+    return [path]
 
 
-def _check_space(meter: Meter, missing: dict[str, bytes]) -> None:
+def _check_space(meter: Meter, size: int) -> None:
     block, _, _, free = meter.ask("__import__('os').statvfs('/')[:4]")
-    blocks = sum(-(-len(data) // _BLOCK) for data in missing.values())
-    needed = (blocks + _FOLDERS_BLOCKS) * _BLOCK
+    needed = (-(-size // _BLOCK) + _FOLDERS_BLOCKS) * _BLOCK
     if free * block < needed:
         raise FlashError(
             f"{meter.port}: {needed // 1024} KB are needed and {free * block // 1024} KB are "
@@ -250,8 +232,8 @@ def _self_test(meter: Meter, slot: str, source: Path, steps: Steps) -> int:
     expected = coincurve.PrivateKey(_KEY).sign_recoverable(digest, hasher=None)[:64]
     steps.begin(f"testing slot {slot}")
     meter.stop()
-    code = (_SLOT + _SELF_TEST).format(slot=slot, modules=modules, key=_KEY, digest=digest)
-    text = meter.run(TELL_IMPORTS + code)
+    code = _SELF_TEST % {"modules": modules, "key": _KEY, "digest": digest}
+    text = meter.run(TELL_IMPORTS + firmware.opening(slot) + code)
     says, signature, verified, free = _parse(text)
     if (says, signature, verified) != (version, expected, True):
         raise FlashError(
@@ -285,7 +267,7 @@ def _check_configuration(meter: Meter, new: str, old: str, steps: Steps) -> None
 
 def _refusal(meter: Meter, slot: str) -> str:
     meter.stop()
-    text = meter.run(TELL_IMPORTS + _SLOT.format(slot=slot) + _CONFIGURATION)
+    text = meter.run(TELL_IMPORTS + firmware.opening(slot) + _CONFIGURATION)
     return str(ast.literal_eval(text.strip().splitlines()[-1]))
 
 

@@ -10,7 +10,7 @@ import typer
 
 import wire
 from parwana.meter import ports
-from parwana.meter.repl import Meter, MeterError, attach
+from parwana.meter.repl import RUNS, START_S, Meter, MeterError, attach
 from parwana.permits.bundle import PermitError
 from parwana.permits.command import app
 from parwana.permits.offline import read_bundle
@@ -27,8 +27,7 @@ REFUSALS = {
     wire.REFUSED_KIND: "it is no kind that a meter takes",
     wire.REFUSED_EXPIRED: "it has ended",
 }
-_ANSWER_S = 10.0
-_START_S = 60.0
+_ANSWER_S = 90.0  # a permit is written first: 200 operations of the flash
 ACCEPTED = ("accepted", "bundle known already")
 
 
@@ -63,8 +62,8 @@ def hand_over(meter: Meter, data: bytes) -> str:
         meter.stop()
         meter.resume()
         with suppress(MeterError):
-            meter.wait_for("parwana ", _START_S)
-            answer = meter.hand_over(data, _START_S)
+            meter.wait_for(RUNS, START_S)
+            answer = meter.hand_over(data, _ANSWER_S)
     if answer is None:
         raise PermitError(f"{meter.port}: no firmware takes permits there; is the meter paired?")
     return answer

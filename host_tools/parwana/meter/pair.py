@@ -66,7 +66,7 @@ def command(
     reading: Annotated[
         bool, typer.Option("--reading/--no-reading", help="Wait for the first reading.")
     ] = True,
-    timeout: Annotated[float, typer.Option(help="Seconds to wait for the relay.")] = 120,
+    timeout: Annotated[float, typer.Option(help="Seconds to wait for the relay.")] = 300,
     yes: Annotated[bool, typer.Option("--yes", help="Ask nothing.")] = False,
     as_json: Json = False,
 ) -> None:

@@ -24,7 +24,7 @@ from parwana.meter.enrolment import EnrolError, Enrolment, Place
 from parwana.meter.handover import ACCEPTED, explain, hand_over
 from parwana.meter.label import Label
 from parwana.meter.listener import Listener, try_broker
-from parwana.meter.repl import START_S, Meter, MeterError
+from parwana.meter.repl import RUNS, START_S, Meter, MeterError
 from parwana.meter.steps import Seldom
 from parwana.permits.bundle import PermitError
 from parwana.world.broker import BrokerError, parse_url
@@ -61,7 +61,7 @@ class Wish:
     broker_ca: bytes
     options: dict[str, Any]
     replace: str = ""
-    timeout_s: float = 120
+    timeout_s: float = 300
     wait_reading: bool = True
     labels: Path = Path("labels")
     rpc: list[str] | None = None  # None: the deployment's
@@ -274,7 +274,7 @@ class Pairing:
         device.set_clock(self.meter, int(self.clock.now()))
         self.meter.reset()
         self._runs = True
-        self.meter.wait_for(f"parwana {self.identity.version}", START_S)
+        self.meter.wait_for(RUNS, START_S)
         self._heard.wait_for_relay(self.wish.timeout_s)
         return "a relay holds what the meter signed"
 

@@ -19,19 +19,20 @@ from parwana.meter import ports
 from parwana.meter.follow import PANIC, BoardDied, Line
 from parwana.meter.snippets import HASHES, READ
 
-START_S = 300.0  # window, imports, journal; 140 KB in reads of 128 bytes, 0.2 s each: 220 s
+START_S = 1500.0  # to the end of a start: 5,000 operations of the flash at 0.2 s, and its proof
+RUNS = "parwana: the meter runs"
 RESET_S = 20.0  # for a person to reset a board that does not answer
 _ANSWER_S = 5.0
 _STOP_S = 10.0
 _TRY_S = 1.5
-_SOFT_RESET_S = 60.0  # mounts, runs boot.py
+_SOFT_RESET_S = 240.0  # mounts, runs boot.py: 500 operations of the flash
 _WINDOW_S = 0.2  # boot.py listens for half a second
 _PULSE_S = 0.1
 _CHUNK = 2048
 _HEX = 64
 _PASTE = 64
 _PASTE_S = 0.06
-_REPLY_S = 3.0
+_REPLY_S = 3.0  # doubled each time: a slow flash keeps a permit waiting
 # struct's: mpremote unpacks what it read of a window's size, however short.
 _BROKEN = (TransportError, serial.SerialException, OSError, ValueError, struct.error)
 
@@ -191,10 +192,12 @@ class Meter:
         """
         line = wire.pack_text(bundle).encode() + b"\r"
         deadline_s = time.monotonic() + timeout_s
+        reply_s = _REPLY_S
         while time.monotonic() < deadline_s:
             with self._reached():
                 paste(self._transport.serial, line)
-            found, _ = self.hear(rb"permit: ([^\r\n]+)\r|>>> ", _REPLY_S)
+            found, _ = self.hear(rb"permit: ([^\r\n]+)\r|>>> ", reply_s)
+            reply_s *= 2
             if found and found[1] is None:
                 return None
             if found and not found[1].startswith(b"damaged"):

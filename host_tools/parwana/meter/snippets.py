@@ -23,12 +23,25 @@ def show(name):
  print(end=name)
  try:
   with open(name, 'rb') as f:
+   done = 0
    while True:
     n = f.readinto(b)
     if not n: break
     h.update(b[:n])
+    done += n
+    if not done % 16384: print(f' {done}\\n{name}', end='')
   print('', binascii.hexlify(h.digest()).decode())
  except OSError: print()
+"""
+REMOVE = """
+import os
+def remove(path):
+ print(path)
+ try: os.remove(path)
+ except OSError as e:
+  if e.errno == 2: return
+  for entry in os.ilistdir(path): remove(path + '/' + entry[0])
+  os.rmdir(path)
 """
 READ = """
 import binascii
