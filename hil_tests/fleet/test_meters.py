@@ -77,26 +77,27 @@ def test_each_meter_is_told_of_by_what_it_signed(world: Utility, town: Town, run
     assert (rows[FEEDER]["kind"], rows[FEEDER]["alarms"]) == ("transformer", [])
 
 
-@pytest.mark.parametrize(
-    ("filters", "numbers"),
-    [
-        (("--kind", "house"), [101, 102, 103, 104]),
-        (("--kind", "transformer"), [FEEDER]),
-        (("--kind", "plant"), []),
-        (("--feeder", FEEDER, "--contactor", "closed"), [101, 104]),
-        (("--feeder", "0"), [FEEDER]),
-        (("--contactor", "open"), [102]),
-        (("--number", "102", "--number", FEEDER), [102, FEEDER]),
-        (("--number", "7"), []),
-        (("--alarms",), [101, 102, 103, 104]),
-        (("--alarms", "--silent-after", 6 * 3600), [101, 102, 103]),
-        (("--ends-within", "1"), [101]),
-        (("--ends-within", "0"), []),
-    ],
-)
+FILTERS: list[tuple[tuple[object, ...], list[int]]] = [
+    (("--kind", "house"), [101, 102, 103, 104]),
+    (("--kind", "transformer"), [FEEDER]),
+    (("--kind", "plant"), []),
+    (("--feeder", FEEDER, "--contactor", "closed"), [101, 104]),
+    (("--feeder", "0"), [FEEDER]),
+    (("--contactor", "open"), [102]),
+    (("--number", "102", "--number", FEEDER), [102, FEEDER]),
+    (("--number", "7"), []),
+    (("--alarms",), [101, 102, 103, 104]),
+    (("--alarms", "--silent-after", 6 * 3600), [101, 102, 103]),
+    (("--ends-within", "1"), [101]),
+    (("--ends-within", "0"), []),
+]
+
+
 @pytest.mark.usefixtures("town")
-def test_filters(run: Run, filters: tuple[object, ...], numbers: list[int]) -> None:
-    assert list(listed(run, *filters)) == numbers
+def test_filters(run: Run) -> None:
+    assert [list(listed(run, *filters)) for filters, _ in FILTERS] == [
+        found for _, found in FILTERS
+    ]
 
 
 def test_what_is_wrong_with_a_permit_is_an_alarm(world: Utility, town: Town, run: Run) -> None:

@@ -129,6 +129,24 @@ def test_hello_and_frames_are_answered_after_the_commit(
     assert (carrier.counters.frames_new, carrier.counters.frames_repeated) == (3, 3)
 
 
+def test_a_change_of_trust_is_told_at_once_and_to_who_says_that_it_lacks_it(
+    store: Store, carry: Callable[[], Carrier], enrol: Callable[[int], FakeMeter]
+) -> None:
+    carrier, meter = carry(), enrol(21)
+    changes = []
+    for serial in (5, 6):
+        frame = wire.pack_ledger(serial, 1_800_000_000, 31337, bytes(20))
+        changes.append(wire.pack_bundle(frame, [(0, bytes(31) + b"1" + bytes(31) + b"1")]))
+    with store.transaction() as tx:
+        for serial, bundle in enumerate(changes, 5):
+            tx.add_trust(meter.address, serial, bundle)
+    carrier.tell_new()
+    assert [meter.next() for _ in changes] == [("down", bundle) for bundle in changes]
+    carrier.tell_new()
+    meter.publish(wire.pack_hello(1, 9, 0, 5, 2, 0x000100, wire.CONTROL_CONNECTED))
+    assert [meter.next(), meter.next()] == [("down", 1), ("down", changes[1])], "nothing twice"
+
+
 def test_a_permit_is_retained_and_offered_again_to_who_lacks_it(
     store: Store, carry: Callable[[], Carrier], enrol: Callable[[int], FakeMeter]
 ) -> None:

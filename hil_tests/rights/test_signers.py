@@ -190,32 +190,31 @@ def test_the_announced_one_can_be_replaced_before_it_counts(
     assert {bundle.public_key for bundle in bundles} == {dev_key(9).public_key}
 
 
-@pytest.mark.parametrize(
-    "harm",
-    [
-        {"issued_at_s": 30 * DAY_S},  # would end the permits of every meter
-        {"issued_at_s": -30 * DAY_S},
-        {"serial": 10**8},  # would bar the changes of three years
-        {"index": 1},
-        {"key": 9},
-        {"signer": 666},
-    ],
-)
-def test_a_signer_takes_up_no_harmful_frame(
-    world: Utility, town: Town, run: Run, harm: dict[str, int]
-) -> None:
+HARMS: list[dict[str, int]] = [
+    {"issued_at_s": 30 * DAY_S},  # would end the permits of every meter
+    {"issued_at_s": -30 * DAY_S},
+    {"serial": 10**8},  # would bar the changes of three years
+    {"index": 1},
+    {"key": 9},
+    {"signer": 666},
+]
+
+
+def test_a_signer_takes_up_no_harmful_frame(world: Utility, town: Town, run: Run) -> None:
     now_s = int(world.clock.now())
-    issued_s = now_s + harm.get("issued_at_s", -600)
-    prefix = wire.key_prefix(dev_key(harm.get("key", 8)).public_key)
-    frame = wire.pack_signer(
-        harm.get("index", 0), issued_s + harm.get("serial", 0), issued_s, prefix
-    )
-    change = trust.Change(world.deployment, town.store, frame, [])
-    author = SignedMeter(harm["signer"]).key if "signer" in harm else dev_key(1)
-    change.sign({0: author}, [], now_s)
+    for seconds, harm in enumerate(HARMS):
+        issued_s = now_s - 600 + seconds + harm.get("issued_at_s", 0)
+        prefix = wire.key_prefix(dev_key(harm.get("key", 8)).public_key)
+        index, serial = harm.get("index", 0), issued_s + harm.get("serial", 0)
+        frame = wire.pack_signer(index, serial, issued_s, prefix)
+        author = SignedMeter(harm["signer"]).key if "signer" in harm else dev_key(1)
+        trust.Change(world.deployment, town.store, frame, []).sign({0: author}, [], now_s)
     begun = run(*LINE, "--key", "dev:2", "--json").json
     assert now_s <= begun["serial"] < now_s + 600
     assert (begun["signatures"], begun["announced"]) == (1, False)
+    frame = wire.pack_signer(0, now_s + 9, now_s + 9, wire.key_prefix(NEW.public_key))
+    trust.Change(world.deployment, town.store, frame, []).sign({0: dev_key(1)}, [], now_s + 9)
+    assert run(*LINE, "--key", "dev:3", "--json").json["serial"] == now_s + 9, "an honest one"
 
 
 def test_a_signer_of_the_old_file_stops_and_says_why(world: Utility, town: Town, run: Run) -> None:

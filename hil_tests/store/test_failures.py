@@ -2,7 +2,6 @@
 
 import sqlite3
 import threading
-from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -114,13 +113,6 @@ def test_a_file_that_takes_no_more_is_named_and_goes_on(
 @pytest.fixture
 def url(postgresql: Server) -> str:
     return postgresql.database()
-
-
-@pytest.fixture
-def store(url: str) -> Iterator[Store]:
-    opened = Store(url)
-    yield opened
-    opened.close()
 
 
 def test_a_patient_store_waits_for_a_server_that_is_away(

@@ -3,13 +3,11 @@
 import random
 import sqlite3
 import threading
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 import wire
-from hil_tests.postgresql import Server
 from hil_tests.services import SignedMeter
 from parwana.store import writer
 from parwana.store.frames import signed_frame
@@ -17,21 +15,6 @@ from parwana.store.reader import SignedFrame, Store, StoreError
 
 METER = SignedMeter(1)
 OTHER = SignedMeter(2)
-
-
-@pytest.fixture(params=["sqlite", "postgresql"])
-def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
-    if request.param == "sqlite":
-        return f"sqlite:///{tmp_path}/store.db"
-    server: Server = request.getfixturevalue("postgresql")
-    return server.database()
-
-
-@pytest.fixture
-def store(url: str) -> Iterator[Store]:
-    opened = Store(url)
-    yield opened
-    opened.close()
 
 
 def add(store: Store, meter: SignedMeter, *sequences: int, **values: int) -> writer.Added:

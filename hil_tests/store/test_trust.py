@@ -1,34 +1,14 @@
 """Changes of trust in the store, on SQLite and on PostgreSQL: told in order, known as taken."""
 
-from collections.abc import Iterator
-from pathlib import Path
-
-import pytest
 import sqlalchemy as sa
 
 import wire
-from hil_tests.postgresql import Server
 from hil_tests.services import SignedMeter
 from parwana.store.frames import signed_frame
 from parwana.store.reader import Store
 from parwana.store.tables import TAKEN, TOLD, UNTOLD
 
 ONE, TWO = bytes([1] * 20), bytes([2] * 20)
-
-
-@pytest.fixture(params=["sqlite", "postgresql"])
-def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
-    if request.param == "sqlite":
-        return f"sqlite:///{tmp_path}/store.db"
-    server: Server = request.getfixturevalue("postgresql")
-    return server.database()
-
-
-@pytest.fixture
-def store(url: str) -> Iterator[Store]:
-    opened = Store(url)
-    yield opened
-    opened.close()
 
 
 def add(store: Store, meter: bytes, *serials: int) -> None:
