@@ -43,6 +43,7 @@ NO_PLACES: list[tuple[tuple[str, ...], str]] = [
     (("offer", "--key", "dev:7", "--to", NEXT), "only the utility"),
     (("offer", "--key", "dev:0", "--to", "0x12"), "40 hex digits"),
     (("offer", "--key", "dev:0", "--to", dev_key(0).address), "the utility already"),
+    (("accept", "--key", "dev:6", "--of", "energy-registry"), "there is one registry"),
     (("accept", "--key", "dev:6"), "not offered to"),
     (("accept", "--key", "dev:0"), "not offered to"),
 ]

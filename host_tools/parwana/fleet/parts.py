@@ -52,12 +52,12 @@ def broker(deployment: Deployment) -> Iterator[Line]:
             yield Line("broker", OK, session.place)
 
 
-def chain(node: Chain, limits: Limits) -> Iterator[Line]:
+def chain(node: Chain, limits: Limits, part: str = "chain") -> Iterator[Line]:
     """Say how old the newest block is, and which one is final. Raises ChainError."""
     head = node.head()
     time_s, final = node.block_time_s(head), node.finalized_block()
     state = WRONG if limits.now_s - time_s > limits.late_s else OK
-    yield Line("chain", state, f"chain {node.chain_id}, block {head}, final {final}", time_s)
+    yield Line(part, state, f"chain {node.chain_id}, block {head}, final {final}", time_s)
 
 
 def meters(rows: list[Row], limits: Limits) -> Iterator[Line]:
@@ -86,7 +86,10 @@ def relays(store: Store, node: Chain, limits: Limits) -> Iterator[Line]:
 
 
 def closings(office: Office, rows: list[Row], limits: Limits) -> Iterator[Line]:
-    """Say of each feeder's last period whether it closed and was balanced. Raises ChainError."""
+    """Say of each feeder's last period whether it closed and was balanced, on the energy chain.
+
+    Raises ChainError.
+    """
     call, energy = office.chain.call, office.ledgers.energy.functions
     periods = office.deployment.periods
     period = periods.of(limits.now_s) - 1

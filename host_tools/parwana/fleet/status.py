@@ -17,7 +17,7 @@ from parwana.rights.office import Office
 from parwana.store.reader import Store, StoreError
 from parwana.world.clock import WorldClock
 from parwana.world.logs import redacted
-from parwana.world.options import DeploymentFile, Json, Rpc, StoreUrl
+from parwana.world.options import DeploymentFile, EnergyRpc, Json, Rpc, StoreUrl
 from parwana.world.tables import print_table, table
 
 FOUND = 3  # exit code, as of `parwana audit`
@@ -34,6 +34,7 @@ def command(
     ] = SILENT_S,
     store_url: StoreUrl = None,
     rpc: Rpc = None,
+    energy_rpc: EnergyRpc = None,
     as_json: Json = False,
 ) -> None:
     """Say whether chain, broker, store, relays, signers and meters work, and what waits.
@@ -44,7 +45,10 @@ def command(
     """
     made = Deployment.load(deployment)
     limits = Limits(int(WorldClock.from_environment().now()), late, silent_after)
-    lines = list(look(made, limits, store_url or made.store, lambda: Office(deployment, rpc=rpc)))
+    offices = {"chain": lambda: Office(deployment, rpc=rpc)}
+    if made.energy:
+        offices["energy chain"] = lambda: Office(deployment, rpc=energy_rpc, energy=True)
+    lines = list(look(made, limits, store_url or made.store, offices))
     wrong = [line for line in lines if line.state == WRONG]
     if as_json:
         print(json.dumps({"ok": not wrong, "lines": [asdict(line) for line in lines]}))
@@ -55,17 +59,23 @@ def command(
 
 
 def look(
-    made: Deployment, limits: Limits, store_url: str, connect: Callable[[], Office]
+    made: Deployment, limits: Limits, store_url: str, connect: dict[str, Callable[[], Office]]
 ) -> Iterator[Line]:
-    """Give what each part says; one that is away is a line, and keeps the others from nothing."""
-    office = store = None
+    """Give what each part says; one that is away is a line, and keeps the others from nothing.
+
+    `connect`: the chain, and where balances are on another the energy chain.
+    """
+    store = None
     rows: list[Row] = []
-    try:
-        office = connect()
-        yield from parts.chain(office.chain, limits)
-    except ChainError as error:
-        yield Line("chain", WRONG, redacted(str(error)))
-        office = None
+    reached: dict[str, Office] = {}
+    for name, reach in connect.items():
+        try:
+            known = reach()
+            yield from parts.chain(known.chain, limits, name)
+            reached[name] = known
+        except ChainError as error:
+            yield Line(name, WRONG, redacted(str(error)))
+    office, energy = reached.get("chain"), reached.get(list(connect)[-1])
     yield from parts.broker(made)
     try:
         store = Store(store_url, create=False)
@@ -80,9 +90,10 @@ def look(
         if store:
             yield from _guarded("meters", lambda: parts.meters(rows, limits))
             yield from _guarded("permits", lambda: parts.permits(store, rows, limits))
+        if store and energy:
+            yield from _guarded("closings", lambda: parts.closings(energy, rows, limits))
         if store and office:
             yield from _guarded("relay", lambda: parts.relays(store, office.chain, limits))
-            yield from _guarded("closings", lambda: parts.closings(office, rows, limits))
             yield from _guarded("signers", lambda: parts.signers(office, store, limits))
             yield from _guarded("payments", lambda: parts.payments(office, store, limits))
         if office:

@@ -1,14 +1,18 @@
 """`parwana utility`: who the utility is, and how its place passes on: offered, then accepted."""
 
 import json
+from dataclasses import dataclass
 from enum import StrEnum
-from typing import Annotated, Any
+from pathlib import Path
+from typing import Annotated
 
 import typer
+from web3.contract import Contract
 
+from parwana.chain.keys import resolve
 from parwana.chain.points import NOBODY, read_address
 from parwana.rights.office import Office, RightError, Yes, confirm
-from parwana.world.options import DeploymentFile, Json, Key, Rpc
+from parwana.world.options import DeploymentFile, EnergyRpc, Json, Key, Rpc
 
 app = typer.Typer(
     help="Show who the utility is; pass its place on.",
@@ -18,25 +22,72 @@ app = typer.Typer(
 
 
 class Of(StrEnum):
-    """Whose utility: the registry's enrols and sets tolerances, the payments' is paid."""
+    """Whose utility: a registry's enrols and sets tolerances, the payments' is paid."""
 
     REGISTRY = "registry"
     PAYMENTS = "payments"
+    ENERGY = "energy-registry"  # where payments are on another chain
 
 
 Where = Annotated[
-    list[Of] | None, typer.Option("--of", help="One of the two places; default: both.")
+    list[Of] | None, typer.Option("--of", help="One of the places; default: all there are.")
 ]
 
 
+@dataclass(frozen=True)
+class Place:
+    """A contract that has a utility."""
+
+    of: Of
+    office: Office
+    contract: Contract
+
+    @property
+    def utility(self) -> str:
+        """Return who it is. Raises ChainError."""
+        return str(self.office.chain.call(self.contract.functions.utility()))
+
+    @property
+    def offered(self) -> str:
+        """Return whom it is offered to, "" for nobody. Raises ChainError."""
+        found = str(self.office.chain.call(self.contract.functions.offered()))
+        return "" if found == NOBODY else found
+
+
+def places(
+    file: Path,
+    key: str | None = None,
+    rpc: list[str] | None = None,
+    energy_rpc: list[str] | None = None,
+    of: list[Of] | None = None,
+) -> list[Place]:
+    """Return the places of a deployment that are wanted. Raises RightError, ChainError."""
+    own = resolve(key) if key else None
+    here = Office(file, own, rpc)
+    found = [
+        Place(Of.REGISTRY, here, here.ledgers.registry),
+        Place(Of.PAYMENTS, here, here.ledgers.payment),
+    ]
+    if here.deployment.energy:
+        there = Office(file, own, energy_rpc, energy=True)
+        found.append(Place(Of.ENERGY, there, there.ledgers.registry))
+    elif Of.ENERGY in (of or ()):
+        raise RightError(f"--of {Of.ENERGY}: there is one registry, as payments are on its chain")
+    return [place for place in found if not of or place.of in of]
+
+
 @app.command()
-def show(deployment: DeploymentFile, rpc: Rpc = None, as_json: Json = False) -> None:
-    """Show who the utility is in both contracts, and to whom its place is offered.
+def show(
+    deployment: DeploymentFile,
+    rpc: Rpc = None,
+    energy_rpc: EnergyRpc = None,
+    as_json: Json = False,
+) -> None:
+    """Show who the utility is in each contract, and to whom its place is offered.
 
     Example: parwana utility show --deployment town.json
     """
-    office = Office(deployment, rpc=rpc)
-    _tell(office, None, as_json=as_json)
+    _tell(places(deployment, None, rpc, energy_rpc), as_json=as_json)
 
 
 @app.command()
@@ -47,28 +98,34 @@ def offer(
     of: Where = None,
     yes: Yes = False,
     rpc: Rpc = None,
+    energy_rpc: EnergyRpc = None,
     as_json: Json = False,
 ) -> None:
     """Offer the utility's place to another key. Nothing changes until that one accepts.
 
     Example: parwana utility offer --deployment town.json --key utility.json --to 0x…
     """
-    office = Office(deployment, key, rpc)
+    wanted = places(deployment, key, rpc, energy_rpc, of)
     other = NOBODY if to == "nobody" else read_address(to, "--to")
-    for place in of or Of:
-        office.check_utility(_contract(office, place))
-    if other == office.key.address:
-        raise RightError(f"--to {to}: that is the utility already")
+    for place in wanted:
+        place.office.check_utility(place.contract)
+        if other == place.office.key.address:
+            raise RightError(f"--to {to}: that is the utility already")
     if other != NOBODY:
         confirm(f"Offer the utility's place to {other}?", yes=yes or as_json)
-    for place in of or Of:
-        office.send(_contract(office, place).functions.offer_utility(other))
-    _tell(office, of, as_json=as_json)
+    for place in wanted:
+        place.office.send(place.contract.functions.offer_utility(other))
+    _tell(wanted, as_json=as_json)
 
 
 @app.command()
 def accept(
-    deployment: DeploymentFile, key: Key, of: Where = None, rpc: Rpc = None, as_json: Json = False
+    deployment: DeploymentFile,
+    key: Key,
+    of: Where = None,
+    rpc: Rpc = None,
+    energy_rpc: EnergyRpc = None,
+    as_json: Json = False,
 ) -> None:
     """Become the utility, with the key that the place was offered to.
 
@@ -76,34 +133,23 @@ def accept(
 
     Example: parwana utility accept --deployment town.json --key new.json
     """
-    office = Office(deployment, key, rpc)
-    mine = office.key.address
-    offered = [place for place in of or Of if _state(office, place)[1] == mine]
-    if not offered or (of and len(offered) < len(of)):
+    wanted = places(deployment, key, rpc, energy_rpc, of)
+    mine = wanted[0].office.key.address
+    offered = [place for place in wanted if place.offered == mine]
+    if not offered or (of and len(offered) < len(wanted)):
         raise RightError(
             f"the place is not offered to {mine}; let the utility do it: parwana utility offer"
         )
     for place in offered:
-        office.send(_contract(office, place).functions.accept_utility())
-    _tell(office, list(offered), as_json=as_json)
+        place.office.send(place.contract.functions.accept_utility())
+    _tell(offered, as_json=as_json)
 
 
-def _contract(office: Office, of: Of) -> Any:
-    return office.ledgers.registry if of is Of.REGISTRY else office.ledgers.payment
-
-
-def _state(office: Office, of: Of) -> tuple[str, str]:
-    """Return the utility and whom it offers its place to, "" for nobody."""
-    functions = _contract(office, of).functions
-    offered = str(office.chain.call(functions.offered()))
-    return str(office.chain.call(functions.utility())), "" if offered == NOBODY else offered
-
-
-def _tell(office: Office, of: list[Of] | None, *, as_json: bool) -> None:
-    found = {place: _state(office, place) for place in of or Of}
+def _tell(found: list[Place], *, as_json: bool) -> None:
+    rows = {place.of: (place.utility, place.offered) for place in found}
     if as_json:
-        rows = {of: {"utility": who, "offered": to or None} for of, (who, to) in found.items()}
-        print(json.dumps(rows))
+        made = {of: {"utility": who, "offered": to or None} for of, (who, to) in rows.items()}
+        print(json.dumps(made))
         return
-    for place, (who, to) in found.items():
-        print(f"{place}: {who}" + (f", offered to {to}" if to else ""))
+    for of, (who, to) in rows.items():
+        print(f"{of}: {who}" + (f", offered to {to}" if to else ""))
