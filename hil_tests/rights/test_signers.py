@@ -1,5 +1,6 @@
 """Signers replaced: by m of the old ones, on the chain, in the file, at the meters."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,12 +11,13 @@ from hil_tests.chainkit import SIGNERS, Utility
 from hil_tests.rights.conftest import Run
 from hil_tests.services import SignedMeter
 from hil_tests.town import Town
+from parwana.audit.command import audit
 from parwana.chain.deployment import Deployment
 from parwana.chain.keys import dev_key
 from parwana.chain.node import Chain
 from parwana.chain.periods import DAY_S
 from parwana.permits.bundle import PermitError
-from parwana.permits.signer import PermitSigner
+from parwana.permits.signer import PermitSigner, TimeSigner
 from parwana.rights import trust
 from parwana.store.reader import Store
 
@@ -245,3 +247,28 @@ def test_a_meter_without_a_network_gets_it_as_text(
     with town.store.transaction() as tx:
         tx.trusts(row.meter, row.serial, signed=True)
     assert "lacks no change" in run(*line, "101").err
+
+
+def test_what_the_old_one_signed_is_no_finding(world: Utility, town: Town, run: Run) -> None:
+    def sign_time(number: int, made: Deployment) -> None:
+        keys = [dev_key(number)]
+        TimeSigner(made, town.store, keys, world.clock.now, 900, lambda _: None).step()
+
+    for number in SIGNERS:
+        sign_time(number, world.deployment)
+    rotated(world, run)
+    public = [NEW.public_key.hex(), *world.deployment.permit_signers[1:]]
+    made = replace(world.deployment, permit_signers=public)
+    sign_time(8, made)
+
+    def wrong() -> list[str]:
+        report = audit(made, world.chain, town.store)
+        assert report.counts["signer_signatures"] >= 4
+        return [one.where for one in report.findings if one.kind == "stored_signature"]
+
+    assert wrong() == []
+    frame = wire.pack_time(5, 5)
+    digest = wire.digest(made.time_domain, frame)
+    with town.store.transaction() as tx:
+        tx.add_signature(b"time", frame, digest, 1, dev_key(1).sign(digest), 5)
+    assert wrong() == ["signer 1, made at 5"], "the old one of another place is nobody there"

@@ -54,7 +54,11 @@ def audit(
     terms = _terms(deployment, chain, ledgers)
     head = chain.head()
     now_s = chain.block_time_s(head)
-    evidence = audit_store(store, deployment, report, told)
+    signers: dict[int, set[bytes]] = {}
+    for log in chain.logs(ledgers.payment.events.SignerChanged, deployment.from_block, head):
+        found = signers.setdefault(log["args"]["index"], set())
+        found.add(bytes.fromhex(log["args"]["signer"][2:]))
+    evidence = audit_store(store, deployment, signers, report, told)
     signed = partial(signed_reading, store, deployment)
     energy = EnergyAudit(terms, evidence, report, signed)
     payment = PaymentAudit(energy, deployment, report)

@@ -9,7 +9,6 @@ from parwana.audit.findings import Report
 from parwana.audit.progress import Told, untold
 from parwana.chain.deployment import Deployment
 from parwana.chain.periods import closed_period
-from parwana.permits.bundle import believed
 from parwana.store.reader import SignedFrame, Store
 from parwana.store.signatures import SignatureError, signer
 
@@ -32,15 +31,22 @@ class Evidence:
 
 
 def audit_store(
-    store: Store, deployment: Deployment, report: Report, told: Told = untold
+    store: Store,
+    deployment: Deployment,
+    signers: dict[int, set[bytes]],
+    report: Report,
+    told: Told = untold,
 ) -> dict[bytes, Evidence]:
-    """Check every frame and signature of the store; return what the meters signed."""
+    """Check every frame and signature of the store; return what the meters signed.
+
+    `signers` are by index the addresses (20 bytes) of all who ever were one.
+    """
     evidence: dict[bytes, Evidence] = {}
     meters = sorted({row.meter for row in store.meters()} | set(store.framed_meters()))
     for meter in meters:
         told("meters in the store", len(evidence), len(meters))
         evidence[meter] = _Meter(meter, store, deployment, report).audit()
-    _audit_signatures(store, deployment, list(evidence), report)
+    _audit_signatures(store, deployment, signers, list(evidence), report)
     return evidence
 
 
@@ -201,7 +207,11 @@ class _Meter:
 
 
 def _audit_signatures(
-    store: Store, deployment: Deployment, meters: list[bytes], report: Report
+    store: Store,
+    deployment: Deployment,
+    signers: dict[int, set[bytes]],
+    meters: list[bytes],
+    report: Report,
 ) -> None:
     """Check what permit signers left for each other."""
     scopes = [(b"time", deployment.time_domain, "")]
@@ -209,9 +219,12 @@ def _audit_signatures(
     for scope, domain, meter in scopes:
         for row in store.signed(scope):
             report.count("signer_signatures")
-            pair = [(row.signer_index, row.signature)]
             digest = wire.digest(domain, row.frame)
-            if digest != row.digest or not believed(digest, pair, deployment.signers):
+            try:
+                good = signer(digest, row.signature) in signers.get(row.signer_index, ())
+            except SignatureError:
+                good = False
+            if digest != row.digest or not good:
                 where = f"signer {row.signer_index}, made at {row.made_s}"
                 report.add(
                     "stored_signature", meter, where, "that signer's", "nobody's or other's"

@@ -115,9 +115,7 @@ class PermitSigner:
                 self._serve(chain, ledgers, lock, progress)
             except Reverted as error:  # often: another signer's claim was faster
                 progress.failure = f"{lock.meter}: {error}"
-                if (
-                    error.reason == "signature wrong"
-                ):  # was a signer replaced? Ask at the next step
+                if error.reason == "signature wrong":  # was one of us replaced? Look again
                     self._connected = None
                 self._refused.failed(progress.failure, logging.INFO)
         if not progress.failure:
