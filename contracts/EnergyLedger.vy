@@ -110,7 +110,7 @@ _IS_FEEDER: constant(uint256) = 1
 _PLACE: constant(uint256) = _U48 << _FEEDER | _U24 << _REVISION | _ENROLLED | _RETIRED
 _LAST: constant(uint256) = _U24 << _PERIOD
 _MOVED: constant(uint256) = _U64 << _ENERGY | _U32 << _TIME | _LAST
-_USUAL: constant(uint256) = _PLACE | _LAST
+_USUAL: constant(uint256) = _PLACE | _LAST | _IS_FEEDER
 # the place of no meter
 _NOWHERE: constant(uint256) = _RETIRED
 
@@ -164,7 +164,7 @@ def close(_data: Bytes[MAX_CLOSINGS * ITEM]) -> uint256:
     assert len(_data) != 0 and len(_data) % ITEM == 0, "length not n * 104"
     count: uint256 = len(_data) // ITEM
     results: uint256[MAX_CLOSINGS] = empty(uint256[MAX_CLOSINGS])
-    taken: uint256 = 0
+    skipped: uint256 = 0
     prefix: bytes32 = domain
     latest_s: uint256 = block.timestamp + AHEAD_S
     # the period that is closed, where the next one starts and ends, and for how long from its
@@ -184,12 +184,14 @@ def close(_data: Bytes[MAX_CLOSINGS * ITEM]) -> uint256:
     for i: uint256 in range(count, bound=MAX_CLOSINGS):
         offset: uint256 = unsafe_mul(i, ITEM)
         head: uint256 = convert(extract32(_data, offset), uint256)
-        tail: uint256 = convert(extract32(_data, unsafe_add(offset, 8)), uint256) & _U64
-        time_s: uint256 = (head >> 160) & _U32
-        energy_wh: uint256 = (head >> 96) & _U64
+        # all of the frame but its first 8 bytes
+        body: uint256 = convert(extract32(_data, unsafe_add(offset, 8)), uint256)
+        time_s: uint256 = body >> 224
+        energy_wh: uint256 = (body >> 160) & _U64
         # the last byte is the clock's trust, 1 or 2; of 0 the difference wraps
-        if (head >> 224) & CLOSING_MASK != CLOSING or unsafe_sub(tail & _U8, 1) > 1:
+        if (head >> 224) & CLOSING_MASK != CLOSING or unsafe_sub(body & _U8, 1) > 1:
             results[i] = SKIPPED_NO_CLOSING
+            skipped += 1
             continue
         # wraps for a time before start_s
         if unsafe_sub(time_s, start_s) >= window_s:
@@ -207,18 +209,29 @@ def close(_data: Bytes[MAX_CLOSINGS * ITEM]) -> uint256:
                 usual = (usual & _PLACE) | ((unsafe_sub(period, 1) & _U24) << _PERIOD)
             if time_s > latest_s or start_s > block.timestamp:
                 results[i] = SKIPPED_AHEAD
+                skipped += 1
                 continue
             if window_s == 0 or (time_s - start_s >= window_s and (head >> 224) & FLAG_BOOT == 0):
                 results[i] = SKIPPED_NO_CLOSING
+                skipped += 1
                 continue
 
-        signer: address = signature._recover(
-            sha256(concat(prefix, convert(head, bytes32), convert(convert(tail, uint64), bytes8))),
+        # as signature._recover, without the call: 1 % of all
+        vs: uint256 = convert(extract32(_data, unsafe_add(offset, 72)), uint256)
+        low: uint256 = vs & signature.S
+        if low > signature.HALF_N:
+            results[i] = SKIPPED_UNKNOWN
+            skipped += 1
+            continue
+        signer: address = ecrecover(
+            sha256(concat(prefix, convert(convert(head >> 192, uint64), bytes8), convert(body, bytes32))),
+            unsafe_add(27, vs >> 255),
             convert(extract32(_data, unsafe_add(offset, 40)), uint256),
-            convert(extract32(_data, unsafe_add(offset, 72)), uint256),
+            low,
         )
         state: uint256 = self._meters[signer]
-        spanning: uint256 = 0
+        last_wh: uint256 = state >> _ENERGY
+        used: uint256 = unsafe_sub(energy_wh, last_wh)
         # one comparison for all that is as with the meter before; what follows sorts out the rest
         if state & _USUAL != usual:
             if state & _PLACE != usual & _PLACE:
@@ -226,39 +239,49 @@ def close(_data: Bytes[MAX_CLOSINGS * ITEM]) -> uint256:
                 (state, retired_at_s) = self._refreshed(signer, state, usual)
                 if state == 0:
                     results[i] = SKIPPED_UNKNOWN
+                    skipped += 1
                     continue
                 if retired_at_s != 0 and time_s > retired_at_s:
                     results[i] = SKIPPED_RETIRED
+                    skipped += 1
                     continue
                 balances._add(key, sums)
                 sums = 0
                 key = (((state >> _FEEDER) & _U48) << 32) | period
                 usual = (state & _PLACE & ~_RETIRED) | (usual & _LAST)
+                last_wh = state >> _ENERGY
+                used = unsafe_sub(energy_wh, last_wh)
             last: uint256 = (state >> _PERIOD) & _U24
             if period <= last:
                 results[i] = SKIPPED_CLOSED
+                skipped += 1
                 continue
+            if energy_wh < last_wh:
+                results[i] = SKIPPED_BACKWARD
+                skipped += 1
+                continue
+            spanning: uint256 = 0
             if period != last + 1:
                 spanning = 1 << balances.SPANNING
-        last_wh: uint256 = state >> _ENERGY
-        if energy_wh < last_wh:
+                sums = unsafe_add(sums, spanning)
+            if state & _IS_FEEDER != 0:
+                own: uint256 = (used << balances.SUPPLIED) | spanning
+                balances._add_own((state >> _NUMBER) & _U48, period, start_s, own)
+        elif energy_wh < last_wh:
             results[i] = SKIPPED_BACKWARD
+            skipped += 1
             continue
-        used: uint256 = unsafe_sub(energy_wh, last_wh)
         self._meters[signer] = (
             (state & ~_MOVED) | (energy_wh << _ENERGY) | (time_s << _TIME) | (period << _PERIOD)
         )
         results[i] = (convert(signer, uint256) << 96) | (period << 64) | energy_wh
-        taken = unsafe_add(taken, 1)
         # 98 bits hold the whole registers of 2**34 meters
-        sums = unsafe_add(sums, (used << balances.SOLD) | (1 << balances.CLOSED) | spanning)
-        if state & _IS_FEEDER != 0:
-            balances._add_own((state >> _NUMBER) & _U48, period, (used << balances.SUPPLIED) | spanning)
+        sums = unsafe_add(sums, (used << balances.SOLD) | (1 << balances.CLOSED))
 
     balances._add(key, sums)
     # as an array it would be copied word by word
     log Closed(relay=msg.sender, results=slice(abi_encode(results), 0, count * 32))
-    return taken
+    return count - skipped
 
 
 @external

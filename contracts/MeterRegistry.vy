@@ -83,9 +83,9 @@ _U48: constant(uint256) = 2**48 - 1
 _place: HashMap[address, uint256]
 # previous 160 | initial_wh 64
 _origin: HashMap[address, uint256]
-# served_since_s 32 | meter 160
+# retired_at_s 32 | kind 8 | served_since_s 32 | meter 160
 _points: HashMap[uint48, uint256]
-# revision 32 | checkpoints 32 | children 32
+# revision 32 | quarter of an hour of the last change 32 | checkpoints 32 | children 32
 _feeders: HashMap[uint48, uint256]
 # feeder << 32 | index -> quarter of an hour 64 | children from then on 32
 _checkpoints: HashMap[uint256, uint256]
@@ -159,7 +159,7 @@ def served_since(_number: uint48) -> uint32:
     @notice Read when the first meter of a point was enrolled, in Unix time; 0 if none was.
     @param _number 6-byte number of the metering point.
     """
-    return convert(self._points[_number] >> 160, uint32)
+    return convert((self._points[_number] >> 160) & _U32, uint32)
 
 
 @view
@@ -169,7 +169,7 @@ def revision(_feeder: uint48) -> uint32:
     @notice Count the replacements and retirements under a feeder: what a copy must be checked by.
     @param _feeder 6-byte number of the feeder, 0 for meters without one.
     """
-    return convert(self._feeders[_feeder] >> 64, uint32)
+    return convert(self._feeders[_feeder] >> 96, uint32)
 
 
 @view
@@ -205,11 +205,10 @@ def feeder_between(_feeder: uint48, _from_s: uint256, _to_s: uint256) -> (bool, 
             points just before the start, too; how many points were under it just before the end.
     """
     point: uint256 = self._points[_feeder]
-    place: uint256 = self._place[convert(point & (2**160 - 1), address)]
-    since_s: uint256 = point >> 160
-    retired_at_s: uint256 = (place >> 88) & _U32
+    since_s: uint256 = (point >> 160) & _U32
+    retired_at_s: uint256 = point >> 200
     in_service: bool = (
-        (place >> 152) & 255 > convert(KIND_HOUSE, uint256)
+        (point >> 192) & 255 > convert(KIND_HOUSE, uint256)
         and since_s < _to_s
         and (retired_at_s == 0 or retired_at_s >= _to_s)
     )
@@ -260,9 +259,9 @@ def replace(_old: address, _new: address, _initial_wh: uint64):
     self._place[_old] = place | (block.timestamp << 88)
     self._place[_new] = (place & ~(_U32 << 120)) | (block.timestamp << 120) | 1
     self._origin[_new] = (convert(_old, uint256) << 64) | convert(_initial_wh, uint256)
-    since: uint256 = self._points[number] >> 160
-    self._points[number] = (since << 160) | convert(_new, uint256)
-    self._feeders[convert((place >> 160) & _U48, uint48)] += 1 << 64
+    point: uint256 = self._points[number] >> 160
+    self._points[number] = (point << 160) | convert(_new, uint256)
+    self._feeders[convert((place >> 160) & _U48, uint48)] += 1 << 96
     log Replaced(old=_old, new=_new, number=number, initial_wh=_initial_wh)
 
 
@@ -278,7 +277,8 @@ def retire(_meter: address):
     feeder: uint48 = convert((place >> 160) & _U48, uint48)
     assert self._feeders[number] & _U32 == 0, "feeder has children"
     self._place[_meter] = place | (block.timestamp << 88)
-    self._feeders[feeder] += 1 << 64
+    self._points[number] |= block.timestamp << 200
+    self._feeders[feeder] += 1 << 96
     self._count(feeder, (self._feeders[feeder] & _U32) - 1)
     log Retired(meter=_meter, number=number, feeder=feeder)
 
@@ -325,7 +325,9 @@ def _enrol(_enrolment: Enrolment):
     )
     self._origin[_enrolment.meter] = convert(_enrolment.initial_wh, uint256)
     self._points[_enrolment.number] = (
-        (block.timestamp << 160) | convert(_enrolment.meter, uint256)
+        (convert(kind, uint256) << 192)
+        | (block.timestamp << 160)
+        | convert(_enrolment.meter, uint256)
     )
     self._count(_enrolment.feeder, (self._feeders[_enrolment.feeder] & _U32) + 1)
     log Enrolled(
@@ -352,13 +354,13 @@ def _children_at(_feeder: uint48, _time_s: uint256) -> uint256:
     """
     assert _time_s % QUARTER_S == 0, "time not a multiple of 900"
     quarter: uint256 = _time_s // QUARTER_S
-    high: uint256 = (self._feeders[_feeder] >> 32) & _U32
+    state: uint256 = self._feeders[_feeder]
+    if (state >> 64) & _U32 < quarter:
+        return state & _U32
+    high: uint256 = (state >> 32) & _U32
     if high == 0:
         return 0
     base: uint256 = convert(_feeder, uint256) << 32
-    last: uint256 = self._checkpoints[base | (high - 1)]
-    if last >> 32 < quarter:
-        return last & _U32
     # the newest checkpoint before `quarter` is at low - 1 when low meets high
     low: uint256 = 0
     high -= 1
@@ -396,4 +398,6 @@ def _count(_feeder: uint48, _children: uint256):
     if length == 0 or self._checkpoints[base | (length - 1)] >> 32 != quarter:
         length += 1
     self._checkpoints[base | (length - 1)] = (quarter << 32) | _children
-    self._feeders[_feeder] = ((state >> 64) << 64) | (length << 32) | _children
+    self._feeders[_feeder] = (
+        (state >> 96 << 96) | (quarter << 64) | (length << 32) | _children
+    )

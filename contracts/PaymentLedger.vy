@@ -12,6 +12,7 @@
 from interfaces import IMeterRegistry
 from interfaces import IEnergyLedger
 import accounts
+import authorisations
 import calendar
 import signature
 import permits
@@ -26,12 +27,14 @@ initializes: permits[permit_signers := permit_signers]
 initializes: tariffs
 initializes: accounts[calendar := calendar, tariffs := tariffs]
 initializes: money
+initializes: authorisations[money := money]
 initializes: admin
 exports: (
     accounts.registry,
     accounts.energy_ledger,
     accounts.settle,
     accounts.settle_many,
+    authorisations.nonces,
     permit_signers.threshold,
     permit_signers.signer_count,
     permit_signers.rotation_delay_s,
@@ -46,6 +49,7 @@ exports: (
     money.token,
     money.credits,
     money.withdraw,
+    money.withdraw_for,
     admin.utility,
     admin.offered,
     admin.offer_utility,
@@ -208,6 +212,65 @@ def pay(_meter: address, _amount: uint256):
     """
     self._lock(_meter, msg.sender, _amount)
     money._collect(msg.sender, _amount)
+
+
+@nonreentrant
+@external
+def pay_with_authorization(
+    _meter: address,
+    _amount: uint256,
+    _payer: address,
+    _valid_before: uint256,
+    _v: uint8,
+    _r: bytes32,
+    _s: bytes32,
+):
+    """
+    @notice Pay as `pay`, by what the payer signed for a token with EIP-3009; anyone may send it.
+    @param _meter 20-byte address of the meter that serves the house.
+    @param _amount 32 bytes: exactly what is due.
+    @param _payer 20-byte address of who signed ReceiveWithAuthorization: from the payer to this
+           contract, valid after 0, its nonce keccak256(abi.encode(chain id, this contract, meter,
+           period last billed, amount, valid before)).
+    @param _valid_before 32-byte Unix time.
+    @param _v 1 byte of the signature.
+    @param _r 32 bytes of the signature.
+    @param _s 32 bytes of the signature.
+    """
+    period: uint256 = self._lock(_meter, _payer, _amount)
+    authorisations._receive(_meter, period, _payer, _amount, _valid_before, _v, _r, _s)
+
+
+@nonreentrant
+@external
+def pay_with_permit(
+    _meter: address,
+    _amount: uint256,
+    _payer: address,
+    _deadline: uint256,
+    _v: uint8,
+    _r: bytes32,
+    _s: bytes32,
+    _pay_r: uint256,
+    _pay_vs: uint256,
+):
+    """
+    @notice Pay as `pay`, by what the payer signed for a token with EIP-2612; anyone may send it.
+    @param _meter 20-byte address of the meter that serves the house.
+    @param _amount 32 bytes: exactly what is due.
+    @param _payer 20-byte address of who signed both: Permit of the token, for this contract as
+           spender, and Pay of this contract (EIP-712), with the period last billed.
+    @param _deadline 32-byte Unix time, the last of both.
+    @param _v 1 byte of the Permit's signature.
+    @param _r 32 bytes of the Permit's signature.
+    @param _s 32 bytes of the Permit's signature.
+    @param _pay_r 32-byte r of the Pay's signature.
+    @param _pay_vs 32 bytes of the Pay's signature, yParity << 255 | s.
+    """
+    period: uint256 = self._lock(_meter, _payer, _amount)
+    authorisations._take(
+        _meter, period, _payer, _amount, _deadline, _v, _r, _s, _pay_r, _pay_vs
+    )
 
 
 @nonreentrant
@@ -403,9 +466,10 @@ def announce_tariff(
 # internal
 
 @internal
-def _lock(_meter: address, _payer: address, _amount: uint256):
+def _lock(_meter: address, _payer: address, _amount: uint256) -> uint256:
     """
     @notice Lock what is due, for a payer whose money is collected in the same transaction.
+    @return the period last billed.
     """
     number: uint48 = accounts._serving(_meter).number
     account: uint256 = accounts.accounts[number]
@@ -430,6 +494,7 @@ def _lock(_meter: address, _payer: address, _amount: uint256):
         period=period,
         deadline_s=deadline_s,
     )
+    return period
 
 
 @internal

@@ -156,20 +156,20 @@ def _add(_key: uint256, _sums: uint256):
 
 
 @internal
-def _add_own(_feeder: uint256, _period: uint256, _sums: uint256):
+def _add_own(_feeder: uint256, _period: uint256, _end_s: uint256, _sums: uint256):
     """
     @notice Add the closing of a feeder's own meter, and what the balance is going to need.
     """
     key: uint256 = (_feeder << 32) | _period
     state: uint256 = self._feeders[key]
     if state & _KNOWN == 0:
-        state |= self._terms(convert(_feeder, uint48), _period)
+        state |= self._terms(convert(_feeder, uint48), _period, _end_s)
     self._feeders[key] = (state + _sums) | _OWN
 
 
 @view
 @internal
-def _terms(_feeder: uint48, _period: uint256) -> uint256:
+def _terms(_feeder: uint48, _period: uint256, _end_s: uint256) -> uint256:
     """
     @notice Return what a feeder is reconciled by, as bits of its slot, from the end of the period
             on; 0 if it was no feeder in service then.
@@ -178,7 +178,7 @@ def _terms(_feeder: uint48, _period: uint256) -> uint256:
     steady: bool = False
     expected: uint256 = 0
     in_service, steady, expected = staticcall registry.feeder_between(
-        _feeder, calendar._start_of(_period), calendar._start_of(_period + 1)
+        _feeder, calendar._start_of(_period), _end_s
     )
     if not in_service:
         return 0
@@ -199,8 +199,9 @@ def _balance(_feeder: uint48, _period: uint256) -> uint256:
     assert _period <= _U32, "no such period"
     state: uint256 = self._feeders[(convert(_feeder, uint256) << 32) | _period]
     if state & _KNOWN == 0:
-        assert block.timestamp >= calendar._start_of(_period + 1), "period not over"
-        terms: uint256 = self._terms(_feeder, _period)
+        end_s: uint256 = calendar._start_of(_period + 1)
+        assert block.timestamp >= end_s, "period not over"
+        terms: uint256 = self._terms(_feeder, _period, end_s)
         if terms == 0:
             return 0
         state |= terms

@@ -37,15 +37,31 @@ def withdraw() -> uint256:
     @notice Take what is credited to you, as the utility or as a payer with a refund.
     @return the amount.
     """
-    amount: uint256 = self.credits[msg.sender]
+    return self._pay_out(msg.sender)
+
+
+@nonreentrant
+@external
+def withdraw_for(_account: address) -> uint256:
+    """
+    @notice Pay out what is credited to an account, to that account: its owner needs no coin.
+    @param _account 20-byte address.
+    @return the amount.
+    """
+    return self._pay_out(_account)
+
+
+@internal
+def _pay_out(_account: address) -> uint256:
+    amount: uint256 = self.credits[_account]
     assert amount != 0, "no credit"
-    self.credits[msg.sender] = 0
-    log Withdrawn(account=msg.sender, amount=amount)
+    self.credits[_account] = 0
+    log Withdrawn(account=_account, amount=amount)
     if token == empty(address):
-        raw_call(msg.sender, b"", value=amount)
+        raw_call(_account, b"", value=amount)
     else:
         assert extcall IERC20(token).transfer(
-            msg.sender, amount, default_return_value=True
+            _account, amount, default_return_value=True
         ), "token refused"
     return amount
 
@@ -60,12 +76,24 @@ def _collect(_payer: address, _amount: uint256):
         assert msg.value == _amount, "value not the amount"
     else:
         assert msg.value == 0, "pay in the token"
-        before: uint256 = staticcall IERC20(token).balanceOf(self)
+        before: uint256 = self._held()
         assert extcall IERC20(token).transferFrom(
             _payer, self, _amount, default_return_value=True
         ), "token refused"
-        received: uint256 = staticcall IERC20(token).balanceOf(self) - before
-        assert received == _amount, "token takes a fee"
+        self._check_received(before, _amount)
+
+
+@view
+@internal
+def _held() -> uint256:
+    assert token != empty(address), "no token"
+    return staticcall IERC20(token).balanceOf(self)
+
+
+@view
+@internal
+def _check_received(_before: uint256, _amount: uint256):
+    assert self._held() - _before == _amount, "token takes a fee"
 
 
 @internal

@@ -93,11 +93,13 @@ class Evm:
         self._learn(artifact.abi)
         entries = [entry for entry in artifact.abi if entry["type"] == "constructor"]
         types = _types(entries[0]["inputs"]) if entries else []
-        nonce = self._state.get_nonce(to_canonical_address(sender))
-        made = keccak(rlp_encode([to_canonical_address(sender), nonce]))[12:]
+        made = keccak(rlp_encode([to_canonical_address(sender), self._nonce(sender)]))[12:]
         code = bytes.fromhex(artifact.bytecode[2:]) + encode(types, args)
         gas = self.transact(sender, b"", 0, code).gas
         return Contract(self, to_checksum_address(made), artifact, gas)
+
+    def _nonce(self, address: str) -> int:
+        return int(self._state.get_nonce(to_canonical_address(address)))
 
     def _learn(self, abi: list[dict[str, Any]]) -> None:
         """Remember the events of a contract, to decode logs."""

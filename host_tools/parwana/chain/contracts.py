@@ -100,7 +100,8 @@ def _fingerprint(source: Path) -> str:
     """Hash the compiler's version, the contract and every source that it may import."""
     digest = sha256(f"3 {VYPER}".encode())  # 3: the form of what is cached
     # modules are named in lower case, contracts are not
-    imports = [path for path in sorted(SOURCES.glob("*.vy")) if path.stem.islower()]
+    sources = [path for folder in {SOURCES, source.parent} for path in folder.glob("*.vy")]
+    imports = [path for path in sorted(sources) if path.stem.islower()]
     imports += sorted((SOURCES / "interfaces").glob("*.vyi"))
     for path in [source, *imports]:
         digest.update(path.name.encode() + b"\0" + path.read_bytes() + b"\0")
