@@ -3,6 +3,7 @@
 import json
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -10,6 +11,7 @@ from eth_utils import to_checksum_address
 from rich.console import Console
 from web3.types import TxReceipt
 
+from parwana.chain.authorised import Authorisation, AuthoriseError, authorise
 from parwana.chain.currency import ERC20, NATIVE, Currency, currency_of
 from parwana.chain.deployment import Deployment, Period
 from parwana.chain.keys import resolve
@@ -113,6 +115,32 @@ class Payer:
         [log] = self.ledgers.payment.events.Locked().process_receipt(receipt)
         return {**log["args"], "transaction": "0x" + bytes(receipt["transactionHash"]).hex()}
 
+    def authorise(self, until_s: int) -> Authorisation:
+        """Sign the payment of what is due, for anybody to send until `until_s`.
+
+        Raises PayError, AuthoriseError, ChainError.
+        """
+        if self.chain.key is None:
+            raise PayError("signing needs the payer's key: add --key FILE")
+        account = self.chain.call(self.functions.account(self.meter))
+        if account.due == 0:
+            raise PayError("nothing is due; a relay bills what was closed, look again later")
+        what = (self.meter, account.period, account.due, until_s)
+        return authorise(self.chain, self.ledgers, self.chain.key, *what)
+
+    def submit(self, signed: Authorisation) -> dict[str, Any]:
+        """Send a payment that somebody signed; return the logged lock.
+
+        Raises AuthoriseError, ChainError.
+        """
+        here = (self.chain.w3.eth.chain_id, self.ledgers.payment.address)
+        if (signed.chain_id, signed.ledger) != here:
+            raise AuthoriseError(
+                f"the payment is for chain {signed.chain_id}, ledger {signed.ledger}; "
+                "use the deployment file of that utility"
+            )
+        return self._locked(self.chain.send(signed.function(self.ledgers)))
+
     def refund(self) -> int:
         """Take an unclaimed payment back after its window; return what was paid out."""
         if self.chain.call(self.functions.locked(self.meter)).amount:
@@ -150,6 +178,24 @@ def command(
     refund: Annotated[
         bool, typer.Option("--refund", help="Take back a payment that nobody claimed in time.")
     ] = False,
+    authorise_to: Annotated[
+        Path | None,
+        typer.Option(
+            "--authorise",
+            metavar="FILE",
+            help="Sign the payment into FILE, for anybody to send: the payer needs no coin. "
+            "Where the utility is paid in a token.",
+        ),
+    ] = None,
+    valid_hours: Annotated[
+        int, typer.Option(min=1, max=24 * 366, help="How long a signed payment can be sent.")
+    ] = 72,
+    submit: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE", help="Send a payment that somebody signed; --key pays the gas."
+        ),
+    ] = None,
     rpc: Rpc = None,
     as_json: Json = False,
 ) -> None:
@@ -159,12 +205,23 @@ def command(
     """
     made = Deployment.load(deployment)
     chain = Chain.of(made, resolve(key) if key else None, rpc)
+    signed = Authorisation.read(submit) if submit else None
+    if signed:
+        meter, number = signed.meter, None
     payer = Payer(made, chain, chosen(meter, number, lambda: (chain, chain.ledgers(made))))
     console = Console(stderr=True)
     done: dict[str, Any] = {}
     if key and refund:
         with console.status("waiting for the refund's receipt"):
             done["refunded"] = payer.refund()
+    elif authorise_to:
+        until_s = chain.block_time_s() + 3600 * valid_hours
+        signed = payer.authorise(until_s)
+        signed.write(authorise_to)
+        done["authorised"] = {"file": str(authorise_to), "until_s": until_s}
+    elif signed:
+        with console.status("waiting for the payment's receipt"):
+            done["paid"] = payer.submit(signed)
     elif key and not status:
         with console.status("waiting for the bill") as waiting:
             payer.settle()
@@ -178,6 +235,12 @@ def command(
     _show(bill, made.periods, currency)
     if "refunded" in done:
         print(f"refunded: {currency.text(done['refunded'])}")
+    if "authorised" in done:
+        until = datetime.fromtimestamp(done["authorised"]["until_s"], UTC)
+        print(
+            f"signed: {currency.text(bill.due)}, in {authorise_to}. Whoever has a key with coin "
+            f"sends it by {until:%Y-%m-%d %H:%M} UTC: parwana pay --submit {authorise_to} --key …"
+        )
     if "paid" in done:
         deadline = datetime.fromtimestamp(done["paid"]["deadline_s"], UTC)
         print(
