@@ -14,13 +14,15 @@ event ToleranceSet:
 
 MAX_TOLERANCE_BP: constant(uint256) = 2000
 
+# how many changes of one feeder's
+MAX_CHANGES: constant(uint256) = 1024
+
 _U16: constant(uint256) = 2**16 - 1
-_U32: constant(uint256) = 2**32 - 1
 
 default_tolerance_bp: public(immutable(uint256))
 
-# set 1 | from_period 32 | tolerance_bp from then 16 | tolerance_bp before 16
-_tolerances: HashMap[uint48, uint256]
+# from_period 240 | tolerance_bp from then 16
+_tolerances: HashMap[uint48, DynArray[uint256, MAX_CHANGES]]
 
 
 @deploy
@@ -50,17 +52,22 @@ def _set(_feeder: uint48, _tolerance_bp: uint256, _period: uint256):
     @notice Set a feeder's tolerance from the period after `_period` on.
     """
     assert _tolerance_bp <= MAX_TOLERANCE_BP, "tolerance above 2000"
-    before: uint256 = self._tolerance_bp(_feeder, _period)
-    self._tolerances[_feeder] = 1 << 64 | (_period + 1) << 32 | _tolerance_bp << 16 | before
-    log ToleranceSet(feeder=_feeder, tolerance_bp=_tolerance_bp, from_period=_period + 1)
+    from_period: uint256 = _period + 1
+    last: uint256 = len(self._tolerances[_feeder])
+    change: uint256 = (from_period << 16) | _tolerance_bp
+    if last != 0 and self._tolerances[_feeder][last - 1] >> 16 == from_period:
+        self._tolerances[_feeder][last - 1] = change
+    else:
+        self._tolerances[_feeder].append(change)
+    log ToleranceSet(feeder=_feeder, tolerance_bp=_tolerance_bp, from_period=from_period)
 
 
 @view
 @internal
 def _tolerance_bp(_feeder: uint48, _period: uint256) -> uint256:
-    set: uint256 = self._tolerances[_feeder]
-    if set == 0:
-        return default_tolerance_bp
-    if _period >= (set >> 32) & _U32:
-        return (set >> 16) & _U16
-    return set & _U16
+    changes: uint256 = len(self._tolerances[_feeder])
+    for i: uint256 in range(changes, bound=MAX_CHANGES):
+        change: uint256 = self._tolerances[_feeder][changes - 1 - i]
+        if change >> 16 <= _period:
+            return change & _U16
+    return default_tolerance_bp

@@ -71,7 +71,9 @@ class EnergyAudit:
     since_s: dict[int, int] = field(default_factory=dict)
     _sums: dict[tuple[int, int], Sums] = field(default_factory=lambda: defaultdict(Sums))
     _changes: dict[int, list[tuple[int, int]]] = field(default_factory=lambda: defaultdict(list))
-    _tolerances: dict[int, tuple[int, int, int]] = field(default_factory=dict)
+    _tolerances: dict[int, list[tuple[int, int]]] = field(
+        default_factory=lambda: defaultdict(list)
+    )
 
     def of(self, meter: str) -> Evidence:
         """Return what a meter signed."""
@@ -156,14 +158,13 @@ class EnergyAudit:
         self._sum(place, values.period, delta_wh, spanning, closing=False)
 
     def _on_toleranceset(self, values: Any, _time_s: int) -> None:
-        before = self._tolerance_bp(values.feeder, values.from_period - 1)
-        self._tolerances[values.feeder] = (values.from_period, values.tolerance_bp, before)
+        self._tolerances[values.feeder].append((values.from_period, values.tolerance_bp))
 
     def _tolerance_bp(self, feeder: int, period: int) -> int:
-        if feeder not in self._tolerances:
-            return self.terms.tolerance_bp
-        start, since, before = self._tolerances[feeder]
-        return since if period >= start else before
+        for from_period, tolerance_bp in reversed(self._tolerances[feeder]):
+            if from_period <= period:
+                return tolerance_bp
+        return self.terms.tolerance_bp
 
     def _on_reconciled(self, values: Any, _time_s: int) -> None:
         self.report.count("balances")
