@@ -43,6 +43,8 @@ class Result:
 class Evm:
     """One state under one clock. Transactions cost gas of nobody: the price is 0."""
 
+    calls = 0
+
     def __init__(self, time_s: int) -> None:
         base: Any = PyEvmChain.configure(
             "TestChain", chain_id=CHAIN_ID, vm_configuration=((0, PragueVM),)
@@ -112,6 +114,7 @@ class Evm:
         self, sender: str, to: bytes, value: int, data: bytes, keep: bool = True
     ) -> Result:
         """Execute; `value` is the raw output. Raises Reverted, and then keeps nothing."""
+        self.calls += 1
         origin = to_canonical_address(sender)
         unsigned = PragueVM.get_transaction_builder().create_unsigned_transaction(
             nonce=self._state.get_nonce(origin),

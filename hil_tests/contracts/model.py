@@ -56,6 +56,7 @@ class MeterState:
     closed_wh: int
     billed_wh: int
     period: int
+    first_wh: int
     previous: "MeterState | None" = None
     retired_at_s: int = 0
     closed: bool = False
@@ -90,6 +91,7 @@ class Sums:
     sold_wh: int = 0
     closed: int = 0
     spanning: int = 0
+    own: bool = False
 
 
 class Model:
@@ -104,7 +106,9 @@ class Model:
 
     def enrol(self, number: int, time_s: int, period: int, initial_wh: int) -> MeterState:
         """Put a meter into service at a new point."""
-        meter = MeterState(number, time_s, initial_wh, initial_wh, initial_wh, period - 1)
+        meter = MeterState(
+            number, time_s, initial_wh, initial_wh, initial_wh, period - 1, initial_wh
+        )
         self.serving[number] = meter
         self.accounts[number] = Account(period - 1)
         return meter
@@ -113,7 +117,9 @@ class Model:
         """Let a new meter serve a point."""
         old = self.serving[number]
         old.retired_at_s = time_s
-        new = MeterState(number, time_s, initial_wh, initial_wh, initial_wh, period - 1, old)
+        new = MeterState(
+            number, time_s, initial_wh, initial_wh, initial_wh, period - 1, initial_wh, old
+        )
         self.serving[number] = new
         return new
 
@@ -123,8 +129,8 @@ class Model:
         if gone or period <= meter.period or energy_wh < meter.closed_wh:
             return False
         self._add(meter, period, energy_wh)
-        if meter.number != 1:
-            self.sums[period].closed += 1
+        self.sums[period].own |= meter.number == 1
+        self.sums[period].closed += meter.number != 1
         meter.closed = True
         return True
 
