@@ -61,12 +61,12 @@ def program(home: Path = BUILD / "runtime" / f"anvil-{VERSION}") -> Path:
 class Anvil:
     """A running anvil, chain 31337: `url`, `ask(method, ...)`, `mine(blocks)`, `stop()`."""
 
-    def __init__(self, log: IO[str]) -> None:
+    def __init__(self, log: IO[str], *more: str) -> None:
         with socket.socket() as free:
             free.bind(("127.0.0.1", 0))
             port = str(free.getsockname()[1])
         # Its final block is 64 behind unless an epoch has one slot.
-        options = ["--hardfork", "osaka", "--slots-in-an-epoch", "1"]
+        options = ["--hardfork", "osaka", "--slots-in-an-epoch", "1", *more]
         command = [str(program()), "--port", port, *options]
         self.url = f"http://127.0.0.1:{port}"
         self.rpc = Rpc(self.url, 5)

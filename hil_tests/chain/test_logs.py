@@ -174,3 +174,24 @@ def test_what_is_no_list_of_logs_is_told(fake, chain, counter, counted, odd):
     fake.answer(LOGS, odd, times=99)
     with pytest.raises(errors.InvalidAnswer):
         chain.logs(event(chain, counter), counted)
+
+
+@pytest.mark.parametrize("deep", [0, PROVEN_BLOCKS + 9], ids=["newest", "long final"])
+def test_logs_that_a_node_hides_are_found_by_receipts(fake, chain, counter, counted, node, deep):
+    """It answers [] by range and by hash; the header's bloom filter and the receipts tell."""
+    node.mine(deep)
+    head = chain.head()
+    logs = Chain(node.url).logs(event(chain, counter), counted)
+    top = max(log["blockNumber"] for log in logs)
+    fake.edit(LOGS, lambda *_: [])
+    fake.edit("eth_getBlockReceipts", receipts)
+    with pytest.raises(NotYet, match=f"lacks block {top}"):
+        chain.logs(event(chain, counter), head - deep - 5, head)
+    fake.edit("eth_getBlockReceipts", lambda *_: [{"blockHash": "0x" + "00" * 32, "logs": 7}])
+    assert chain.logs(event(chain, counter), head - deep - 5, head) == [], "of another fork"
+
+
+def receipts(params, forward):
+    """Answer as a node that has eth_getBlockReceipts, which the development chain has not."""
+    block = forward("eth_getBlockByNumber", [params[0], False])
+    return [forward("eth_getTransactionReceipt", [key]) for key in block["transactions"]]

@@ -15,6 +15,7 @@ from parwana.chain.errors import NodeError, NotYet, UnknownBlock, place
 from parwana.chain.rpc import Header, Rpc, patiently
 
 PROVEN_BLOCKS = 32
+WHOLE_BLOCKS = 256  # a range so short, as services read it, is proven whole
 _KEPT = 256
 
 
@@ -44,7 +45,8 @@ class Logs:
             raise rpc.nonsense(found)
         told = {rpc.whole(log.get("blockNumber")): log.get("blockHash") for log in found}
         wanted = _bits(query)
-        lowest = max(first, self._rpc.seen - PROVEN_BLOCKS + 1)
+        newest = self._rpc.seen - PROVEN_BLOCKS + 1
+        lowest = first if last - first < WHOLE_BLOCKS else max(first, newest)
         for header in self._line(top, lowest) if lowest <= last else []:
             if header.number in told:
                 if rpc.octets(told[header.number]) != header.hash:
@@ -72,19 +74,40 @@ class Logs:
         return line
 
     def _logs_of(self, header: Header, query: dict[str, Any]) -> bool:
-        """Say whether a node that has this very block finds logs in it."""
-        about = {name: query[name] for name in ("address", "topics") if name in query}
+        """Say whether a node that has this very block finds logs in it, or has receipts of them.
+
+        Another contract's logs may have set the bits; or the node hides its own.
+        """
+        about: dict[str, Any] = {
+            name: query[name] for name in ("address", "topics") if name in query
+        }
         number = hex(header.number)
         try:
-            return bool(
-                self._rpc.ask("eth_getLogs", {**about, "blockHash": "0x" + header.hash.hex()})
-            )
+            by_hash = {**about, "blockHash": "0x" + header.hash.hex()}
+            if self._rpc.ask("eth_getLogs", by_hash):
+                return True
         except UnknownBlock:
             raise self._behind(header.number, self._rpc.url) from None
         except NodeError:  # it reads no logs by a block's hash
-            return bool(
-                self._rpc.ask("eth_getLogs", {**about, "fromBlock": number, "toBlock": number})
+            by_number = {**about, "fromBlock": number, "toBlock": number}
+            if self._rpc.ask("eth_getLogs", by_number):
+                return True
+        return self._in_receipts(header, query)
+
+    def _in_receipts(self, header: Header, query: dict[str, Any]) -> bool:
+        try:
+            receipts = self._rpc.ask("eth_getBlockReceipts", hex(header.number))
+        except NodeError:  # not every node has it
+            return False
+        try:
+            return any(
+                _matches(log, query)
+                for receipt in receipts or ()
+                if self._rpc.octets(receipt["blockHash"]) == header.hash
+                for log in receipt["logs"]
             )
+        except (LookupError, TypeError, AttributeError):
+            raise self._rpc.nonsense(receipts) from None
 
     def _behind(self, number: int, url: str) -> NotYet:
         self._rpc.leave(url, f"it lacks block {number}, or what is in it")
@@ -92,6 +115,21 @@ class Logs:
             f"{place(url)} lies behind: it lacks block {number}, or what is in it; wait, or use "
             "another node"
         )
+
+
+def _matches(log: dict[str, Any], query: dict[str, Any]) -> bool:
+    """Say whether a query asks for a log. Source: execution-apis, eth_getLogs."""
+
+    def among(value: str, wanted: Any) -> bool:
+        options = wanted if isinstance(wanted, list) else [wanted]
+        return wanted is None or value.lower() in [str(option).lower() for option in options]
+
+    topics = query.get("topics") or []
+    return (
+        among(log["address"], query.get("address"))
+        and len(topics) <= len(log["topics"])
+        and all(map(among, log["topics"], topics))
+    )
 
 
 def _bits(query: dict[str, Any]) -> int:

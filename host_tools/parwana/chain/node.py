@@ -74,6 +74,7 @@ class Chain:
         self._reader = Reader(self._rpc, self.w3, final)
         self._sender = Sender(self._reader, key, self.chain_id, limits) if key else None
         self._lengths = Ranges()
+        self._marks: dict[int, bytes] = {}  # hashes of blocks that hold what we sent
 
     @classmethod
     def of(
@@ -253,7 +254,27 @@ class Chain:
         sender = self._paying()
         what = getattr(function, "fn_name", "deploy")
         with translated(what, self.rpc_url, self.key.address if self.key else ""):
-            return sender.send(_call(what, function, value), timeout_s)
+            receipt = sender.send(_call(what, function, value), timeout_s)
+        self._marks[receipt["blockNumber"]] = bytes(receipt["blockHash"])
+        return receipt
+
+    def holds(self) -> bool:
+        """Say whether no reorganisation took away what this connection sent.
+
+        Asked again, it says so of what was sent since; what is final is not looked at. A block
+        that the node does not know is no proof: it may lie behind.
+        """
+        marks, self._marks = dict(self._marks), {}
+        if not marks:
+            return True
+        final = self.finalized_block()
+        for number, known in marks.items():
+            found = self.block_hash(number)
+            if found not in (b"", known):
+                return False
+            if number > final or not found:
+                self._marks.setdefault(number, known)
+        return True
 
     def resume(self, function: ContractFunction, words: int) -> TxReceipt | None:
         """Finish such a call that an ended run sent; None if there is none that succeeded.

@@ -50,6 +50,19 @@ class _Known:
     next: dict[int, int] = field(default_factory=dict)  # period to reconcile, by feeder
     retired: dict[bytes, int] = field(default_factory=dict)  # when, by meter
     reported: set[bytes] = field(default_factory=set)  # meters shown to contradict themselves
+    after: tuple[int, bytes] = (0, b"")  # the head at the end of a step: others land, too
+
+    def holds(self) -> bool:
+        """Say whether what was seen and what we sent is still there."""
+        if self.chain.block_hash(self.head[0]) != self.head[1]:
+            return False
+        number, known = self.after
+        return self.chain.block_hash(number) in (b"", known) and self.chain.holds()
+
+
+def _top(chain: Chain) -> tuple[int, bytes]:
+    number = chain.head()
+    return number, chain.block_hash(number)
 
 
 class Landing:
@@ -90,6 +103,12 @@ class Landing:
     def step(self) -> Landed:
         """Land all that can be landed now. Raises ChainError, StoreError."""
         known = self._current()
+        try:
+            return self._land(known)
+        finally:
+            known.after = _top(known.chain)
+
+    def _land(self, known: _Known) -> Landed:
         period = self._periods.of(int(self._now()))
         rows = {row.meter: row for row in self._store.meters() if row.number is not None}
         rows = {meter: row for meter, row in rows.items() if known.closer.knows(meter)}
@@ -106,7 +125,7 @@ class Landing:
     def _current(self) -> _Known:
         """Return what is known of the chain, from the start again if the chain was reorganised."""
         known = self._known
-        if known is not None and known.chain.block_hash(known.head[0]) != known.head[1]:
+        if known is not None and not known.holds():
             log.warning("the chain was reorganised; looking again at all that was landed")
             known = None
         if known is None:
@@ -116,12 +135,12 @@ class Landing:
             waits = self._now, self._root_wait_s
             roots = Roots(chain, ledgers, self._store, self._deployment, *waits)
             known = _Known(chain, ledgers, closer, roots)
-        head = known.chain.head()
+        top = _top(known.chain)
         first = max(known.head[0] + 1, self._deployment.from_block)
-        for log_ in known.chain.logs(known.ledgers.energy.events.Reconciled, first, head):
+        for log_ in known.chain.logs(known.ledgers.energy.events.Reconciled, first, top[0]):
             values = log_["args"]
             known.balanced[values["feeder"], values["period"]] = values["missing"]
-        known.head = head, known.chain.block_hash(head)
+        known.head = known.after = top
         self._known = known
         return known
 

@@ -1,0 +1,414 @@
+"""Relay, signers and a household at a chain that forgets, lies and dies: anvil.
+
+A month's closings, bills, balance and roots are landed, a house pays, its permit is signed,
+claimed and delivered, while blocks are reorganised away, the node lies, or the programs are killed
+at any request. Whatever happens: nothing is lost, nothing is paid twice, no permit is signed for a
+payment that is not final.
+"""
+
+import itertools
+import shutil
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import pytest
+from eth_utils import to_checksum_address
+
+from hil_tests import anvil
+from hil_tests.chainkit import SIGNERS, START_S, HandClock, Utility, terms
+from hil_tests.fakenode import FakeNode, Odd
+from hil_tests.town import FEEDER, Town
+from parwana.audit.command import audit
+from parwana.chain import deploy, outbox, reader, sender
+from parwana.chain.errors import ChainError, NotYet, Passing, RateLimited
+from parwana.chain.keys import dev_key
+from parwana.chain.node import Chain
+from parwana.chain.rpc import Rpc
+from parwana.pay import Payer, PayError
+from parwana.permits.signer import PermitSigner
+from parwana.relay.follower import Follower
+from parwana.relay.landing import Landing
+from parwana.store.reader import Store
+
+FINAL_BLOCKS = 12
+PAYER, RELAY = dev_key(8), dev_key(9)
+ROUNDS = 12
+STEPS = ("land", "pay", "wait", "sign 0", "sign 1", "follow")
+
+
+class Moved:
+    """An anvil whose time a test moves: mining goes there, and far enough to be final."""
+
+    def __init__(self, node: anvil.Anvil, clock: HandClock) -> None:
+        self.node, self.url, self._clock = node, node.url, clock
+
+    def mine(self, blocks: int = FINAL_BLOCKS + 2) -> None:
+        if self._clock.time_s > self.node.rpc.block("latest").time_s:
+            self.node.ask("evm_setNextBlockTimestamp", hex(self._clock.time_s))
+        self.node.mine(blocks)
+
+
+class Base:
+    """A town whose last month is over, to which each test goes back."""
+
+    def __init__(self, node: anvil.Anvil, folder: Path) -> None:
+        self.node, self.folder = node, folder
+        clock = HandClock()
+        chain = Chain(node.url, dev_key(0), finality=FINAL_BLOCKS)
+        self.file = folder / "store.db"
+        url = f"sqlite:///{self.file}"
+        made = deploy.deploy(chain, terms(), "mqtt://127.0.0.1:1", url, lambda _: None)
+        moved: Any = Moved(node, clock)
+        self.world = Utility(moved, clock, made, chain, chain.ledgers(made))
+        store = Store(url)
+        self.town = Town(self.world, store)
+        self.town.settle_in()
+        for meter in (self.town.feeder, *self.town.houses):
+            self.town.close(meter, self.town.first, 20_400 if meter is self.town.feeder else 5000)
+        self.town.go_to(self.town.periods.start(self.town.first + 1) + 7 * 3600)
+        store.close()
+        self.snapshot = node.ask("evm_snapshot")
+
+    def restore(self, folder: Path) -> Store:
+        """Go back to the end of the month; return a copy of its store."""
+        self.node.ask("evm_revert", self.snapshot)
+        self.snapshot = self.node.ask("evm_snapshot")
+        self.node.mine(FINAL_BLOCKS)  # a reorganisation does not go back behind the snapshot
+        copy = folder / "store.db"
+        shutil.copy(self.file, copy)
+        return Store(f"sqlite:///{copy}")
+
+
+@pytest.fixture(scope="module")
+def base(tmp_path_factory):
+    try:
+        anvil.program()
+    except anvil.AnvilMissing as missing:
+        pytest.skip(str(missing))
+    folder = tmp_path_factory.mktemp("hostile")
+    with (folder / "log").open("w") as log:
+        node = anvil.Anvil(log, "--timestamp", str(START_S - 1000))
+        try:
+            with pytest.MonkeyPatch.context() as patched:
+                patched.setenv(outbox.VARIABLE, str(folder / "state"))
+                made = Base(node, folder)
+            yield made
+        finally:
+            node.stop()
+
+
+@pytest.fixture(autouse=True)
+def hurried(monkeypatch, tmp_path):
+    """Let programs be impatient, and each test be on a computer of its own."""
+    monkeypatch.setenv(outbox.VARIABLE, str(tmp_path / "state"))
+    monkeypatch.setattr(sender, "AGAIN_S", 0.1)
+    monkeypatch.setattr(sender, "STRANGE_S", 0.2)
+    monkeypatch.setattr(reader, "BEHIND_S", 0.1)
+    monkeypatch.setattr("parwana.permits.signer.CLAIM_WAIT_S", 0.0)
+    for kind in (Passing, NotYet, RateLimited):
+        monkeypatch.setattr(kind, "patience_s", 0.2)
+
+
+class Life:
+    """The programs of a utility: each with its own connection, begun anew by `restart`."""
+
+    def __init__(self, base: Base, store: Store, url: str | None = None) -> None:
+        self.base, self.store = base, store
+        self.made = base.world.deployment
+        self.url = url or base.node.url
+        self.house = base.town.houses[0].key.address
+        self.delivered: list[bytes] = []
+        self.said: list[str] = []
+        self.before = self.true(lambda c, _: c.balance(PAYER.address))
+        self.restart()
+
+    def connect(self, key: Any) -> Callable[[], Chain]:
+        return lambda: Chain(
+            self.url, key, chain_id=self.made.chain_id, finality=FINAL_BLOCKS, timeout_s=2
+        )
+
+    def restart(self) -> None:
+        """Begin all programs anew, as after kill -9."""
+        now = self.base.world.clock.now
+        self.landing = Landing(self.made, self.store, self.connect(RELAY), now, 0)
+        self.follower = Follower(
+            self.made, self.store, self.connect(None), lambda _m, b: self.delivered.append(b)
+        )
+        self.signers = [
+            PermitSigner(self.made, self.store, [dev_key(n)], self.connect(dev_key(n)))
+            for n in SIGNERS[:2]
+        ]
+
+    def do(self, step: str) -> None:
+        """Do one step, which may fail as a chain makes it fail."""
+        name, _, number = step.partition(" ")
+        if name == "land":
+            self.landing.step()
+        elif name == "pay":
+            self.pay()
+        elif name == "wait":
+            self.base.node.mine(FINAL_BLOCKS + 1)
+        elif name == "sign":
+            self.signers[int(number)].step()
+        else:
+            self.follower.step()
+        self.nothing_is_given_away()
+
+    def pay(self) -> None:
+        """Pay as a household does that looks first whether it has paid."""
+        chain = self.connect(PAYER)()
+        payer = Payer(self.made, chain, self.house)
+        bill = payer.bill()
+        if bill.due and not bill.locked:
+            with suppress(PayError):  # nothing is due: the bill was reorganised away meanwhile
+                payer.pay()
+
+    def true(self, ask: Callable[[Chain, Any], Any]) -> Any:
+        """Return what the chain itself says."""
+        chain = Chain(self.base.node.url, finality=FINAL_BLOCKS)
+        return ask(chain, chain.ledgers(self.made))
+
+    def nothing_is_given_away(self) -> None:
+        """Check that who signed a permit had seen its payment final."""
+        signed = self.store.signed(b"permit" + bytes.fromhex(self.house[2:]))
+
+        def locked(chain: Chain, ledgers: Any) -> int:
+            final = chain.finalized_block()
+            return len(chain.logs(ledgers.payment.events.Locked, self.made.from_block, final))
+
+        permits = {row.frame for row in signed} | {bundle[:40] for bundle in self.delivered}
+        assert not permits or len(permits) <= self.true(locked)
+
+    def left(self) -> list[str]:
+        """Return what is not done."""
+
+        def state(chain: Chain, ledgers: Any) -> list[str]:
+            account = chain.call(ledgers.payment.functions.account(self.house))
+            events, first = ledgers.energy.events.Reconciled, self.made.from_block
+            last = self.base.town.first
+            balanced = [x["args"]["period"] for x in chain.logs(events, first, feeder=FEEDER)]
+            lock = chain.call(ledgers.payment.functions.locked(self.house))
+            wanted = {
+                f"bill {account.period}, not {last}": account.period == last,
+                f"due {account.due}": not account.due,
+                f"locked {lock.amount}": not lock.amount,
+                f"payments {account.payments}": account.payments,
+                f"balanced {balanced}, not {last}": last in balanced,
+                "not delivered": bool(self.delivered),
+            }
+            return [text for text, good in wanted.items() if not good]
+
+        return list(self.true(state))
+
+    def live(self, trouble: Callable[[int, str], None] = lambda _i, _s: None) -> None:
+        """Go on step by step, round by round, until all is done; `trouble` comes after a step."""
+        for turn in range(ROUNDS):
+            for step in STEPS:
+                try:
+                    self.do(step)
+                except ChainError as error:  # as services do: say it, and try again
+                    self.said.append(f"{step}: {error}")
+                trouble(turn, step)
+            if not self.left():
+                break
+        self.settled()
+
+    def settled(self) -> None:
+        """Check what is to be true at the end of it all."""
+        self.base.node.mine(FINAL_BLOCKS + 2)
+        self.do("follow")
+        assert self.left() == [], self.said
+
+        def end(chain: Chain, ledgers: Any) -> None:
+            functions, events = ledgers.payment.functions, ledgers.payment.events
+            bills = chain.logs(events.Billed, self.made.from_block, meter=self.house)
+            assert [log["args"]["period"] for log in bills][-1] == self.base.town.first
+            assert len({log["args"]["period"] for log in bills}) == len(bills)
+            due = sum(log["args"]["amount"] for log in bills)
+            paid = [log["args"]["amount"] for log in chain.logs(events.Paid, self.made.from_block)]
+            assert sum(paid) == due
+            assert chain.balance(self.made.payment_ledger) == due, "escrow, till it is withdrawn"
+            assert chain.call(functions.credits(dev_key(0).address)) == due
+            sent = chain.w3.eth.get_transaction_count(to_checksum_address(PAYER.address))
+            assert sent == len(paid), "no transaction without effect"
+            lost = self.before - chain.balance(PAYER.address)
+            assert due < lost < due + 10**16, "once, and gas"
+            permits = chain.logs(events.PermitPublished, self.made.from_block)
+            given = [log["args"]["frame"] + log["args"]["signatures"] for log in permits]
+            assert len(given) == len(paid)
+            assert given[-1] in self.delivered
+            report = audit(self.made, chain, self.store)
+            assert [str(finding) for finding in report.findings] == []
+
+        self.true(end)
+
+
+@pytest.fixture
+def life(base, tmp_path):
+    store = base.restore(tmp_path)
+    yield Life(base, store)
+    store.close()
+
+
+def test_without_trouble_all_is_done_in_a_round(life):
+    turns = []
+    life.live(lambda turn, _: turns.append(turn))
+    assert set(turns) == {0}
+
+
+def _depths(long):
+    return range(1, FINAL_BLOCKS + 1) if long else (3, FINAL_BLOCKS)
+
+
+@pytest.mark.parametrize("step", STEPS)
+def test_reorganisations_lose_nothing(base, step, tmp_path, long):
+    for depth in _depths(long):
+        folder = tmp_path / str(depth)
+        folder.mkdir()
+        store = base.restore(folder)
+        with pytest.MonkeyPatch.context() as patched:
+            patched.setenv(outbox.VARIABLE, str(folder / "state"))
+
+            def reorganise(turn: int, after: str, depth: int = depth) -> None:
+                if turn == 0 and after == step:
+                    base.node.ask("anvil_reorg", depth, [])
+
+            Life(base, store).live(reorganise)
+        store.close()
+
+
+def lie_null(node):
+    for method in READS:
+        node.answer(method, Odd(), times=3)
+
+
+def lie_hang(node):
+    """Answer nothing within the time-out; the second time having done what was asked."""
+    node.answer("eth_getTransactionReceipt", Odd(late_s=2.5))
+    node.answer("eth_sendRawTransaction", Odd(late_s=2.5, taken=True))
+
+
+def lie_errors(node):
+    for method in (*READS, "eth_sendRawTransaction"):
+        node.answer(method, Odd("internal error", -32603), Odd(status=502, body="<html>"), times=2)
+
+
+def lie_receipt(node):
+    """Answer with the receipt of another transaction."""
+
+    def other(_params, forward):
+        block = forward("eth_getBlockByNumber", [hex(1), False])
+        return forward("eth_getTransactionReceipt", [block["transactions"][0]])
+
+    first_twelve(node, "eth_getTransactionReceipt", other)
+
+
+def lie_failed(node):
+    """Say of what was done that it failed."""
+
+    def failed(params, forward):
+        found = forward("eth_getTransactionReceipt", params)
+        return found and {**found, "status": "0x0"}
+
+    first_twelve(node, "eth_getTransactionReceipt", failed)
+
+
+def lie_no_logs(node):
+    first_twelve(node, "eth_getLogs", lambda *_: [])
+
+
+def lie_old_head(node):
+    def old(_params, forward):
+        return hex(int(forward("eth_blockNumber", []), 16) - 3)
+
+    first_twelve(node, "eth_blockNumber", old)
+
+
+def first_twelve(node, method, lie):
+    """Let a method's first twelve answers be lies."""
+    left = [12]
+
+    def change(params, forward):
+        left[0] -= 1
+        return lie(params, forward) if left[0] >= 0 else forward(method, params)
+
+    node.edit(method, change)
+
+
+READS = (
+    *("eth_blockNumber", "eth_getBlockByNumber", "eth_call", "eth_getLogs", "eth_estimateGas"),
+    *("eth_getTransactionCount", "eth_getTransactionReceipt"),
+)
+LIES = (lie_hang, lie_errors, lie_receipt, lie_no_logs)
+MORE_LIES = (lie_null, lie_failed, lie_old_head)
+
+
+@pytest.mark.parametrize(
+    "lie",
+    [*LIES, *(pytest.param(lie, marks=pytest.mark.long) for lie in MORE_LIES)],
+    ids=lambda lie: lie.__name__,
+)
+def test_a_node_that_lies_costs_time_and_nothing_else(base, lie, tmp_path, long):
+    for step in STEPS if long else ("land", "sign 1"):
+        folder = tmp_path / step
+        folder.mkdir()
+        store = base.restore(folder)
+        with pytest.MonkeyPatch.context() as patched, FakeNode(base.node.url) as node:
+            patched.setenv(outbox.VARIABLE, str(folder / "state"))
+            life = Life(base, store, node.url)
+            before = STEPS[STEPS.index(step) - 1] if step != STEPS[0] else ""
+            if not before:
+                lie(node)
+
+            def begin(turn: int, after: str, before: str = before, node: FakeNode = node) -> None:
+                if turn == 0 and after == before:
+                    lie(node)
+                if turn == 1:
+                    node.plain()
+
+            life.live(begin)
+        store.close()
+
+
+class Killed(BaseException):
+    """The process is gone: nobody catches it."""
+
+
+def test_programs_that_are_killed_at_any_request_go_on(base, tmp_path, monkeypatch, long):
+    """They end at their nth request, are begun anew, end at the next nth, and so on."""
+    real = Rpc._post
+    for every in range(3, 60, 4) if long else (7,):
+        folder = tmp_path / str(every)
+        folder.mkdir()
+        monkeypatch.setenv(outbox.VARIABLE, str(folder / "state"))
+        store = base.restore(folder)
+        life = Life(base, store)
+        asked = itertools.count(1)
+        bound = [every]
+
+        def post(self, node, method, params, asked=asked, bound=bound):
+            found = real(self, node, method, params)
+            if next(asked) % bound[0] == 0:
+                bound[0] += (
+                    bound[0] // 4 + 1
+                )  # else a step that needs more requests would never end
+                raise Killed
+            return found
+
+        for turn in range(200):
+            step = STEPS[turn % len(STEPS)]
+            with monkeypatch.context() as patched:
+                if step != "wait":
+                    patched.setattr(Rpc, "_post", post)
+                try:
+                    life.do(step)
+                except ChainError as error:
+                    life.said.append(f"{step}: {error}")
+                except Killed:
+                    life.restart()
+            if step == "follow" and not life.left():
+                break
+        life.settled()
+        store.close()
