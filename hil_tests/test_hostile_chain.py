@@ -19,6 +19,7 @@ from eth_utils import to_checksum_address
 from hil_tests import anvil
 from hil_tests.chainkit import SIGNERS, START_S, HandClock, Utility, terms
 from hil_tests.fakenode import FakeNode, Odd
+from hil_tests.services import wait_until
 from hil_tests.town import FEEDER, Town
 from parwana.audit.command import audit
 from parwana.chain import deploy, outbox, reader, sender
@@ -70,6 +71,15 @@ class Base:
         self.town.go_to(self.town.periods.start(self.town.first + 1) + 7 * 3600)
         store.close()
         self.snapshot = node.ask("evm_snapshot")
+
+    def wait_for_state(self) -> None:
+        """Wait until anvil has its states together again: after a reorganisation it lacks them
+        for a moment, and says that there is no code.
+        """
+        contract = self.world.deployment.payment_ledger
+        wait_until(
+            lambda: self.node.ask("eth_getCode", contract, "latest") != "0x", "anvil's state", 10
+        )
 
     def restore(self, folder: Path) -> Store:
         """Go back to the end of the month; return a copy of its store."""
@@ -274,6 +284,7 @@ def test_reorganisations_lose_nothing(base, step, tmp_path, long):
             def reorganise(turn: int, after: str, depth: int = depth) -> None:
                 if turn == 0 and after == step:
                     base.node.ask("anvil_reorg", depth, [])
+                    base.wait_for_state()
 
             Life(base, store).live(reorganise)
         store.close()
