@@ -1,11 +1,15 @@
 """The same against a node that we did not write: anvil, of Foundry."""
 
+import threading
+from contextlib import contextmanager
+
 import pytest
 from eth_account import Account
 from eth_utils import to_checksum_address
 
 from hil_tests import anvil
 from hil_tests.chain.test_deploy import arguments
+from hil_tests.services import wait_until
 from parwana import cli
 from parwana.chain import faults, outbox, sender
 from parwana.chain.deployment import Deployment
@@ -166,6 +170,61 @@ def test_a_reorganisation_is_mended(node, counter):
     assert count(node, counter) == before
     add(node, counter, 5)
     assert (count(node, counter), nonce(node)) == (before + 6, at + 2)
+
+
+def waiting(node):
+    """Return the fees of our transactions in the pool, by nonce."""
+    found = node.ask("txpool_content")
+    mine = {**found["pending"].get(ME.lower(), {}), **found["queued"].get(ME.lower(), {})}
+    return {int(n): int(tx["maxFeePerGas"], 16) for n, tx in mine.items()}
+
+
+@contextmanager
+def sending(node, counter):
+    """Send in a thread while blocks wait for the test; give what went wrong."""
+    failed: list[BaseException] = []
+
+    def send():
+        try:
+            add(node, counter, 1, timeout_s=40)
+        except ChainError as error:
+            failed.append(error)
+
+    node.ask("evm_setAutomine", False)
+    thread = threading.Thread(target=send)
+    thread.start()
+    wait_until(lambda: waiting(node), "the transaction in the pool", 20)
+    yield failed
+    wait_until(lambda: node.mine() or not thread.is_alive(), "the receipt", 40)
+
+
+@pytest.mark.usefixtures("apart")
+def test_a_spike_of_fees_is_followed_at_the_same_nonce(node, counter, monkeypatch):
+    monkeypatch.setattr(sender, "RESEND_S", 0.2)
+    before, at = count(node, counter), nonce(node)
+    base = node.rpc.block("latest").base_fee
+    with sending(node, counter) as failed:
+        [fee] = waiting(node).values()
+        node.ask("anvil_setNextBlockBaseFeePerGas", hex(3 * fee))
+        node.mine()
+        assert nonce(node) == at, "too cheap by now"
+        wait_until(lambda: waiting(node).get(at, 0) > 3 * fee, "a higher fee", 20)
+    assert failed == []
+    assert (count(node, counter), nonce(node)) == (before + 1, at + 1)
+    node.ask("anvil_setNextBlockBaseFeePerGas", hex(base))
+
+
+@pytest.mark.usefixtures("apart")
+def test_a_nonce_that_somebody_else_takes(node, counter, caplog):
+    before, at = count(node, counter), nonce(node)
+    with sending(node, counter) as failed:
+        [fee] = waiting(node).values()
+        raw = signed(node, counter, at, fee=3 * fee, gas=300_000, value=1)  # of the same key
+        node.rpc.once("eth_sendRawTransaction", raw)
+        node.mine()
+    assert failed == []
+    assert "another program uses" in caplog.text
+    assert (count(node, counter), nonce(node)) == (before + 2, at + 2)
 
 
 def test_without_npm_it_says_what_is_missing(monkeypatch, tmp_path):
