@@ -198,3 +198,10 @@ def test_the_devchain_names_its_accounts():
     done = run("devchain", "--accounts")
     assert "DEVELOPMENT ONLY" in done.stdout
     assert f"dev:31  {keys.dev_key(31).address}" in done.stdout
+
+
+def test_the_relays_help_needs_no_chain():
+    """What is slow to import is imported when a chain is asked."""
+    code = "import sys, parwana.relay.command; print({'web3', 'eth_account'} & {*sys.modules})"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
+    assert done.stdout == "set()\n", done.stderr

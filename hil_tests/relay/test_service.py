@@ -26,6 +26,7 @@ from parwana.chain.keys import dev_key
 from parwana.chain.node import Chain
 from parwana.chain.periods import DAY_S
 from parwana.permits.bundle import indexed, make_permit, sign_frame
+from parwana.relay import command
 from parwana.relay import service as relay
 from parwana.relay.follower import CURSOR, Follower
 from parwana.store.reader import Store
@@ -261,7 +262,7 @@ def test_whom_closings_wait_for_is_in_the_report(
     }
     with running(world, broker, store, lambda: world.deployment.rpc) as states:
         wait_until(lambda: states[-1]["waiting"] == [wait], "the wait")
-        print(relay._line(states[-1]))
+        print(command._line(states[-1]))
         town.close(town.houses[0], town.first, 5000)
         wait_until(lambda: states[-1]["closings"] == 5, "the closings")
         wait_until(lambda: states[-1]["waiting"] == [], "the end of the wait")

@@ -9,8 +9,8 @@ from hil_tests.chainkit import Utility
 from hil_tests.postgresql import Server
 from hil_tests.relay.test_service import fake, running
 from hil_tests.services import Broker, wait_until
+from parwana.relay.command import command
 from parwana.relay.follower import CURSOR
-from parwana.relay.service import command
 from parwana.store.reader import Store, StoreAway
 from parwana.world.programs import Program, parwana
 

@@ -28,7 +28,7 @@ COMMANDS = {
     ),
     "retire": ("parwana.meter.retire", "Take a meter and its point out of service, for ever."),
     "relay": (
-        "parwana.relay.service",
+        "parwana.relay.command",
         "Carry readings from the broker to the store and the chain.",
     ),
     "permits": ("parwana.meter.handover", "Sign permits for paid bills, and signed time."),

@@ -17,11 +17,11 @@ from parwana.chain.deployment import Deployment
 from parwana.chain.node import Chain, Ledgers, Reverted
 from parwana.relay.closer import Closer
 from parwana.relay.gathering import KIND_HOUSE, Gathering, Wait
-from parwana.relay.roots import ROOT_WAIT_S, Roots
+from parwana.relay.roots import Roots
+from parwana.relay.waits import GATHER_S, ROOT_WAIT_S
 from parwana.store.reader import Store
 
 HOUSES_MAX = 64  # a transaction
-GATHER_S = 3600  # how long a feeder's closings of a period wait for each other
 log = logging.getLogger("parwana.landing")
 
 

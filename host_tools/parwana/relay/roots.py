@@ -12,10 +12,9 @@ from typing import Any
 from parwana.chain import merkle
 from parwana.chain.deployment import Deployment
 from parwana.chain.node import Chain, Ledgers
+from parwana.relay.waits import ROOT_WAIT_S
 from parwana.store.reader import Store
 
-ROOT_WAIT_S = 6 * 3600
-ROOT_WAIT_MOST_S = 20 * 3600  # so that a late frame has its root within merkle.LATENESS_S
 _SETTLE_S = 60  # a transaction of another relay may still write what it received by now
 log = logging.getLogger("parwana.landing")
 
