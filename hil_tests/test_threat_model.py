@@ -9,7 +9,7 @@ import pytest
 
 HERE = Path(__file__).parent
 PAGE = (HERE.parent / "docs/threat-model.md").read_text()
-TEST = re.compile(r"`([a-z_]+/[a-z_0-9]+)::([a-z_0-9]+)`")
+TEST = re.compile(r"`((?:[a-z_]+/)+[a-z_0-9]+)::([a-z_0-9]+)`")
 ATTACKERS = {"Household", "Neighbour", "Relay", "Signer", "Utility", "Node", "Thief"}
 
 
