@@ -1,6 +1,7 @@
 """A utility, or a household, that hides or fakes a feeder's alarm.
 
-Of the same family: `test_reconcile.py` (test_no_alarm_where_meters_came_within_the_period,
+Of the same family: `test_running_period.py`, `test_reconcile.py`
+(test_no_alarm_where_meters_came_within_the_period,
 test_tolerance_counts_from_the_next_period, test_a_retired_feeder), `test_registry.py`
 (test_enrol_refuses, test_replace, test_retire).
 """

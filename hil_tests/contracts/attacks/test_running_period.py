@@ -1,11 +1,13 @@
-"""A hostile utility: what it enrols, replaces and sets changes no period that has begun."""
+"""A hostile utility: what it enrols, replaces and sets changes no period that has begun.
+
+Of the same family: `test_feeders.py`, `test_utility.py`.
+"""
 
 import pytest
 
-from hil_tests.contracts.world import DAY_S, HOUSE, TRANSFORMER, UTILITY, Meter, World
+from hil_tests.contracts.world import HOUSE, TRANSFORMER, UTILITY, Meter, World
 
-NONE, THEFT, OVERBILLING, INCOMPARABLE = range(4)
-AHEAD = 2
+THEFT = 1
 
 
 @pytest.fixture
@@ -65,18 +67,3 @@ def test_a_meter_closes_no_period_that_it_leaves(world: World, feeder: list[Mete
     sums = world.energy.sums(1, over)
     assert (sums.closed, sums.expected, sums.own_closed) == (2, 2, True)
     assert world.energy.reconcile(1, over).event("Reconciled").missing == 0
-
-
-def test_a_house_moved_between_feeders_fakes_no_alarm(world: World, feeder: list[Meter]) -> None:
-    """It is retired here and enrolled there in one period: neither feeder's sums compare."""
-    elsewhere = world.enrol("transformer 2", 2, TRANSFORMER)
-    world.next_period()
-    assert world.close((feeder[0], 0), (feeder[1], 0), (feeder[2], 0), (elsewhere, 0)) == 4
-    over = world.period
-    world.evm.at(world.start(over) + DAY_S)
-    world.registry.retire(feeder[2].address, sender=UTILITY)
-    moved = world.enrol("moved", 30, HOUSE, 2)
-    world.next_period()
-    closings = (feeder[0], 9000), (feeder[1], 4000), (elsewhere, 4000), (moved, 0)
-    assert world.close(*closings) == 4
-    assert [world.energy.reconcile(number, over).value for number in (1, 2)] == [INCOMPARABLE] * 2
