@@ -68,6 +68,7 @@ class App:
         self._slot_path = slot_path
         self._ticks = ticks
         self._log = log
+        self._looked_ms = ticks.ticks_ms()
         self._recent = []  # when tasks were restarted
         self.last = console.last  # the last lines of the log
         self.restarts = 0
@@ -114,8 +115,11 @@ class App:
             recent.pop(0)
         if len(recent) > _RESTARTS_MOST:
             return False
+        looked, self._looked_ms = self._looked_ms, now
+        diff = self._ticks.ticks_diff
         for task in (self._metering, self._control):
-            if self._ticks.ticks_diff(now, task.ticked_ms) > _ALIVE_MS:
+            # A slow flash keeps all waiting, for longer than that: it has had its turn since.
+            if diff(now, task.ticked_ms) > _ALIVE_MS and diff(task.ticked_ms, looked) <= 0:
                 return False
         return True
 

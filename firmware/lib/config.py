@@ -235,5 +235,5 @@ _KEYS = {
     "journal_frames": (_number(1000, 35136), "1000 to 35136", 35136),
     "log_level": (_choice(*_LEVELS), '"info", "warn" or "error"', "info"),
     "status_s": (_number(1, 3600), "1 to 3600", 60),
-    "watchdog_s": (_number(20, 600), "20 to 600", 60),
+    "watchdog_s": (_number(20, 600), "20 to 600", 180),
 }

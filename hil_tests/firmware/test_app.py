@@ -202,6 +202,17 @@ def test_watchdog_starves_when_measuring_or_control_hangs():
         assert 13 <= meter.watchdog.fed <= 16, (name, meter.watchdog.fed)
 
 
+def test_a_slow_flash_that_keeps_all_waiting_is_no_hang():
+    meter = Meter()
+    assert meter.app.healthy()
+    meter.ticks.now_ms += 1000
+    for task in (meter.metering, meter.control):
+        task.hang()  # it had its turn, then writes kept all waiting
+    meter.ticks.now_ms += 70000
+    assert meter.app.healthy()
+    assert not meter.app.healthy(), "nor had it another since"
+
+
 def test_watchdog_starves_when_tasks_fail_in_a_row():
     meter = Meter()
     for _ in range(5):

@@ -35,7 +35,7 @@ def test_short_file_gets_defaults():
     assert (c.interval_s, c.poll_ms, c.utc_offset_s) == (900, 1000, 0)
     assert (c.wifi_ssid, c.wifi_password) == ("mast", "")
     assert (c.broker_host, c.broker_port, c.broker_tls) == ("10.0.0.2", 1883, False)
-    assert (c.contactor, c.log_level, c.watchdog_s) == ("latching", "info", 60)
+    assert (c.contactor, c.log_level, c.watchdog_s) == ("latching", "info", 180)
     assert c.pins["contactor"] == 25
     assert c.pins["mains"] is None
 
