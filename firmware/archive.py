@@ -67,6 +67,10 @@ class _Archive:
 def open_slot(slot):
     """Have imports look into a slot, "a" or "b": its archive, or its folder."""
     path = "/" + slot
+    try:
+        vfs.umount(path)
+    except OSError:
+        pass  # it is not mounted
     sys.path[:] = [path, path + "/lib", ".frozen"]
     try:
         os.stat(path + ".fw")

@@ -154,6 +154,7 @@ def go_back(error):
 
 SERVICE = False
 _soft = False
+_slot = None
 try:
     _soft = machine.reset_cause() == machine.SOFT_RESET
     SERVICE = not _soft and _asked()
@@ -172,7 +173,14 @@ try:
 except (Exception, KeyboardInterrupt) as error:
     SERVICE = True
     print("parwana: boot.py failed; run flash.sh:", repr(error))
-if SERVICE:
+if SERVICE or _soft:  # a person at the console can import from the slot
     sys.path[:] = ["", ".frozen", "/lib"]
+    try:
+        import archive
+
+        archive.open_slot(_slot)
+    except Exception as error:
+        print("parwana: nothing can be imported from the slot:", repr(error))
+if SERVICE:
     print("parwana: service mode; the contactor is not touched")
     raise KeyboardInterrupt  # after an exception here no main.py is run, not even a broken one

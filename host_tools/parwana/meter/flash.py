@@ -36,6 +36,12 @@ _SETTLE_TRIES = 3
 _AS_BEFORE = "the meter runs what it ran before"
 _KEY = hashlib.sha256(b"parwana self-test, not a secret").digest()
 
+_UNMOUNT = """
+import vfs
+for path in ('/a', '/b'):
+ try: vfs.umount(path)
+ except OSError: pass
+"""
 _SELF_TEST = """
 import gc
 gc.threshold(4096)  # as main does, so that there is room for ecdsa's code
@@ -79,6 +85,7 @@ def flash(meter: Meter, progress: Progress, source: Path = firmware.SOURCE) -> d
     loaders = firmware.loaders(source)
     version = firmware.version(source)
     steps.begin("reading what is on the meter")
+    meter.run(_UNMOUNT)
     there = meter.hashes(*_FILES, *loaders)
     running, target = _slots(meter, there)
     kept = "b" if target == "a" else "a"
