@@ -29,7 +29,7 @@ class _Module(io.IOBase):
 
 
 class _Archive:
-    """A slot's file as a file system of which modules are imported, and nothing else."""
+    """A slot's file as a file system: modules are imported from it, and it lists nothing."""
 
     def __init__(self, path):
         self._file = file = open(path, "rb")  # noqa: SIM115
@@ -51,6 +51,9 @@ class _Archive:
         if self._find(path, "/") >= 0:
             return _FOLDER
         raise OSError(2)
+
+    def ilistdir(self, _path):
+        return iter(())
 
     def open(self, path, _mode):
         place = self._find(path, " ")

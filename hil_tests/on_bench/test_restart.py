@@ -10,6 +10,7 @@ from hil_tests.bench.bench import Bench, events_of
 from hil_tests.bench.line import Watched
 from hil_tests.bench.meter import SerialMeter
 from hil_tests.bench.protocols import Power
+from parwana.meter.repl import RUNS
 
 BITES_S = 6  # the configuration's least is 20 s
 HANG = (
@@ -137,7 +138,7 @@ def test_the_watchdog_ends_a_hanging_firmware(
     for line in HANG:
         meter.wait_for(">>> ")
         meter.type(line + b"\r")
-    meter.wait_for_start()
+    meter.wait_for(RUNS)
     began_s = time.monotonic()
     meter.wait_for_start()
     took_s = time.monotonic() - began_s
