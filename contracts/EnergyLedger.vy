@@ -204,7 +204,7 @@ def close(_data: Bytes[MAX_CLOSINGS * ITEM]) -> uint256:
                 window_s = 0
                 if period != 0 and start_s <= block.timestamp:
                     window_s = min(min(end_s, start_s + DAY_S), latest_s + 1) - start_s
-                period = unsafe_sub(period, 1)
+                period = unsafe_sub(max(period, 1), 1)
                 key = (key >> 32 << 32) | period
                 usual = (usual & _PLACE) | ((unsafe_sub(period, 1) & _U24) << _PERIOD)
             if time_s > latest_s or start_s > block.timestamp:

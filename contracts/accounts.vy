@@ -69,6 +69,8 @@ def __init__(_registry: address, _energy_ledger: address):
     assert _energy_ledger.is_contract, "energy ledger is no contract"
     registry = IMeterRegistry(_registry)
     energy_ledger = IEnergyLedger(_energy_ledger)
+    asked: IMeterRegistry = staticcall energy_ledger.registry()
+    assert asked.address == _registry, "energy ledger of another registry"
 
 
 @nonreentrant
@@ -123,10 +125,11 @@ def _settle(_meter: address) -> uint256:
         return 0
 
     amount: uint256 = tariffs._price(energy_wh, last, periods)
-    due: uint256 = (account >> DUE) + amount
     period: uint256 = last + periods
     assert period <= U24, "no such period"
-    account = self._with_due(account & ~(U72 << CARRIED | U24 << PERIOD), due)
+    account = self._with_due(
+        account & ~(U72 << CARRIED | U24 << PERIOD), (account >> DUE) + amount
+    )
     self.accounts[number] = account | (period << PERIOD)
     log Billed(
         meter=_meter,
@@ -135,7 +138,7 @@ def _settle(_meter: address) -> uint256:
         periods=periods,
         energy_wh=energy_wh,
         amount=amount,
-        due=due,
+        due=account >> DUE,
     )
     return amount
 
@@ -179,5 +182,5 @@ def _number(_meter: address) -> uint48:
 @pure
 @internal
 def _with_due(_account: uint256, _due: uint256) -> uint256:
-    assert _due <= U96, "due above 2**96"
-    return (_account & ~(U96 << DUE)) | (_due << DUE)
+    # nobody has more, and a refund or the other bills of a batch must not wait for who owes it
+    return (_account & ~(U96 << DUE)) | (min(_due, U96) << DUE)

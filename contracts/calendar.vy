@@ -34,7 +34,7 @@ def __init__(_period_s: uint256, _utc_offset_s: int256):
 @external
 def period_of(_time_s: uint256) -> uint256:
     """
-    @notice Return the number of the period that holds an instant.
+    @notice Return the number of the period that holds an instant, 0 before there was one.
     @param _time_s 32-byte Unix time.
     """
     return self._period_of(_time_s)
@@ -44,7 +44,7 @@ def period_of(_time_s: uint256) -> uint256:
 @external
 def start_of(_period: uint256) -> uint256:
     """
-    @notice Return the first instant of a period in Unix time.
+    @notice Return the first instant of a period in Unix time, 0 of one that began earlier.
     @param _period 32-byte number of the period.
     """
     return self._start_of(_period)
@@ -53,7 +53,7 @@ def start_of(_period: uint256) -> uint256:
 @view
 @internal
 def _period_of(_time_s: uint256) -> uint256:
-    local_s: uint256 = convert(convert(_time_s, int256) + utc_offset_s, uint256)
+    local_s: uint256 = self._above_zero(convert(_time_s, int256) + utc_offset_s)
     if period_s != 0:
         return local_s // period_s
     # Proleptic Gregorian, counted from 1 March of year 0 so that the leap day ends a year:
@@ -77,4 +77,10 @@ def _start_of(_period: uint256) -> uint256:
         year: uint256 = months // 12
         days: uint256 = (153 * (months % 12) + 2) // 5 + 365 * year + year // 4 - year // 100
         local_s = (days + year // 400 - 719468) * DAY_S
-    return convert(convert(local_s, int256) - utc_offset_s, uint256)
+    return self._above_zero(convert(local_s, int256) - utc_offset_s)
+
+
+@pure
+@internal
+def _above_zero(_time_s: int256) -> uint256:
+    return convert(max(_time_s, 0), uint256)

@@ -160,7 +160,7 @@ class Model:
         if periods == 0 and not (meter.retired_at_s and account.carried_wh):
             return 0
         amount = bill(self.tariffs, account.carried_wh, account.period, periods)
-        account.due += amount
+        account.due = min(account.due + amount, 2**96 - 1)
         account.carried_wh = 0
         account.period += periods
         return amount
@@ -184,5 +184,5 @@ class Model:
         account = self.accounts[number]
         assert account.lock
         self.credits[account.lock.payer] += account.lock.amount
-        account.due += account.lock.amount
+        account.due = min(account.due + account.lock.amount, 2**96 - 1)
         account.lock = None

@@ -244,7 +244,7 @@ def test_a_house_that_cannot_be_billed_does_not_keep_others_from_their_bills(
 
     def send(self: Chain, function: Any, **options: Any) -> Any:
         if "settle" in function.fn_name and poor in str(function.args):
-            raise Reverted("settle", "due above 2**96")
+            raise Reverted("settle", "carried above 2**72")
         return real(self, function, **options)
 
     monkeypatch.setattr(Chain, "send", send)

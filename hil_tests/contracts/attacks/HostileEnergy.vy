@@ -6,16 +6,29 @@
 @notice An energy ledger that needs no signature of any meter.
 """
 
+from interfaces import IMeterRegistry
 from interfaces import IEnergyLedger
 
 implements: IEnergyLedger
 
+registry_: address
 closings: HashMap[address, IEnergyLedger.Closing]
+
+
+@deploy
+def __init__(_registry: address):
+    self.registry_ = _registry
 
 
 @external
 def say(_meter: address, _closing: IEnergyLedger.Closing):
     self.closings[_meter] = _closing
+
+
+@view
+@external
+def registry() -> IMeterRegistry:
+    return IMeterRegistry(self.registry_)
 
 
 @view

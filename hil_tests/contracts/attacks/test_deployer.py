@@ -9,6 +9,7 @@ deployment in `audit/test_command.py`.
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -37,9 +38,9 @@ def _put_back(world: World) -> Iterator[None]:
     world.registry, world.energy, world.payment = before
 
 
-def made_here(world: World, name: str) -> Contract:
+def made_here(world: World, name: str, *args: Any) -> Contract:
     artifact = contracts.load(name, Path(__file__).parent)
-    return world.evm.deploy(artifact, sender=OTHER)
+    return world.evm.deploy(artifact, *args, sender=OTHER)
 
 
 def say(
@@ -115,21 +116,14 @@ def test_a_dead_registry_keeps_no_money(world: World, hostile: Contract) -> None
     assert world.evm.balance(world.payment.address) == 0
 
 
-def test_two_registries_are_taken_and_seen(world: World, hostile: Contract) -> None:
-    """A payment ledger that asks another registry than its energy ledger: the constructor takes
-    it, and the past of a meter is billed by the lower register. Both tell whom they ask."""
-    world.payment = world.deploy("PaymentLedger", *world.payment_arguments())
+@pytest.mark.usefixtures("hostile")
+def test_two_registries_are_refused(world: World) -> None:
+    """A payment ledger that asks another registry than its energy ledger could bill the past of
+    a meter by a lower register."""
     true = world.deploy("MeterRegistry", UTILITY)
-    world.energy = world.deploy(
-        "EnergyLedger", true.address, UTILITY_ID, 0, UTC_OFFSET_S, DEADLINE_S, 500
-    )
-    world.payment = world.deploy("PaymentLedger", *world.payment_arguments())
-    house = Meter("house")
-    true.enrol((house.address, 9, HOUSE, 0, 50_000, LOAD_DW), sender=UTILITY)
-    say(world, house.address, 9)
-    assert world.bill(house, 51_000) == 51 * 4150 + FIXED
-    assert world.payment.registry() == hostile.address
-    assert world.energy.registry() == true.address
+    arguments = world.payment_arguments(registry=true.address)
+    with pytest.raises(Reverted, match="energy ledger of another registry"):
+        world.deploy("PaymentLedger", *arguments)
 
 
 def test_an_energy_ledger_that_invents(world: World) -> None:
@@ -139,7 +133,7 @@ def test_an_energy_ledger_that_invents(world: World) -> None:
     true = world.energy
     over = world.next_period()
     assert world.close((house, 1000)) == 1
-    world.energy = made_here(world, "HostileEnergy")
+    world.energy = made_here(world, "HostileEnergy", true.registry())
     before, world.payment = (
         world.payment,
         world.deploy("PaymentLedger", *world.payment_arguments()),

@@ -20,11 +20,14 @@ from hil_tests.contracts.test_close import (
 )
 from hil_tests.contracts.world import (
     DAY_S,
+    DEADLINE_S,
     ESCROW_WINDOW_S,
     FIXED,
+    HOUR_S,
     HOUSE,
     TRANSFORMER,
     UTILITY,
+    UTILITY_ID,
     Meter,
     World,
 )
@@ -117,21 +120,33 @@ def test_at_any_place(world: World, kind: str) -> None:
         assert world.energy.closing(hostile.address).time_s == 0
 
 
-@pytest.mark.xfail(strict=True, raises=Reverted, reason="close reverts: 1970 has no start in UTC")
-@pytest.mark.parametrize("signed", [True, False])
-def test_a_reading_of_1970_is_skipped_as_any_other(world: World, signed: bool) -> None:
-    """Of a time that no calendar of the ledger's begins with: nobody has to sign it, even."""
-    house, hostile = world.enrol("house", 10), world.enrol("hostile", 11)
-    start = world.start(world.next_period() + 1)
-    bad = hostile.closing(0, 9, wire.FLAG_BOOT)
-    bad = bad if signed else bad[:40] + bytes(64)
-    assert reasons(world, house.closing(start, 5), bad) == [0, NO_CLOSING]
+@pytest.mark.parametrize("utc_offset_s", [-50_400, 0, 19_800, 50_400])
+@pytest.mark.parametrize("time_s", [0, 1, 19_800, 86_400, 30 * 86_400])
+def test_a_reading_of_1970_is_skipped_as_any_other(
+    world: World, utc_offset_s: int, time_s: int
+) -> None:
+    """Of a time that no calendar of the ledger's begins with, and that nobody has to sign, even;
+    what follows it counts where it belongs."""
+    energy = world.deploy(
+        "EnergyLedger", world.registry.address, UTILITY_ID, 0, utc_offset_s, DEADLINE_S, 500
+    )
+    world.enrol("transformer", 1, TRANSFORMER)
+    houses = [world.enrol(f"house {i}", 10 + i, HOUSE, 1) for i in range(3)]
+    bad = houses[0].closing(time_s, 9, wire.FLAG_BOOT)
+    for register in (10, 20):  # the second time, the ledger knows all three
+        over = energy.period_of(world.evm.time_s)
+        start = energy.start_of(over + 1)
+        world.evm.at(start + HOUR_S)
+        batch = [house.closing(start, register) for house in houses]
+        batch[1:1] = [bad, bad[:40] + bytes(64)]
+        assert energy.close(b"".join(batch)).value == 3
+        sums = energy.sums(1, over)
+        assert (sums.sold_wh, sums.closed) == (3 * 10, 3)
 
 
-@pytest.mark.xfail(strict=True, raises=Reverted, reason="a bill above 2**96 stops settle_many")
 def test_a_house_that_cannot_be_billed_stops_no_other(world: World) -> None:
-    """In a coin of 18 decimals the greatest register costs more than an account holds; relays
-    that meet this settle one by one."""
+    """In a coin of 18 decimals the greatest register costs more than an account holds; what is
+    owed ends at what it does hold, which nobody has."""
     slabs = [(2**64 - 1, 10**14)]
     ledger = world.deploy("PaymentLedger", *world.payment_arguments(slabs=slabs))
     hostile, honest = world.enrol("hostile", 10), world.enrol("honest", 11)
@@ -142,6 +157,7 @@ def test_a_house_that_cannot_be_billed_stops_no_other(world: World) -> None:
     assert world.close((honest, 2000)) == 1
     ledger.settle_many([hostile.address, honest.address])
     assert ledger.account(honest.address).due == 2 * (10**14 + FIXED)
+    assert ledger.account(hostile.address).due == 2**96 - 1
 
 
 def test_many_claims_of_which_some_are_gone(world: World) -> None:

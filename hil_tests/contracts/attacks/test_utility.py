@@ -154,7 +154,6 @@ def test_enrolled_under_too_high_a_register(world: World) -> None:
     assert world.bill(house, 51_000) == 4150 + 2 * FIXED
 
 
-@pytest.mark.xfail(strict=True, raises=Reverted, reason="due and refund above 2**96 revert")
 def test_a_monstrous_bill_does_not_keep_a_refund(world: World, house: Meter) -> None:
     """The utility withholds the permit, and the next bill is the greatest there is: what is owed
     and what comes back do not fit into the account's 96 bits together."""

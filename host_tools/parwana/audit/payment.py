@@ -12,6 +12,7 @@ from parwana.chain.periods import DAY_S
 from parwana.chain.tariff import Tariff, bill
 from parwana.store.signatures import SignatureError, signer
 
+DUE_MOST = 2**96 - 1  # an account holds no more
 DELIVERY_S = 3600  # how long a published permit may be on its way to the meter
 
 
@@ -117,7 +118,7 @@ class PaymentAudit:
         amount = bill(self._tariffs, energy_wh, account.period, periods)
         account.period += periods
         account.carried_wh = 0
-        account.due += amount
+        account.due = min(account.due + amount, DUE_MOST)
         names = ("number", "period", "periods", "energy_wh", "amount", "due")
         true = (place.number, account.period, periods, energy_wh, amount, account.due)
         told = [values[name] for name in names]
@@ -144,7 +145,7 @@ class PaymentAudit:
         self.report.check("payment", meter, where, true, told)
         if lock and time_s <= lock.deadline_s:
             self.report.add("payment", meter, where, f"after {lock.deadline_s}", time_s)
-        account.due += values.amount
+        account.due = min(account.due + values.amount, DUE_MOST)
 
     def _paid(self, values: Any, transaction: bytes) -> None:
         self.report.count("payments")
