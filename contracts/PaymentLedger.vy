@@ -439,7 +439,9 @@ def least_grant(_meter: address) -> Grant:
         period=((account >> accounts.FOR_PERIOD) & accounts.U24) + 1,
         valid_until_s=self._least_valid_until(account),
         power_limit_dw=convert(place.sanctioned_load_dw, uint256),
-        serial=((self._records[place.number] >> _SERIAL) & _U32) + 1,
+        serial=max(
+            ((self._records[place.number] >> _SERIAL) & _U32) + 1, self._locked_at(account)
+        ),
     )
 
 
@@ -451,15 +453,16 @@ def announce_tariff(
 ):
     """
     @notice Announce a tariff for later periods; what was used before keeps its price.
-    @param _from_period 32 bytes: at least `notice_periods` ahead, and after the last announced.
+    @param _from_period 32 bytes: at least `notice_periods` ahead, and after the last announced;
+           at most 12 wait for their periods.
     @param _slabs 1 to 6 slabs, 8-byte upper bound in Wh rising to 2**64 - 1, 12-byte price per kWh.
     @param _fixed_charge 12 bytes, for each period.
     """
     admin._check_utility()
-    earliest: uint256 = calendar._period_of(block.timestamp) + notice_periods
-    assert _from_period >= earliest, "notice too short"
+    period: uint256 = calendar._period_of(block.timestamp)
+    assert _from_period >= period + notice_periods, "notice too short"
     assert _from_period <= accounts.U24, "no such period"
-    assert _from_period > tariffs._last_from(), "not after the last tariff"
+    tariffs._check_next(_from_period, period)
     tariffs._add(_from_period, _slabs, _fixed_charge)
 
 
@@ -520,6 +523,10 @@ def _claim(
     assert (head >> 96) & _U32 == period + 1, "permit: other period"
     assert limit_dw == 0 or limit_dw >= load_dw, "permit: power limit"
     assert head & _U64 == 0, "permit: energy limit"
+    # a meter refuses a serial below that of a permit it was handed, and lives on from the time of
+    # issue: far ahead, nothing is left of this permit, nor of any other
+    assert serial >= self._locked_at(_account), "permit: serial"
+    assert (head >> 160) & _U32 <= block.timestamp, "permit: issued ahead"
 
     lock: uint256 = self._locks[_place.number]
     payer: address = convert(lock >> 96, address)
@@ -550,6 +557,11 @@ def _least_valid_until(_account: uint256) -> uint256:
     @notice Return until when a permit for a lock must last; see docs/protocol.md, section 7.
     """
     period: uint256 = (_account >> accounts.FOR_PERIOD) & accounts.U24
-    locked_at_s: uint256 = ((_account >> accounts.DEADLINE) & _U32) - escrow_window_s
     # a bill paid late must not buy a permit that is over
-    return max(calendar._start_of(period + 2), locked_at_s) + payment_window_s
+    return max(calendar._start_of(period + 2), self._locked_at(_account)) + payment_window_s
+
+
+@view
+@internal
+def _locked_at(_account: uint256) -> uint256:
+    return ((_account >> accounts.DEADLINE) & _U32) - escrow_window_s

@@ -27,6 +27,8 @@ struct Tariff:
 MAX_SLABS: constant(uint256) = 6
 # how many tariffs a settlement can look back over: 85 years of monthly changes
 MAX_TARIFFS_BACK: constant(uint256) = 1024
+# how many may be announced for later periods: each bill looks back over them
+MAX_WAITING: constant(uint256) = 12
 
 _U8: constant(uint256) = 2**8 - 1
 _U32: constant(uint256) = 2**32 - 1
@@ -130,8 +132,17 @@ def _price_slabs(
 
 @view
 @internal
-def _last_from() -> uint256:
-    return (self._last >> 104) & _U32
+def _check_next(_from_period: uint256, _period: uint256):
+    """
+    @notice Refuse a tariff that does not follow the last one, or that would be one too many.
+    @dev `_period` is the running one.
+    """
+    header: uint256 = self._last
+    assert _from_period > (header >> 104) & _U32, "not after the last tariff"
+    count: uint256 = header >> _COUNT
+    if count > MAX_WAITING:
+        first_waiting: uint256 = self._tariffs[count - MAX_WAITING] >> 104
+        assert first_waiting <= _period, "12 tariffs wait, announce later"
 
 
 @internal

@@ -174,7 +174,7 @@ def test_weak_permits(world: World, house: Meter) -> None:
     least = world.payment.least_grant(house.address)
     assert least.power_limit_dw == LOAD_DW
     assert least.valid_until_s == world.start(world.period + 1) + PAYMENT_WINDOW_S
-    assert (least.period, least.serial) == (world.period, 1)
+    assert (least.period, least.serial) == (world.period, world.evm.time_s)
     frame = world.permit(house)
     kind_time = b"\x01\x04" + frame[2:]
     for weak, reason in (
@@ -189,6 +189,8 @@ def test_weak_permits(world: World, house: Meter) -> None:
         (world.permit(house, period=least.period + 1), "permit: other period"),
         (world.permit(house, period=least.period - 1), "permit: other period"),
         (world.permit(house, serial=0), "serial not above the last"),
+        (world.permit(house, serial=least.serial - 1), "permit: serial"),
+        (world.permit(house, issued_at_s=world.evm.time_s + 1), "permit: issued ahead"),
         (world.permit(house, serial=world.evm.time_s + DAY_S + 1), "serial too far ahead"),
         (world.permit(house, serial=2**32 - 1), "serial too far ahead"),
         (frame[:39], "frame not 40 bytes"),
@@ -232,9 +234,13 @@ def test_a_serial_counts_once(world: World, house: Meter) -> None:
     frame = world.permit(house, serial=world.evm.time_s)
     world.payment.claim(house.address, frame, world.sign(frame, house.address))
     world.bill(house, 0)
+    # also above that of a permit that costs nothing
+    ahead_s = world.evm.time_s + DAY_S
+    grace = wire.pack_permit(0, ahead_s, world.evm.time_s, ahead_s, 0)
+    world.payment.publish(house.address, grace, world.sign(grace, house.address))
     world.pay(house)
-    assert world.payment.least_grant(house.address).serial == permit_in(frame).serial + 1
-    replayed = world.permit(house, serial=permit_in(frame).serial)
+    assert world.payment.least_grant(house.address).serial == ahead_s + 1
+    replayed = world.permit(house, serial=ahead_s)
     with pytest.raises(Reverted, match="serial not above the last"):
         world.payment.claim(house.address, replayed, world.sign(replayed, house.address))
     with pytest.raises(Reverted, match="serial not above the last"):

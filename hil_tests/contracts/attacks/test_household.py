@@ -60,7 +60,7 @@ def test_at_the_edge_there_is_one_way_and_never_two(
 
 
 def test_refunded_and_locked_again_by_another_in_one_second(world: World, house: Meter) -> None:
-    """The first permit may now be claimed for the second lock: one sum, one permit, one owner."""
+    """The permit of the first lock is none for the second: one sum, one permit, one owner."""
     world.pay(house)
     frame = world.permit(house, valid_until_s=2**32 - 1)
     signatures = world.sign(frame, house.address)
@@ -68,6 +68,10 @@ def test_refunded_and_locked_again_by_another_in_one_second(world: World, house:
     world.payment.refund(9)
     world.pay(house, OTHER)
     assert world.payment.locked(house.address).deadline_s == world.evm.time_s + ESCROW_WINDOW_S
+    with pytest.raises(Reverted, match="^permit: serial$"):
+        world.payment.claim(house.address, frame, signatures)
+    frame = world.permit(house)
+    signatures = world.sign(frame, house.address)
     event = world.payment.claim(house.address, frame, signatures).event("Paid")
     assert (event.payer, event.amount, event.index) == (OTHER, FIXED, 0)
     assert world.payment.withdraw(sender=PAYER).value == FIXED
@@ -134,3 +138,16 @@ def test_silence_saves_nothing(world: World) -> None:
     world.energy.finish(silent.reading(world.evm.time_s, 451_000))
     # the last rest, of after the period's end
     assert world.payment.settle(silent.address).value == 4150 + FIXED
+
+
+def test_uneven_silence_wins_slabs(world: World) -> None:
+    """What is left: a register does not tell when it was used. A house that uses all in its third
+    period pays less if it closes only then; it is unpaid, and so without a permit, until then."""
+    exact, silent = world.enrol("exact", 10), world.enrol("silent", 11)
+    for month in range(1, 4):
+        world.bill(exact, 450_000 * (month == 3))
+    assert world.close((silent, 450_000)) == 1
+    world.payment.settle(silent.address)
+    dues = [world.payment.account(house.address).due for house in (exact, silent)]
+    assert dues[0] == 100 * (4150 + 5850) + 250 * 7100 + 3 * FIXED
+    assert dues[1] == 300 * 4150 + 150 * 5850 + 3 * FIXED

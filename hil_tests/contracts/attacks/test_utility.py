@@ -105,6 +105,31 @@ def test_a_tariff_reaches_nothing_that_was_used(world: World, house: Meter) -> N
     assert world.bill(house, 200_000) == 1_000_005
 
 
+def test_tariffs_for_later_periods_stop_no_bill(world: World, house: Meter) -> None:
+    """Each bill looks back over them: 1,024 would have stopped all bills of all houses."""
+    now = world.period
+    gas = []
+    for waiting in range(13):
+        saved = world.evm.save()
+        world.next_period()
+        assert world.close((house, 1000)) == 1
+        result = world.payment.settle(house.address)
+        assert result.value == FIXED + 4150
+        gas.append(result.gas)
+        world.evm.restore(saved)
+        if waiting < 12:
+            world.payment.announce_tariff(now + 2 + waiting, DEAR, 1, sender=UTILITY)
+    assert gas[12] - gas[0] < 30_000
+    for period in (now + 14, now + 1000):
+        with pytest.raises(Reverted, match="^12 tariffs wait, announce later$"):
+            world.payment.announce_tariff(period, DEAR, 1, sender=UTILITY)
+    world.next_period()
+    with pytest.raises(Reverted, match="^12 tariffs wait, announce later$"):
+        world.payment.announce_tariff(now + 14, DEAR, 1, sender=UTILITY)
+    world.next_period()
+    world.payment.announce_tariff(now + 14, DEAR, 1, sender=UTILITY)
+
+
 def test_a_closing_kept_back_over_a_rise(world: World) -> None:
     """The utility's own relay lands nothing for a month: half of the cheap energy is dear.
 
