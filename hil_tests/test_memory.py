@@ -9,8 +9,6 @@ from bench import imports, lookalike, memory
 from bench.memory import CALLS, CALLS_TO_SPARE, HEAP, HEAP_TAKEN, Bench, OverBudget, Phase
 from bench.meterlife import OutOfMemory
 
-pytestmark = pytest.mark.slow
-
 
 @pytest.fixture
 def bench(tmp_path: Path) -> Bench:

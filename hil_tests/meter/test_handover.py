@@ -71,7 +71,6 @@ def lonely(tmp_path: Path, files: dict[str, bytes]) -> Iterator[VirtualBoard]:
         yield board
 
 
-@pytest.mark.slow
 def test_a_meter_without_a_network_takes_a_permit_and_connects(
     lonely: VirtualBoard, bundle: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -99,7 +98,6 @@ def test_a_meter_without_a_network_takes_a_permit_and_connects(
     assert lonely.contactor
 
 
-@pytest.mark.slow
 def test_hostile_pastes_into_the_console_stop_nothing(lonely: VirtualBoard, bundle: Path) -> None:
     line = wire.pack_text(bundle.read_bytes()).encode()
     all_but_ctrl_c = bytes(byte for byte in range(256) if byte != 3)

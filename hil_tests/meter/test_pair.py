@@ -46,7 +46,6 @@ STEPS = [
     "chain", "identity", "registry", "configuration", "wifi", "broker", "clock", "sensor",
     "state", "contactor", "enrolment", "relay", "permit", "reading", "label",
 ]  # fmt: skip
-pytestmark = pytest.mark.slow
 
 
 class Bench:
@@ -454,6 +453,7 @@ def test_a_meter_is_replaced_and_its_point_retired(
     assert (step, "retired, for ever" in advice) == ("registry", True)
 
 
+@pytest.mark.long
 def test_what_changed_between_two_runs_is_noticed_and_connects_nobody(
     bench: Bench, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -23,7 +23,6 @@ from hil_tests.meterkit import (
 )
 from hil_tests.services import wait_until
 
-pytestmark = pytest.mark.slow
 HEAP_LEAST = 24_000
 SEED = 20261122
 
@@ -131,7 +130,7 @@ def test_outage_of_network_broker_and_relay_is_backfilled(meter: Meter) -> None:
 
 
 def test_power_cuts_at_flash_writes_lose_and_repeat_nothing(meter: Meter, long: bool) -> None:
-    chance, cuts = random.Random(SEED), 12 if long else 3
+    chance, cuts = random.Random(SEED), 12 if long else 2
     connect(meter)
     for _ in range(cuts):
         hellos = len(meter.relay.hellos)
@@ -253,6 +252,7 @@ def test_signed_time_raises_the_trust(meter: Meter) -> None:
     )
 
 
+@pytest.mark.long
 def test_a_slow_flash_stops_nobody_and_loses_nothing(
     tmp_path: Path, files: dict[str, bytes]
 ) -> None:

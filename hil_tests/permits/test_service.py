@@ -51,7 +51,6 @@ class Listener:
         self.client.loop_stop()
 
 
-@pytest.mark.slow
 def test_two_programs_turn_a_payment_into_a_permit_and_tell_the_time(tmp_path, broker):
     midnight = 20_800 * DAY_S - OFFSET_S
     world = WorldClock.starting(midnight - DAY_S // 4, FACTOR)

@@ -233,7 +233,7 @@ def test_metering_goes_on_while_the_chain_is_away(
         tx.enrol(meter.address, 42, 1, 0)
     try:
         with running(world, broker, store, lambda: node[0]) as states:
-            wait_until(lambda: states[-1]["failures"], "the chain's failure")
+            wait_until(lambda: "chain" in states[-1]["failures"], "the chain's failure")
             meter.insist(1)
             assert meter.next() == ("down", 2)
             assert "does not answer" in states[-1]["failures"]["chain"]
