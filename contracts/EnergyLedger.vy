@@ -230,10 +230,10 @@ def close(_data: Bytes[MAX_CLOSINGS * ITEM]) -> uint256:
             low,
         )
         state: uint256 = self._meters[signer]
-        last_wh: uint256 = state >> _ENERGY
-        used: uint256 = unsafe_sub(energy_wh, last_wh)
+        # wraps where the register goes back
+        used: uint256 = unsafe_sub(energy_wh, state >> _ENERGY)
         # one comparison for all that is as with the meter before; what follows sorts out the rest
-        if state & _USUAL != usual:
+        if ((state & _USUAL) ^ usual) | (used >> 64) != 0:
             if state & _PLACE != usual & _PLACE:
                 retired_at_s: uint256 = 0
                 (state, retired_at_s) = self._refreshed(signer, state, usual)
@@ -249,14 +249,13 @@ def close(_data: Bytes[MAX_CLOSINGS * ITEM]) -> uint256:
                 sums = 0
                 key = (((state >> _FEEDER) & _U48) << 32) | period
                 usual = (state & _PLACE & ~_RETIRED) | (usual & _LAST)
-                last_wh = state >> _ENERGY
-                used = unsafe_sub(energy_wh, last_wh)
+                used = unsafe_sub(energy_wh, state >> _ENERGY)
             last: uint256 = (state >> _PERIOD) & _U24
             if period <= last:
                 results[i] = SKIPPED_CLOSED
                 skipped += 1
                 continue
-            if energy_wh < last_wh:
+            if used > _U64:
                 results[i] = SKIPPED_BACKWARD
                 skipped += 1
                 continue
@@ -267,10 +266,6 @@ def close(_data: Bytes[MAX_CLOSINGS * ITEM]) -> uint256:
             if state & _IS_FEEDER != 0:
                 own: uint256 = (used << balances.SUPPLIED) | spanning
                 balances._add_own((state >> _NUMBER) & _U48, period, start_s, own)
-        elif energy_wh < last_wh:
-            results[i] = SKIPPED_BACKWARD
-            skipped += 1
-            continue
         self._meters[signer] = (
             (state & ~_MOVED) | (energy_wh << _ENERGY) | (time_s << _TIME) | (period << _PERIOD)
         )

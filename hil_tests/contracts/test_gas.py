@@ -22,7 +22,7 @@ def test_gas(world: World) -> None:
         frame = world.permit(houses[0])
         signatures = world.sign(frame, houses[0].address)
         claimed = world.payment.claim(houses[0].address, frame, signatures)
-    assert closed.gas / 128 < 11_600
+    assert closed.gas / 128 < 11_550
     assert reconciled.gas < 27_700
     assert settled.gas < 56_600
     assert paid.gas < 38_600
