@@ -9,11 +9,11 @@
      coin, or one ERC-20 that moves exact amounts. Frames are those of docs/protocol.md.
 """
 
-from interfaces import IMeterRegistry
 from interfaces import IEnergyLedger
 import accounts
 import authorisations
 import calendar
+import escrow
 import signature
 import permits
 import permit_signers
@@ -29,12 +29,28 @@ initializes: accounts[calendar := calendar, tariffs := tariffs]
 initializes: money
 initializes: authorisations[money := money]
 initializes: admin
+initializes: escrow[
+    accounts := accounts,
+    admin := admin,
+    calendar := calendar,
+    money := money,
+    permits := permits,
+]
 exports: (
     accounts.registry,
     accounts.energy_ledger,
     accounts.settle,
     accounts.settle_many,
     authorisations.nonces,
+    escrow.payment_window_s,
+    escrow.escrow_window_s,
+    escrow.claim,
+    escrow.claim_many,
+    escrow.refund,
+    escrow.publish,
+    escrow.locked,
+    escrow.record,
+    escrow.least_grant,
     permit_signers.threshold,
     permit_signers.signer_count,
     permit_signers.rotation_delay_s,
@@ -57,34 +73,6 @@ exports: (
 )
 
 
-# events
-
-event Locked:
-    meter: indexed(address)
-    number: indexed(uint48)
-    payer: indexed(address)
-    amount: uint256
-    period: uint256
-    deadline_s: uint256
-
-
-event Paid:
-    meter: indexed(address)
-    number: indexed(uint48)
-    payer: indexed(address)
-    amount: uint256
-    period: uint256
-    serial: uint256
-    index: uint256
-
-
-event Refunded:
-    number: indexed(uint48)
-    payer: indexed(address)
-    amount: uint256
-    period: uint256
-
-
 # structs
 
 struct Account:
@@ -97,56 +85,9 @@ struct Account:
     serial: uint256             # of the last permit published for the point
 
 
-struct Lock:
-    payer: address
-    amount: uint256             # 0 = nothing is locked
-    period: uint256             # the bill that it answers to
-    deadline_s: uint256         # claimable until then, refundable after
-
-
-struct Record:
-    payments: uint256           # how many a permit was given for
-    digest: bytes24             # over all of them, see `record`
-
-
-struct Claim:
-    meter: address
-    frame: Bytes[permit_signers.FRAME]
-    signatures: Bytes[permit_signers.SIGNATURES]
-
-
-struct Grant:
-    period: uint256
-    valid_until_s: uint256      # at least
-    power_limit_dw: uint256     # at least, or 0 for none
-    serial: uint256             # at least
-
-
-# constants
-
-MAX_CLAIMS: constant(uint256) = 32
-DAY_S: constant(uint256) = 86400
-FLAG_PROTECTED: constant(uint256) = 1
-_U16: constant(uint256) = 2**16 - 1
-_U32: constant(uint256) = 2**32 - 1
-_U64: constant(uint256) = 2**64 - 1
-_U96: constant(uint256) = 2**96 - 1
-
-# offsets into a point's record: digest 192 | serial 32 | payments 32
-_DIGEST: constant(uint256) = 64
-_SERIAL: constant(uint256) = 32
-
-
 # storage
 
-payment_window_s: public(immutable(uint256))
-escrow_window_s: public(immutable(uint256))
 notice_periods: public(immutable(uint256))
-
-# payer 160 | amount 96 of the last lock; the account tells whether it holds
-_locks: HashMap[uint48, uint256]
-_records: HashMap[uint48, uint256]
-
 
 # constructor
 
@@ -187,13 +128,9 @@ def __init__(
     accounts.__init__(_registry, _energy_ledger)
     ledger: IEnergyLedger = IEnergyLedger(_energy_ledger)
     calendar.__init__(staticcall ledger.period_s(), staticcall ledger.utc_offset_s())
-    assert _escrow_window_s != 0, "escrow window is zero"
-    assert _payment_window_s <= 366 * DAY_S, "payment window above 366 days"
-    assert _escrow_window_s <= _payment_window_s, "escrow above payment window"
+    escrow.__init__(_payment_window_s, _escrow_window_s)
     assert _rotation_delay_s >= _escrow_window_s, "rotation below escrow window"
     assert _notice_periods >= 1 and _notice_periods <= 366, "notice not 1 to 366"
-    payment_window_s = _payment_window_s
-    escrow_window_s = _escrow_window_s
     notice_periods = _notice_periods
     tariffs._add(0, _slabs, _fixed_charge)
 
@@ -210,7 +147,7 @@ def pay(_meter: address, _amount: uint256):
     @param _meter 20-byte address of the meter that serves the house.
     @param _amount 32 bytes: exactly what is due; as value in native coin, else approved before.
     """
-    self._lock(_meter, msg.sender, _amount)
+    escrow._lock(_meter, msg.sender, _amount)
     money._collect(msg.sender, _amount)
 
 
@@ -237,7 +174,7 @@ def pay_with_authorization(
     @param _r 32 bytes of the signature.
     @param _s 32 bytes of the signature.
     """
-    period: uint256 = self._lock(_meter, _payer, _amount)
+    period: uint256 = escrow._lock(_meter, _payer, _amount)
     authorisations._receive(_meter, period, _payer, _amount, _valid_before, _v, _r, _s)
 
 
@@ -267,103 +204,10 @@ def pay_with_permit(
     @param _pay_r 32-byte r of the Pay's signature.
     @param _pay_vs 32 bytes of the Pay's signature, yParity << 255 | s.
     """
-    period: uint256 = self._lock(_meter, _payer, _amount)
+    period: uint256 = escrow._lock(_meter, _payer, _amount)
     authorisations._take(
         _meter, period, _payer, _amount, _deadline, _v, _r, _s, _pay_r, _pay_vs
     )
-
-
-@nonreentrant
-@external
-def claim(
-    _meter: address,
-    _frame: Bytes[permit_signers.FRAME],
-    _signatures: Bytes[permit_signers.SIGNATURES],
-):
-    """
-    @notice Publish the permit that a locked payment is for; the payment becomes the utility's.
-    @param _meter 20-byte address of the meter that serves the house.
-    @param _frame 40-byte permit that grants at least what `least_grant` tells.
-    @param _signatures 65 bytes for each signature: 1-byte index, rising, and 64-byte signature.
-    """
-    place: IMeterRegistry.Place = accounts._serving(_meter)
-    account: uint256 = accounts.accounts[place.number]
-    assert account & accounts.LOCKED != 0, "nothing locked"
-    assert block.timestamp <= (account >> accounts.DEADLINE) & _U32, "too late, refund"
-    money._credit(admin.utility, self._claim(_meter, place, account, _frame, _signatures))
-
-
-@nonreentrant
-@external
-def claim_many(_claims: DynArray[Claim, MAX_CLAIMS]) -> uint256:
-    """
-    @notice Claim many payments. One that is refunded, claimed or too late is passed over; a permit
-            that `claim` would refuse fails them all.
-    @param _claims up to 32 of what `claim` takes.
-    @return how many were claimed.
-    """
-    total: uint256 = 0
-    done: uint256 = 0
-    for each: Claim in _claims:
-        place: IMeterRegistry.Place = accounts._serving(each.meter)
-        account: uint256 = accounts.accounts[place.number]
-        claimable: bool = block.timestamp <= (account >> accounts.DEADLINE) & _U32
-        if account & accounts.LOCKED == 0 or not claimable:
-            continue
-        total += self._claim(each.meter, place, account, each.frame, each.signatures)
-        done += 1
-    money._credit(admin.utility, total)
-    return done
-
-
-@nonreentrant
-@external
-def refund(_number: uint48):
-    """
-    @notice Give a locked payment back to its payer after the window; the amount is owed again.
-    @param _number 6-byte number of the metering point.
-    """
-    account: uint256 = accounts.accounts[_number]
-    assert account & accounts.LOCKED != 0, "nothing locked"
-    assert block.timestamp > (account >> accounts.DEADLINE) & _U32, "too early to refund"
-    lock: uint256 = self._locks[_number]
-    payer: address = convert(lock >> 96, address)
-    amount: uint256 = lock & _U96
-    account = accounts._with_due(account, (account >> accounts.DUE) + amount)
-    accounts.accounts[_number] = account & ~accounts.LOCKED
-    money._credit(payer, amount)
-    log Refunded(
-        number=_number,
-        payer=payer,
-        amount=amount,
-        period=(account >> accounts.FOR_PERIOD) & accounts.U24,
-    )
-
-
-@nonreentrant
-@external
-def publish(
-    _meter: address,
-    _frame: Bytes[permit_signers.FRAME],
-    _signatures: Bytes[permit_signers.SIGNATURES],
-):
-    """
-    @notice Publish a permit that costs nothing: nothing due, commissioning, or an act of grace.
-            Refused while a payment is locked: a permit then must be claimed, or a payer who sees
-            it on its way could publish it first and be refunded.
-    @param _meter 20-byte address of the meter in service.
-    @param _frame 40-byte permit.
-    @param _signatures 65 bytes for each signature: 1-byte index, rising, and 64-byte signature.
-    """
-    number: uint48 = accounts._serving(_meter).number
-    account: uint256 = accounts.accounts[number]
-    assert (
-        account & accounts.LOCKED == 0
-        or block.timestamp > (account >> accounts.DEADLINE) & _U32
-    ), "paid, claim instead"
-    record: uint256 = self._records[number]
-    serial: uint256 = permits._publish(_meter, _frame, _signatures, (record >> _SERIAL) & _U32)
-    self._records[number] = (record & ~(_U32 << _SERIAL)) | (serial << _SERIAL)
 
 
 # views
@@ -377,71 +221,15 @@ def account(_meter: address) -> Account:
     """
     number: uint48 = accounts._number(_meter)
     account: uint256 = accounts.accounts[number]
-    record: uint256 = self._records[number]
+    record: uint256 = escrow.records[number]
     return Account(
         number=number,
         meter=staticcall accounts.registry.meter_of(number),
         period=(account >> accounts.PERIOD) & accounts.U24,
         due=account >> accounts.DUE,
         carried_wh=(account >> accounts.CARRIED) & accounts.U72,
-        payments=record & _U32,
-        serial=(record >> _SERIAL) & _U32,
-    )
-
-
-@view
-@external
-def locked(_meter: address) -> Lock:
-    """
-    @notice Read the payment that is locked; zeros if none is.
-    @param _meter 20-byte address of the meter that serves or served the house.
-    """
-    number: uint48 = accounts._number(_meter)
-    account: uint256 = accounts.accounts[number]
-    if account & accounts.LOCKED == 0:
-        return empty(Lock)
-    lock: uint256 = self._locks[number]
-    return Lock(
-        payer=convert(lock >> 96, address),
-        amount=lock & _U96,
-        period=(account >> accounts.FOR_PERIOD) & accounts.U24,
-        deadline_s=(account >> accounts.DEADLINE) & _U32,
-    )
-
-
-@view
-@external
-def record(_meter: address) -> Record:
-    """
-    @notice Read what proves the logged payments of a point complete and unchanged: each `Paid` was
-            added by digest = first 24 bytes of keccak256(abi.encode(uint256(digest before), meter,
-            payer, amount, period, serial)), from zero on.
-    @param _meter 20-byte address of the meter that serves or served the house.
-    """
-    record: uint256 = self._records[accounts._number(_meter)]
-    return Record(
-        payments=record & _U32,
-        digest=convert(convert(record >> _DIGEST, uint192), bytes24),
-    )
-
-
-@view
-@external
-def least_grant(_meter: address) -> Grant:
-    """
-    @notice Tell the least that a permit must grant to claim the payment locked for a meter.
-    @param _meter 20-byte address of the meter that serves the house.
-    """
-    place: IMeterRegistry.Place = accounts._serving(_meter)
-    account: uint256 = accounts.accounts[place.number]
-    assert account & accounts.LOCKED != 0, "nothing locked"
-    return Grant(
-        period=((account >> accounts.FOR_PERIOD) & accounts.U24) + 1,
-        valid_until_s=self._least_valid_until(account),
-        power_limit_dw=convert(place.sanctioned_load_dw, uint256),
-        serial=max(
-            ((self._records[place.number] >> _SERIAL) & _U32) + 1, self._locked_at(account)
-        ),
+        payments=record & escrow.U32,
+        serial=(record >> escrow.SERIAL) & escrow.U32,
     )
 
 
@@ -464,104 +252,3 @@ def announce_tariff(
     assert _from_period <= accounts.U24, "no such period"
     tariffs._check_next(_from_period, period)
     tariffs._add(_from_period, _slabs, _fixed_charge)
-
-
-# internal
-
-@internal
-def _lock(_meter: address, _payer: address, _amount: uint256) -> uint256:
-    """
-    @notice Lock what is due, for a payer whose money is collected in the same transaction.
-    @return the period last billed.
-    """
-    number: uint48 = accounts._serving(_meter).number
-    account: uint256 = accounts.accounts[number]
-    due: uint256 = account >> accounts.DUE
-    assert due != 0, "nothing due"
-    assert _amount == due, "amount not what is due"
-    assert account & accounts.LOCKED == 0, "paid, not claimed yet"
-    period: uint256 = (account >> accounts.PERIOD) & accounts.U24
-    deadline_s: uint256 = block.timestamp + escrow_window_s
-    kept: uint256 = account & (
-        accounts.U72 << accounts.CARRIED | accounts.U24 << accounts.PERIOD | 2**8 - 1
-    )
-    accounts.accounts[number] = (
-        kept | (period << accounts.FOR_PERIOD) | (deadline_s << accounts.DEADLINE) | accounts.LOCKED
-    )
-    self._locks[number] = (convert(_payer, uint256) << 96) | due
-    log Locked(
-        meter=_meter,
-        number=number,
-        payer=_payer,
-        amount=due,
-        period=period,
-        deadline_s=deadline_s,
-    )
-    return period
-
-
-@internal
-def _claim(
-    _meter: address,
-    _place: IMeterRegistry.Place,
-    _account: uint256,
-    _frame: Bytes[permit_signers.FRAME],
-    _signatures: Bytes[permit_signers.SIGNATURES],
-) -> uint256:
-    """
-    @notice Publish the permit for a lock that is claimable, and add the payment to the record.
-    @return the amount.
-    """
-    record: uint256 = self._records[_place.number]
-    serial: uint256 = permits._publish(_meter, _frame, _signatures, (record >> _SERIAL) & _U32)
-    head: uint256 = convert(extract32(_frame, 0), uint256)
-    period: uint256 = (_account >> accounts.FOR_PERIOD) & accounts.U24
-    load_dw: uint256 = convert(_place.sanctioned_load_dw, uint256)
-    limit_dw: uint256 = (head >> 64) & _U32
-    assert (head >> 224) & _U16 & ~FLAG_PROTECTED == 0, "permit: flags"
-    assert (head >> 128) & _U32 >= self._least_valid_until(_account), "permit: ends too early"
-    assert (head >> 96) & _U32 == period + 1, "permit: other period"
-    assert limit_dw == 0 or limit_dw >= load_dw, "permit: power limit"
-    assert head & _U64 == 0, "permit: energy limit"
-    # a meter refuses a serial below that of a permit it was handed, and lives on from the time of
-    # issue: far ahead, nothing is left of this permit, nor of any other
-    assert serial >= self._locked_at(_account), "permit: serial"
-    assert (head >> 160) & _U32 <= block.timestamp, "permit: issued ahead"
-
-    lock: uint256 = self._locks[_place.number]
-    payer: address = convert(lock >> 96, address)
-    amount: uint256 = lock & _U96
-    digest: uint256 = convert(
-        keccak256(abi_encode(record >> _DIGEST, _meter, payer, amount, period, serial)), uint256
-    )
-    accounts.accounts[_place.number] = _account & ~accounts.LOCKED
-    self._records[_place.number] = (
-        (digest >> 64 << _DIGEST) | (serial << _SERIAL) | ((record & _U32) + 1)
-    )
-    log Paid(
-        meter=_meter,
-        number=_place.number,
-        payer=payer,
-        amount=amount,
-        period=period,
-        serial=serial,
-        index=record & _U32,
-    )
-    return amount
-
-
-@view
-@internal
-def _least_valid_until(_account: uint256) -> uint256:
-    """
-    @notice Return until when a permit for a lock must last; see docs/protocol.md, section 7.
-    """
-    period: uint256 = (_account >> accounts.FOR_PERIOD) & accounts.U24
-    # a bill paid late must not buy a permit that is over
-    return max(calendar._start_of(period + 2), self._locked_at(_account)) + payment_window_s
-
-
-@view
-@internal
-def _locked_at(_account: uint256) -> uint256:
-    return ((_account >> accounts.DEADLINE) & _U32) - escrow_window_s
