@@ -1,5 +1,6 @@
 """Call contracts on a py-evm state: no blocks, no network, a clock that the test sets."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 from types import SimpleNamespace
@@ -43,7 +44,7 @@ class Result:
 class Evm:
     """One state under one clock. Transactions cost gas of nobody: the price is 0."""
 
-    calls = 0
+    calls = transactions = 0  # reads are calls, too
 
     def __init__(self, time_s: int) -> None:
         base: Any = PyEvmChain.configure(
@@ -54,6 +55,7 @@ class Evm:
         )
         self._header = self._chain.get_canonical_head().copy(block_number=1, base_fee_per_gas=0)
         self._events: dict[bytes, tuple[str, list[dict[str, Any]]]] = {}
+        self.listeners: list[Callable[[list[tuple[str, SimpleNamespace]]], None]] = []
         self.at(time_s)
 
     def at(self, time_s: int) -> None:
@@ -113,8 +115,12 @@ class Evm:
     def transact(
         self, sender: str, to: bytes, value: int, data: bytes, keep: bool = True
     ) -> Result:
-        """Execute; `value` is the raw output. Raises Reverted, and then keeps nothing."""
+        """Execute; `value` is the raw output. Raises Reverted, and then keeps nothing.
+
+        Listeners hear the events of what is kept.
+        """
         self.calls += 1
+        self.transactions += keep
         origin = to_canonical_address(sender)
         unsigned = PragueVM.get_transaction_builder().create_unsigned_transaction(
             nonce=self._state.get_nonce(origin),
@@ -137,7 +143,10 @@ class Evm:
                 raise Reverted(text)
             raise Reverted(f"{type(computation.error).__name__}: {computation.error}")
         gas = self._vm.finalize_gas_used(transaction, computation)
-        return Result(output, gas, [self._decode(*log) for log in computation.get_log_entries()])
+        events = [self._decode(*log) for log in computation.get_log_entries()]
+        for listener in self.listeners if keep else ():
+            listener(events)
+        return Result(output, gas, events)
 
     def _decode(self, _: bytes, topics: Any, data: bytes) -> tuple[str, SimpleNamespace]:
         words = [topic.to_bytes(32, "big") for topic in topics]
