@@ -186,8 +186,10 @@ class Lives(Ledgers):
         self.world.payment.rotate(frame, new.public, self.world.sign(frame))
         self.announced[index] = new, self.evm.time_s + ROTATION_DELAY_S
 
-    @rule(index=st.integers(0, 2))
-    def apply_rotation(self, index: int) -> None:
+    @rule(index=st.integers(0, 2), beyond_s=st.integers(-1, 1), wait=st.booleans())
+    def apply_rotation(self, index: int, beyond_s: int, wait: bool) -> None:
+        if index in self.announced and wait:
+            self.evm.at(max(self.evm.time_s, self.announced[index][1] + beyond_s))
         if index not in self.announced or self.evm.time_s < self.announced[index][1]:
             with pytest.raises(Reverted, match="no signer announced|signer announced for later"):
                 self.world.payment.apply_rotation(index, sender=OTHER)
