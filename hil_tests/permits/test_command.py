@@ -201,6 +201,47 @@ def test_signers_race_safely(world, store):
     assert [len(published(world, house)) for house in houses] == [1, 1, 1, 1]
 
 
+def three_paid(world: Utility) -> list[Key]:
+    houses = [world.enrol(1001 + n) for n in range(3)]
+    world.close_period()
+    for house in houses:
+        world.pay(house)
+    final(world)
+    return houses
+
+
+def test_what_is_ready_together_is_claimed_in_one_transaction(world, store):
+    houses = three_paid(world)
+    before = world.chain.head()
+    progress = one(world, store, 1, 2).step()
+    assert (progress.claimed, progress.waiting, progress.failure) == (3, 0, "")
+    assert world.chain.head() == before + 1
+    assert [len(published(world, house)) for house in houses] == [1, 1, 1]
+
+
+def test_a_claim_that_is_refused_keeps_no_other(world, store, monkeypatch):
+    houses = three_paid(world)
+    signers = one(world, store, 1, 2)
+    serve = signers._serve
+
+    def spoil(chain, ledgers, lock, progress):
+        claims = serve(chain, ledgers, lock, progress)
+        if lock.meter != houses[1].address:
+            return claims
+        return [(*claims[0][:3], claims[0][3][:-1] + b"?")]
+
+    monkeypatch.setattr(signers, "_serve", spoil)
+    progress = signers.step()
+    assert (progress.claimed, progress.waiting) == (2, 1)
+    assert progress.failure.startswith(houses[1].address)
+    assert [len(published(world, house)) for house in houses] == [1, 0, 1]
+    monkeypatch.undo()
+    progress = one(world, store, 1, 2).step()
+    assert progress.claimed == 0  # it was ready before: the other signer's turn comes first
+    monkeypatch.setattr(signer, "CLAIM_WAIT_S", 0)
+    assert one(world, store, 1, 2).step().claimed == 1
+
+
 def test_who_did_not_complete_it_claims_when_the_other_is_gone(world, store, monkeypatch):
     house = paid(world)
     final(world)

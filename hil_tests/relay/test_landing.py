@@ -109,6 +109,32 @@ def test_a_feeder_with_a_missing_meter_is_balanced_after_the_deadline_and_again(
     assert town.alarm(town.first) == 0
 
 
+def test_feeders_are_balanced_together_and_a_clock_that_is_ahead_costs_nothing(
+    town: Town, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    others = [SignedMeter(seed, town.feeder.domain) for seed in (700, 701)]
+    for number, meter in enumerate(others, 700):
+        town.enrol(meter, number, 2, 0)
+    town.follow()
+    town.settle_in()
+    for meter in others:
+        town.close(meter, town.first - 1, 0)
+    town.go_to(town.periods.start(town.first + 1) + 60)
+    town.landing().step()
+    for meter in (*town.houses[:3], town.feeder, *others):
+        town.close(meter, town.first, 0)
+    town.close(others[0], town.first, 0)
+    landing = town.landing(gather_s=0)
+    before = town.world.chain.head()
+    assert landing.step().balances == 2  # theirs; the town's waits for its house
+    assert town.world.chain.head() == before + 3
+    real = town.world.clock.now
+    monkeypatch.setattr(landing, "_now", lambda: real() + 3 * DAY_S)
+    before = town.world.chain.head()
+    assert landing.step().balances == 0
+    assert town.world.chain.head() == before
+
+
 def test_backfilled_periods_land_in_order(town: Town) -> None:
     town.go_to(town.periods.start(town.first + 3) + 3600)
     for period in range(3):

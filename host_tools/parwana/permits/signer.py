@@ -10,6 +10,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+from web3.logs import DISCARD
+
 import wire
 from parwana.chain.currency import currency_of
 from parwana.chain.deployment import Deployment
@@ -21,6 +23,7 @@ from parwana.store.reader import Store
 from parwana.world.logs import Trouble
 
 CLAIM_WAIT_S = 20.0
+CLAIMS_MAX = 32  # a transaction
 log = logging.getLogger("parwana.signer")
 
 
@@ -35,6 +38,9 @@ class Lock:
     period: int
     deadline_s: int
     block: int
+
+
+_Claim = tuple[Lock, str, bytes, bytes]  # and what PaymentLedger.claim takes
 
 
 @dataclass
@@ -110,14 +116,14 @@ class PermitSigner:
         chain, ledgers = self._chain()
         self._follow(chain, ledgers, chain.finalized_block())
         progress = Progress()
+        claims: list[_Claim] = []
         for lock in sorted(self._open.values(), key=lambda lock: lock.deadline_s):
             try:
-                self._serve(chain, ledgers, lock, progress)
-            except Reverted as error:  # often: another signer's claim was faster
-                progress.failure = f"{lock.meter}: {error}"
-                if error.reason == "signature wrong":  # was one of us replaced? Look again
-                    self._connected = None
-                self._refused.failed(progress.failure, logging.INFO)
+                claims += self._serve(chain, ledgers, lock, progress)
+            except Reverted as error:
+                self._fail(lock, error, progress)
+        for start in range(0, len(claims), CLAIMS_MAX):
+            self._claim(chain, ledgers, claims[start : start + CLAIMS_MAX], progress)
         if not progress.failure:
             self._refused.over()
         return progress
@@ -160,7 +166,41 @@ class PermitSigner:
             oldest = min((lock.block for lock in self._open.values()), default=final + 1)
             writer.set_cursor(self._cursor, oldest)
 
-    def _serve(self, chain: Chain, ledgers: Ledgers, lock: Lock, progress: Progress) -> None:
+    def _claim(
+        self, chain: Chain, ledgers: Ledgers, claims: list[_Claim], progress: Progress
+    ) -> None:
+        """Claim what has m signatures, in one transaction; a refused one keeps no other."""
+        functions = ledgers.payment.functions
+        many = len(claims) > 1
+        each = [claim[1:] for claim in claims]
+        try:
+            receipt = chain.send(functions.claim_many(each) if many else functions.claim(*each[0]))
+        except Reverted as error:  # often: another signer's claim was faster
+            if many:
+                for claim in claims:
+                    self._claim(chain, ledgers, [claim], progress)
+            else:
+                self._fail(claims[0][0], error, progress)
+            return
+        currency = currency_of(chain, ledgers, self._deployment)
+        for entry in ledgers.payment.events.Paid().process_receipt(receipt, DISCARD):
+            paid = entry["args"]
+            progress.claimed += 1
+            progress.waiting -= 1
+            amount, period = currency.text(paid["amount"]), paid["period"]
+            text = self._deployment.periods.text(period)
+            log.info("claimed %s for meter %s, period %s", amount, paid["meter"], text)
+
+    def _fail(self, lock: Lock, error: Reverted, progress: Progress) -> None:
+        progress.failure = f"{lock.meter}: {error}"
+        if error.reason == "signature wrong":  # was one of us replaced? Look again
+            self._connected = None
+        self._refused.failed(progress.failure, logging.INFO)
+
+    def _serve(
+        self, chain: Chain, ledgers: Ledgers, lock: Lock, progress: Progress
+    ) -> list[_Claim]:
+        """Sign the permit of a lock that is still there; return its claim if it is time."""
         functions = ledgers.payment.functions
         # All of one block: nodes behind one URL may differ in what is their latest.
         at = chain.head()
@@ -169,30 +209,25 @@ class PermitSigner:
         payment = chain.call(functions.locked(meter), at)
         same = (payment.payer, payment.amount, payment.period, payment.deadline_s)
         if same != (lock.payer, lock.amount, lock.period, lock.deadline_s):
-            return
+            return []
         progress.waiting += 1
         now_s = chain.block_time_s(at)
         if now_s > lock.deadline_s:
             progress.failure = f"{lock.meter}: payment not claimed in time, refund it"
-            return
+            return []
         frame = self._permit(chain, ledgers, meter, lock, at)
         domain = self._deployment.permit_domain(meter)
         scope = b"permit" + bytes.fromhex(meter[2:])
         new, enough = self._quorum.sign(scope, domain, frame, now_s)
         progress.signed += new
         if not enough:
-            return
+            return []
         # Who brought the last signature claims at once; the others only if nothing comes of it.
         first = self._ready.setdefault(lock, time.monotonic())
         if not new and time.monotonic() - first < CLAIM_WAIT_S:
-            return
+            return []
         joined = b"".join(bytes([index]) + signature for index, signature in enough)
-        chain.send(functions.claim(meter, frame, joined))
-        progress.claimed += 1
-        progress.waiting -= 1
-        amount = currency_of(chain, ledgers, self._deployment).text(lock.amount)
-        period = self._deployment.periods.text(lock.period)
-        log.info("claimed %s for meter %s, period %s", amount, meter, period)
+        return [(lock, meter, frame, joined)]
 
     def _permit(self, chain: Chain, ledgers: Ledgers, meter: str, lock: Lock, at: int) -> bytes:
         """Make the least permit that the lock buys; the same bytes at every signer."""

@@ -6,7 +6,7 @@ skip what is there already.
 """
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -22,6 +22,7 @@ from parwana.relay.waits import GATHER_S, ROOT_WAIT_S
 from parwana.store.reader import Store
 
 HOUSES_MAX = 64  # a transaction
+FEEDERS_MAX = 32
 log = logging.getLogger("parwana.landing")
 
 
@@ -189,45 +190,63 @@ class Landing:
 
     def _reconcile(self, known: _Known, rows: dict[bytes, Any], current: int) -> int:
         """Balance the feeders whose closings are complete or too late, and improve on that."""
-        done = 0
+        due: dict[int, list[int]] = {}
         for row in rows.values():
-            if row.kind == KIND_HOUSE or not row.in_service:
-                continue
-            feeder = row.number
-            if feeder not in known.next:
-                functions = known.ledgers.registry.functions
-                known.next[feeder] = self._periods.of(
-                    known.chain.call(functions.served_since(feeder))
-                )
-            for (number, period), missing in list(known.balanced.items()):
-                if number == feeder and missing:
-                    done += self._balance(known, feeder, period)
-            while known.next[feeder] < current:
-                period = known.next[feeder]
-                if (feeder, period) not in known.balanced:
-                    if not self._balance(known, feeder, period):
-                        break
-                    done += 1
-                known.next[feeder] += 1
+            if row.kind != KIND_HOUSE and row.in_service:
+                for period in self._due(known, row.number, current):
+                    due.setdefault(period, []).append(row.number)
+        done = 0
+        for period, feeders in sorted(due.items()):
+            for start in range(0, len(feeders), FEEDERS_MAX):
+                done += self._balance(known, feeders[start : start + FEEDERS_MAX], period)
         return done
 
-    def _balance(self, known: _Known, feeder: int, period: int) -> bool:
+    def _due(self, known: _Known, feeder: int, current: int) -> Iterator[int]:
+        """Yield the periods to balance now: the next ones, and those with new closings."""
+        if feeder not in known.next:
+            functions = known.ledgers.registry.functions
+            since_s = known.chain.call(functions.served_since(feeder))
+            known.next[feeder] = self._periods.of(since_s)
+        while (feeder, known.next[feeder]) in known.balanced:
+            known.next[feeder] += 1
+        for (number, period), missing in known.balanced.items():
+            if number == feeder and missing and self._is_due(known, feeder, period):
+                yield period
+        for period in range(known.next[feeder], current):
+            if (feeder, period) in known.balanced:
+                continue
+            if not self._is_due(known, feeder, period):
+                return
+            yield period
+
+    def _is_due(self, known: _Known, feeder: int, period: int) -> bool:
         sums = known.chain.call(known.ledgers.energy.functions.sums(feeder, period))
         missing = sums.expected - sums.closed + (not sums.own_closed)
         before = known.balanced.get((feeder, period))
         if before is not None and missing >= before:
             return False
         late = self._now() >= self._periods.start(period + 1) + known.closer.deadline_s
-        if missing and not late:
-            return False
+        return not missing or late
+
+    def _balance(self, known: _Known, feeders: list[int], period: int) -> int:
+        functions = known.ledgers.energy.functions
+        many = len(feeders) > 1
+        call = functions.reconcile_many if many else functions.reconcile
+        function = call(feeders if many else feeders[0], period)
         try:
-            known.chain.send(known.ledgers.energy.functions.reconcile(feeder, period))
+            # Where all are passed over there is nothing to send.
+            if many and not known.chain.call(function):
+                return 0
+            receipt = known.chain.send(function)
         except Reverted as error:
             # Another relay was first, or the chain's clock is behind ours: look again later.
-            log.info("feeder %d, period %s: %s", feeder, self._periods.text(period), error)
-            return False
-        known.balanced[feeder, period] = missing
-        return True
+            names = " ".join(map(str, feeders))
+            log.info("feeders %s, period %s: %s", names, self._periods.text(period), error)
+            return 0
+        found = known.ledgers.energy.events.Reconciled().process_receipt(receipt, DISCARD)
+        for values in (entry["args"] for entry in found):
+            known.balanced[values["feeder"], values["period"]] = values["missing"]
+        return len(found)
 
     def _report(self, known: _Known, rows: dict[bytes, Any]) -> None:
         """Show the chain, once for each meter, two frames of one sequence."""
