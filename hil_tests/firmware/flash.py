@@ -1,11 +1,20 @@
 """A littlefs on a block device of the test's own: counted, and cut off at will (MicroPython)."""
 
 import os
+from hashlib import sha256
 
 BLOCK = 4096
 MOUNT = "/flash"
 _EIO = 5
 _ERASED = b"\xff" * 256
+
+
+def programmed(old, new):
+    """Return what bytes hold once programmed: that clears bits, an erase alone sets them."""
+    if old.count(b"\xff") == len(old):
+        return new
+    both = int.from_bytes(old, "big") & int.from_bytes(new, "big")
+    return both.to_bytes(len(old), "big")
 
 
 class Memory:
@@ -42,7 +51,8 @@ class Memory:
     def writeblocks(self, block, buffer, offset=0):
         size = self._write(len(buffer))
         if size:
-            self.data[block][offset : offset + size] = memoryview(buffer)[:size]
+            page = self.data[block][offset : offset + size]
+            self.data[block][offset : offset + size] = programmed(page, bytes(buffer[:size]))
         return -_EIO if self._is_cut() else 0
 
     def ioctl(self, operation, argument):
@@ -95,6 +105,69 @@ class File(Memory):
             self._file.write(b"\xff" * BLOCK)
             return 0
         return super().ioctl(operation, argument)
+
+
+class Diary(Memory):
+    """Keep what each write did, and what `note()` said right before it.
+
+    The blocks of `data` stay as they are: one that is written to is copied first.
+    """
+
+    def __init__(self, data, note):
+        super().__init__(len(data), list(data))
+        self.entries = []
+        self._note = note
+        self._own = set()
+
+    def writeblocks(self, block, buffer, offset=0):
+        self._happen((block, offset, bytes(buffer), self._note()))
+        return 0
+
+    def ioctl(self, operation, argument):
+        if operation != 6:
+            return super().ioctl(operation, argument)
+        self._happen((argument, 0, None, self._note()))
+        return 0
+
+    def _happen(self, entry):
+        self.writes += 1
+        self.entries.append(entry)
+        block = entry[0]
+        if block not in self._own:
+            self._own.add(block)
+            self.data[block] = bytearray(self.data[block])
+        happen(self.data[block], entry)
+
+
+NOT_BEGUN, TORN, FLIPPED = range(3)
+HALVES = (NOT_BEGUN, TORN, FLIPPED)
+_PAGE = 256  # what a chip programs at once
+_NOISE = b"".join(sha256(b"noise %d" % i).digest() for i in range(2 * BLOCK // 32))
+
+
+def happen(block, entry, half=None, seed=0):
+    """Do a write of a diary to its block; `half` of it where the power fails in it.
+
+    Of one that is torn, some bytes are done. In one that flipped, some bytes are, and in the page
+    under work, or the block that is erased, each bit is as before or as it shall be.
+    """
+    _, offset, data, _ = entry
+    erase = data is None
+    size = BLOCK if erase else len(data)
+    done = size if half is None else 0 if half == NOT_BEGUN else seed * 7 % 16 * size // 16
+    if erase:
+        block[:done] = b"\xff" * done
+    else:
+        block[offset : offset + done] = programmed(block[offset : offset + done], data[:done])
+    if half != FLIPPED:
+        return
+    until = size if erase else min(size, done + _PAGE)
+    rest = block[offset + done : offset + until]
+    at = seed * 31 % BLOCK
+    noise = int.from_bytes(_NOISE[at : at + len(rest)], "big")
+    bits = int.from_bytes(rest, "big")
+    bits = bits | noise if erase else bits & (int.from_bytes(data[done:until], "big") | noise)
+    block[offset + done : offset + until] = bits.to_bytes(len(rest), "big")
 
 
 class mounted:
