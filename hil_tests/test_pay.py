@@ -11,7 +11,6 @@ from hil_tests.chainkit import Utility, terms, utility
 from hil_tests.fakenode import FakeNode, Odd
 from parwana import cli
 from parwana.chain import contracts
-from parwana.chain.authorised import Authorisation, AuthoriseError
 from parwana.chain.currency import Currency
 from parwana.chain.deploy import deploy
 from parwana.chain.keys import Key, dev_key
@@ -270,54 +269,6 @@ def test_a_bill_in_a_token_is_paid_in_it(world, store):
     assert world.chain.call(token.functions.balanceOf(PAYER.address)) == 7
     serve(other, store)
     assert account.bill().payments[0]["amount"] == due
-
-
-@pytest.mark.parametrize("standard", ["EIP-3009", "EIP-2612"])
-def test_a_payment_is_signed_by_one_and_sent_by_another(world, tmp_path, standard):
-    """The payer has the token and no coin; the file is for this bill alone."""
-    source = Path(__file__).parent / "contracts"
-    name = {"EIP-3009": "AuthorisedToken", "EIP-2612": "PermitToken"}[standard]
-    artifact = contracts.load(name, source)
-    factory = world.chain.w3.eth.contract(abi=artifact.abi, bytecode=artifact.bytecode)
-    address = world.chain.send(factory.constructor())["contractAddress"]
-    token = world.chain.w3.eth.contract(address=address, abi=artifact.abi)
-    made = deploy(world.chain, terms(token=address), "mqtt://x", "sqlite:///x", lambda _: None)
-    other = Utility(world.node, world.clock, made, world.chain, world.chain.ledgers(made))
-    house = billed(other)
-    due = other.owe(house)
-    poor, file = Key((4712).to_bytes(32, "big")), tmp_path / "payment.json"
-    until_s = other.chain.block_time_s() + 3600
-    with pytest.raises(AuthoriseError, match=f"{due} are due"):
-        payer(other, house, poor).authorise(until_s)
-    world.chain.send(token.functions.mint(poor.address, due))
-    signed = payer(other, house, poor).authorise(until_s)
-    assert (signed.standard, signed.payer, signed.amount) == (standard, poor.address, due)
-    signed.write(file)
-    paid = payer(other, house).submit(Authorisation.read(file))
-    assert (paid["payer"], paid["amount"]) == (poor.address, due)
-    assert world.chain.call(token.functions.balanceOf(poor.address)) == 0
-    with pytest.raises(Reverted, match="nothing due"):
-        payer(other, house).submit(signed)
-    with pytest.raises(PayError, match="nothing is due"):
-        payer(other, house, poor).authorise(until_s)
-
-
-def test_who_cannot_sign_or_send_is_told(world, tmp_path):
-    house = billed(world)
-    world.owe(house)
-    with pytest.raises(AuthoriseError, match="paid in the chain's coin"):
-        payer(world, house).authorise(2**32)
-    file = tmp_path / "payment.json"
-    for text, reason in (("{}", "is no signed payment"), ("no", "is no signed payment")):
-        file.write_text(text)
-        with pytest.raises(AuthoriseError, match=reason):
-            Authorisation.read(file)
-    signed = Authorisation(
-        "EIP-3009", 1, world.deployment.payment_ledger, house.address, 1, 1, house.address, 1,
-        bytes(65),
-    )  # fmt: skip
-    with pytest.raises(AuthoriseError, match="for chain 1"):
-        payer(world, house).submit(signed)
 
 
 def cells(line: str) -> tuple[str, ...]:

@@ -6,6 +6,12 @@
 @notice An ERC-20 with EIP-2612.
 """
 
+event Transfer:
+    sender: indexed(address)
+    receiver: indexed(address)
+    value: uint256
+
+
 DOMAIN_SEPARATOR: public(immutable(bytes32))
 DOMAIN_TYPE: constant(bytes32) = keccak256(
     "EIP712Domain(string name,string version,uint256 chainId,address verifyingContract)"
@@ -33,6 +39,7 @@ def __init__():
 @external
 def mint(_to: address, _amount: uint256):
     self.balanceOf[_to] += _amount
+    log Transfer(sender=empty(address), receiver=_to, value=_amount)
 
 
 @external
@@ -85,3 +92,4 @@ def _check(_signer: address, _struct: bytes32, _v: uint8, _r: bytes32, _s: bytes
 def _move(_from: address, _to: address, _amount: uint256):
     self.balanceOf[_from] -= _amount
     self.balanceOf[_to] += _amount
+    log Transfer(sender=_from, receiver=_to, value=_amount)

@@ -9,13 +9,14 @@ from typing import Annotated, Any
 import typer
 from eth_utils import to_checksum_address
 from rich.console import Console
+from web3.logs import DISCARD
 from web3.types import TxReceipt
 
 from parwana.chain.authorised import Authorisation, AuthoriseError, authorise
 from parwana.chain.currency import ERC20, NATIVE, Currency, currency_of
 from parwana.chain.deployment import Deployment, Period
 from parwana.chain.keys import resolve
-from parwana.chain.node import Chain, Ledgers
+from parwana.chain.node import Chain, Ledgers, Reverted
 from parwana.chain.points import chosen
 from parwana.rights.credit import withdraw
 from parwana.world.clock import WorldClock
@@ -112,7 +113,7 @@ class Payer:
         )
 
     def _locked(self, receipt: TxReceipt) -> dict[str, Any]:
-        [log] = self.ledgers.payment.events.Locked().process_receipt(receipt)
+        [log] = self.ledgers.payment.events.Locked().process_receipt(receipt, DISCARD)
         return {**log["args"], "transaction": "0x" + bytes(receipt["transactionHash"]).hex()}
 
     def authorise(self, until_s: int) -> Authorisation:
@@ -131,15 +132,35 @@ class Payer:
     def submit(self, signed: Authorisation) -> dict[str, Any]:
         """Send a payment that somebody signed; return the logged lock.
 
-        Raises AuthoriseError, ChainError.
+        One that an ended run sent is not sent again. Raises PayError, AuthoriseError, ChainError.
         """
-        here = (self.chain.w3.eth.chain_id, self.ledgers.payment.address)
-        if (signed.chain_id, signed.ledger) != here:
+        function = signed.function(self.ledgers)
+        before = self.chain.resume(function, len(function.arguments))
+        if before is not None:
+            return self._locked(before)
+        account = self.chain.call(self.functions.account(self.meter))
+        if self.chain.call(self.functions.locked(self.meter)).amount:
+            raise PayError("a payment waits for its permit already; see: parwana pay --status")
+        if account.due == 0:
+            raise PayError("nothing is due")
+        again = "let the payer sign again: parwana pay --authorise"
+        if (signed.meter, signed.period, signed.amount) != (
+            self.meter, account.period, account.due
+        ):  # fmt: skip
             raise AuthoriseError(
-                f"the payment is for chain {signed.chain_id}, ledger {signed.ledger}; "
-                "use the deployment file of that utility"
+                f"the payment is of {signed.amount} units for period {signed.period} by meter "
+                f"{signed.meter}; {account.due} are due for period {account.period} by meter "
+                f"{self.meter}: {again}"
             )
-        return self._locked(self.chain.send(signed.function(self.ledgers)))
+        if self.chain.block_time_s() >= signed.until_s:
+            raise AuthoriseError(f"the payment is too old, it was to be sent before: {again}")
+        try:
+            return self._locked(self.chain.send(function))
+        except Reverted as error:
+            raise AuthoriseError(
+                f"the token or the ledger refuses the payment ({error.reason}): its payer has "
+                f"spent the money, or the file was altered; {again}"
+            ) from error
 
     def refund(self) -> int:
         """Take an unclaimed payment back after its window; return what was paid out."""
@@ -204,10 +225,12 @@ def command(
     Example: parwana pay --deployment build/demo/deployment.json --number 17 --key me.json
     """
     made = Deployment.load(deployment)
+    if sum(map(bool, (status, refund, authorise_to, submit))) > 1:
+        raise PayError("give --status, --refund, --authorise or --submit, one of them")
+    signed = Authorisation.read(submit, made) if submit else None
     chain = Chain.of(made, resolve(key) if key else None, rpc)
-    signed = Authorisation.read(submit) if submit else None
-    if signed:
-        meter, number = signed.meter, None
+    if signed and not meter and number is None:
+        meter = signed.meter
     payer = Payer(made, chain, chosen(meter, number, lambda: (chain, chain.ledgers(made))))
     console = Console(stderr=True)
     done: dict[str, Any] = {}

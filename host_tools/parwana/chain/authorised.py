@@ -15,12 +15,14 @@ from eth_utils import keccak, to_checksum_address
 from web3.contract.contract import ContractFunction
 
 from parwana.chain.currency import NATIVE
+from parwana.chain.deployment import Deployment
 from parwana.chain.errors import ChainError, Reverted
 from parwana.chain.keys import Key
 from parwana.chain.node import Chain, Ledgers
 
 EIP3009, EIP2612 = "EIP-3009", "EIP-2612"
 LEDGER = {"name": "Parwana PaymentLedger", "version": "1"}
+_SIZE_MAX = 4096  # bytes of a file; a signed payment has less than 1,000
 _DOMAIN = [("name", "string"), ("version", "string"), ("chainId", "uint256")]
 _DOMAIN += [("verifyingContract", "address")]
 _TYPES = {
@@ -93,20 +95,38 @@ class Authorisation:
         path.write_text(json.dumps(made, indent=1) + "\n")
 
     @classmethod
-    def read(cls, path: Path) -> "Authorisation":
-        """Read a file. Raises AuthoriseError."""
+    def read(cls, path: Path, deployment: Deployment) -> "Authorisation":
+        """Read a file that was signed for a deployment. Raises AuthoriseError."""
         try:
-            found = json.loads(path.read_text())
-            for name in ("signature", "pay"):
-                found[name] = bytes.fromhex(found[name].removeprefix("0x"))
-            made = cls(**found)
-            lengths = {EIP3009: (65, 0), EIP2612: (65, 64)}
-            if lengths.get(made.standard) != (len(made.signature), len(made.pay)):
-                raise ValueError("unknown standard, or a signature of another length")
-        except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
+            with path.open("rb") as file:
+                text = file.read(_SIZE_MAX + 1)
+            if len(text) > _SIZE_MAX:
+                raise ValueError("it is too long")
+            made = cls._parse(json.loads(text))
+        except (OSError, ValueError, TypeError, LookupError, AttributeError, RecursionError) as e:
             raise AuthoriseError(
-                f"{path} is no signed payment ({error}); make it by parwana pay --authorise FILE"
-            ) from error
+                f"{path} is no signed payment ({e}); make it by parwana pay --authorise FILE"
+            ) from e
+        if (made.chain_id, made.ledger) != (deployment.chain_id, deployment.payment_ledger):
+            raise AuthoriseError(
+                f"{path} is a payment for chain {made.chain_id}, ledger {made.ledger}; "
+                "use the deployment file of that utility"
+            )
+        return made
+
+    @classmethod
+    def _parse(cls, found: dict[str, Any]) -> "Authorisation":
+        for name in ("signature", "pay"):
+            found[name] = bytes.fromhex(found[name].removeprefix("0x"))
+        for name in ("ledger", "meter", "payer"):
+            found[name] = to_checksum_address(found[name])
+        for name in ("chain_id", "period", "amount", "until_s"):
+            if type(found[name]) is not int or not 0 <= found[name] < 2**256:
+                raise ValueError(f"{name} is no number that a payment can have")
+        made = cls(**found)
+        lengths = {EIP3009: (65, 0), EIP2612: (65, 64)}
+        if lengths.get(made.standard) != (len(made.signature), len(made.pay)):
+            raise ValueError("unknown standard, or a signature of another length")
         return made
 
     def function(self, ledgers: Ledgers) -> ContractFunction:

@@ -4,10 +4,11 @@ import json
 from typing import Annotated
 
 import typer
-from eth_utils import to_checksum_address
+from web3.logs import DISCARD
 from web3.types import TxReceipt
 
 from parwana.chain.node import Chain, Ledgers
+from parwana.chain.points import read_address
 from parwana.rights.office import Office, RightError
 from parwana.world.options import DeploymentFile, Json, Rpc
 
@@ -27,7 +28,7 @@ def withdraw(chain: Chain, ledgers: Ledgers, owner: str) -> int | None:
         receipt = chain.resume(function, words)
     if receipt is None:
         return None
-    [log] = ledgers.payment.events.Withdrawn().process_receipt(receipt)
+    [log] = ledgers.payment.events.Withdrawn().process_receipt(receipt, DISCARD)
     return int(log["args"]["amount"])
 
 
@@ -53,7 +54,7 @@ def command(
     Example: parwana withdraw --deployment town.json --key utility.json
     """
     office = Office(deployment, key, rpc)
-    owner = to_checksum_address(owner_) if owner_ else office.key.address
+    owner = read_address(owner_, "--for") if owner_ else office.key.address
     credits = office.ledgers.payment.functions.credits(owner)
     amount = office.chain.call(credits) if show else withdraw(office.chain, office.ledgers, owner)
     if amount is None:
