@@ -124,6 +124,8 @@ class Permits:
         del data  # the bundle has a copy, and signatures take their time
         serial = frame.serial
         kind = bundle.frame[1]
+        if kind == wire.KIND_UPDATE:
+            raise Refused(wire.REFUSED_KIND, serial)
         if bundle.frame == self._saved.last or (
             kind == wire.KIND_TIME and serial <= self._time_serial
         ):

@@ -227,7 +227,7 @@ class Uplink:
     def _handle(self, topic, payload):
         """Take one message. What is malformed or out of place is counted and dropped."""
         try:
-            kind, value = wire.parse_message(payload)
+            kind, value = wire.parse_down(payload)
         except wire.FrameError as error:
             self._ignore(str(error))
             return

@@ -14,6 +14,7 @@ PACK: "dict[type, Any]" = {
     wire.Time: wire.pack_time,
     wire.Signer: wire.pack_signer,
     wire.Ledger: wire.pack_ledger,
+    wire.Update: wire.pack_update,
 }
 u8, u16, u32, u64 = (st.integers(0, 2**bits - 1) for bits in (8, 16, 32, 64))
 trust = st.integers(0, 2)
@@ -33,7 +34,8 @@ signers = st.builds(
     wire.pack_signer, st.integers(0, 7), u32, u32, st.binary(min_size=28, max_size=28)
 )
 ledgers = st.builds(wire.pack_ledger, u32, u32, u64, st.binary(min_size=20, max_size=20))
-frames = st.one_of(readings, events, permits, times, signers, ledgers)
+updates = st.builds(wire.pack_update, u16, u32, u32, st.binary(min_size=28, max_size=28))
+frames = st.one_of(readings, events, permits, times, signers, ledgers, updates)
 signatures = st.binary(min_size=64, max_size=64)
 
 
@@ -60,7 +62,7 @@ def test_frames_come_back(frame: bytes) -> None:
         st.binary(min_size=40, max_size=40),
         st.builds(
             lambda kind, rest: bytes([1, kind]) + rest,
-            st.integers(0, 8),
+            st.integers(0, 9),
             st.binary(min_size=38, max_size=38),
         ),
     )
@@ -105,7 +107,7 @@ def test_hostile_bundles(data: bytes) -> None:
 
 
 @given(
-    st.one_of(permits, times, signers, ledgers),
+    st.one_of(permits, times, signers, ledgers, updates),
     st.binary(min_size=64, max_size=64),
     st.dictionaries(st.integers(0, 7), signatures, min_size=1),
 )
@@ -123,12 +125,14 @@ def test_bundles_come_back(frame: bytes, key: bytes, signed: "dict[int, bytes]")
     st.one_of(
         st.binary(max_size=300),
         st.builds(
-            lambda kind, rest: bytes([kind]) + rest, st.integers(0, 5), st.binary(max_size=250)
+            lambda kind, rest: bytes([kind]) + rest, st.integers(0, 7), st.binary(max_size=250)
         ),
         st.builds(
             lambda f, s, rest: b"\1" + f + s + rest, frames, signatures, st.binary(max_size=2)
         ),
         st.builds(lambda rest: b"\2\1" + rest, st.binary(min_size=23, max_size=25)),
+        after(st.sampled_from([b"\5", b"\6"]), 7, 5),
+        after(st.just(b"\6"), 519, 517),
     )
 )
 def test_hostile_messages(data: bytes) -> None:
@@ -142,6 +146,10 @@ def test_hostile_messages(data: bytes) -> None:
         assert wire.pack_hello(*value) == data
     elif message_type == wire.MESSAGE_WANT:
         assert wire.pack_want(value) == data
+    elif message_type == wire.MESSAGE_GET:
+        assert wire.pack_get(*value) == data
+    elif message_type == wire.MESSAGE_PIECE:
+        assert wire.pack_piece(*value) == data
     else:
         assert bytes([wire.MESSAGE_BUNDLE]) + value == data
 

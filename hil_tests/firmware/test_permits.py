@@ -121,7 +121,7 @@ def test_malformed_is_refused():
     one = bundle(permit(1), (0,))
     for bad in (b"", b"\x01", good[:40], good[:-1], good + b"\0", good[1:], b"\x02" + good[1:]):
         assert reason(fresh(), bad) == wire.REFUSED_MALFORMED
-    assert reason(fresh(), good[:1] + b"\x07" + good[2:]) == wire.REFUSED_MALFORMED
+    assert reason(fresh(), good[:1] + b"\x08" + good[2:]) == wire.REFUSED_MALFORMED
     assert reason(fresh(), one + one[40:] * 8) == wire.REFUSED_MALFORMED  # nine signatures
 
 
@@ -130,6 +130,13 @@ def test_frames_of_meters_are_refused():
     event = wire.pack_event(1, 1, T0, 0)
     for frame in (reading, event):
         assert reason(fresh(), bundle(frame)) == wire.REFUSED_KIND
+
+
+def test_an_update_is_refused():
+    update = bundle(
+        wire.pack_update(1, 1, 0, bytes(28)), under=wire.update_domain(CHAIN_ID, LEDGER)
+    )
+    assert reason(fresh(), update) == wire.REFUSED_KIND
 
 
 def test_too_few_signers():

@@ -13,6 +13,7 @@ PACK = {
     4: wire.pack_time,
     5: wire.pack_signer,
     6: wire.pack_ledger,
+    7: wire.pack_update,
 }
 TYPES = {
     1: wire.Reading,
@@ -21,6 +22,7 @@ TYPES = {
     4: wire.Time,
     5: wire.Signer,
     6: wire.Ledger,
+    7: wire.Update,
 }
 
 
@@ -35,7 +37,7 @@ def hexed(data):
 
 def fields_of(case):
     fields = dict(case["fields"])
-    for name in ("key_prefix", "ledger"):
+    for name in ("key_prefix", "ledger", "hash_prefix"):
         if name in fields:
             fields[name] = unhexlify(fields[name])
     return fields
@@ -102,6 +104,7 @@ def test_domains_and_digests():
         "permit": wire.permit_domain(v["chain_id"], ledger, meter),
         "permit_of_ledger": wire.permit_domain(v["chain_id"], ledger, bytes(20)),
         "time": wire.time_domain(v["chain_id"], ledger),
+        "update": wire.update_domain(v["chain_id"], ledger),
     }
     for name, domain in domains.items():
         assert hexed(domain) == v["domains"][name], name
@@ -195,6 +198,13 @@ def test_messages():
     want = unhexlify(v["want"]["message"])
     assert wire.pack_want(v["want"]["sequence"]) == want
     assert wire.parse_message(want) == (wire.MESSAGE_WANT, v["want"]["sequence"])
+    get = unhexlify(v["get"]["message"])
+    assert wire.pack_get(*v["get"]["fields"]) == get
+    assert wire.parse_message(get) == (wire.MESSAGE_GET, tuple(v["get"]["fields"]))
+    fields = tuple(v["piece"]["fields"] + [unhexlify(v["piece"]["data"])])
+    piece = unhexlify(v["piece"]["message"])
+    assert wire.pack_piece(*fields) == piece
+    assert wire.parse_message(piece) == (wire.MESSAGE_PIECE, fields)
     bundle = unhexlify(v["bundle"]["bundle"])
     assert hexed(wire.pack_bundle_message(bundle)) == v["bundle"]["message"]
     assert wire.parse_message(b"\4" + bundle) == (wire.MESSAGE_BUNDLE, bundle)
@@ -205,6 +215,16 @@ def test_refused_messages():
         with raises(wire.FrameError):
             wire.parse_message(unhexlify(case["message"]))
             print("not refused:", case["why"])
+
+
+def test_a_meter_takes_only_what_is_for_it():
+    v = vectors("messages.json")
+    for name in ("want", "piece", "bundle"):
+        message = unhexlify(v[name]["message"])
+        assert wire.parse_down(message) == wire.parse_message(message)
+    for message in (v["hello"], v["get"], v["frames_max"], {"message": ""}):
+        with raises(wire.FrameError):
+            wire.parse_down(unhexlify(message["message"]))
 
 
 def test_packing_messages_refuses():
@@ -226,6 +246,11 @@ def test_packing_messages_refuses():
     for sequence in (-1, 1 << 32):
         with raises(wire.FrameError, "want"):
             wire.pack_want(sequence)
+        with raises(wire.FrameError, "piece"):
+            wire.pack_get(sequence, 0)
+    for number, data in ((-1, bytes(512)), (1 << 16, bytes(512)), (0, bytes(511))):
+        with raises(wire.FrameError, "piece"):
+            wire.pack_piece(1, number, data)
 
 
 def test_topics():

@@ -33,6 +33,7 @@ KINDS = {
     4: ("serial issued_at_s", "> 2B 2x 2I 28x"),
     5: ("index serial issued_at_s key_prefix", "> 2B H 2I 28s"),
     6: ("serial issued_at_s chain_id ledger", "> 2B 2x 2I Q 20s"),
+    7: ("pieces serial target hash_prefix", "> 2B H 2I 28s"),
 }
 
 
@@ -67,9 +68,13 @@ DOMAINS = {
     "permit": sha256(b"parwana/permit/1" + CHAIN + LEDGER + METER_ADDRESS).digest(),
     "permit_of_ledger": sha256(b"parwana/permit/1" + CHAIN + LEDGER + bytes(20)).digest(),
     "time": sha256(b"parwana/time/1" + CHAIN + LEDGER).digest(),
+    "update": sha256(b"parwana/update/1" + CHAIN + LEDGER).digest(),
 }
-DOMAIN_OF_KIND = {1: "reading", 2: "reading", 3: "permit", 4: "time", 5: "permit", 6: "permit"}
+DOMAIN_OF_KIND = {
+    1: "reading", 2: "reading", 3: "permit", 4: "time", 5: "permit", 6: "permit", 7: "update",
+}  # fmt: skip
 PREFIX = sha256(public(NEW_SIGNER)).digest()[:28]
+ARCHIVE = bytes(range(256)) * 6  # three pieces
 OTHER_LEDGER = bytes.fromhex("e7f1725e7734ce288f8367e1bb143e90bb3f0512")
 
 # name: (kind, values)
@@ -101,6 +106,8 @@ FRAMES: "dict[str, tuple[int, list[Any]]]" = {
     "signer_most": (5, [7, 2**32 - 1, 2**32 - 1, b"\xff" * 28]),
     "ledger": (6, [T0 + 7, T0 + 7, CHAIN_ID, OTHER_LEDGER]),
     "ledger_most": (6, [2**32 - 1, 2**32 - 1, 2**64 - 1, b"\xff" * 20]),
+    "update": (7, [3, T0 + 8, 10 << 24 | 0x010203, sha256(ARCHIVE).digest()[:28]]),
+    "update_most": (7, [2**16 - 1, 2**32 - 1, 2**32 - 1, b"\xff" * 28]),
 }
 
 
@@ -125,7 +132,7 @@ def refused_frames() -> "dict[str, bytes]":
         "format 0": changed("reading", 0, 0),
         "format 2": changed("reading", 0, 2),
         "kind 0": changed("reading", 1, 0),
-        "kind 7": changed("reading", 1, 7),
+        "kind 8": changed("reading", 1, 8),
         "control_state 3": changed("reading", 3, 0xE1),
         "power factor 101": changed("reading", 38, 101),
         "clock trust 3 of a reading": changed("reading", 39, 3),
@@ -229,6 +236,7 @@ def bundles() -> "dict[str, Any]":
         "time": ("time", b"", [1, 2]),
         "signer": ("signer", new_key, [0, 1]),
         "ledger": ("ledger", b"", [1, 2]),
+        "update": ("update", b"", [0, 2]),
         # Well-formed; that the indices do not rise is for who knows the signers to refuse.
         "one signer twice": ("permit", b"", [1, 1]),
         "falling": ("permit", b"", [2, 1]),
@@ -243,7 +251,7 @@ def bundles() -> "dict[str, Any]":
         "nine signatures": bundle("permit", b"", [(i, two[0][1]) for i in range(9)]),
         "reading": PACKED["reading"] + whole[40:],
         "event": PACKED["event_boot"] + whole[40:],
-        "kind 7": changed("permit", 1, 7) + whole[40:],
+        "kind 8": changed("permit", 1, 8) + whole[40:],
         "malformed permit": changed("permit", 39, 1) + whole[40:],
         "signer without key": bundle("signer", b"", signatures("signer", [0, 1])),
         "permit with key": bundle("permit", new_key, two),
@@ -278,11 +286,13 @@ def messages() -> "dict[str, Any]":
     hello_fields = [5, 4097, T0, 0, 12, 0x010203, 2]
     hello = struct.pack("> 2B 5I", 2, 1, *hello_fields[:5]) + bytes([1, 2, 3, 2])
     want = struct.pack("> B I", 3, 4097)
+    get = struct.pack("> B I H", 5, T0 + 8, 2)
+    piece = struct.pack("> B I H", 6, T0 + 8, 2) + ARCHIVE[1024:]
     permit = bundle("permit", b"", signatures("permit", [0, 2]))
     refused = {
         "empty": b"",
         "type 0": b"\0" + hello[1:],
-        "type 5": b"\5",
+        "type 7": b"\7",
         "no frames": b"\1",
         "frames, short": b"\1" + rising[0][:-1],
         "frames, long": b"\1" + rising[0] + b"\0",
@@ -302,6 +312,10 @@ def messages() -> "dict[str, Any]":
         "hello, oldest after next": struct.pack("> 2B 5I", 2, 1, 9, 8, 0, 0, 0) + bytes(4),
         "want, short": want[:-1],
         "want, long": want + b"\0",
+        "get, short": get[:-1],
+        "get, long": get + b"\0",
+        "piece, short": piece[:-1],
+        "piece, long": piece + b"\0",
     }
     meter = METER_ADDRESS.hex()
     return {
@@ -315,6 +329,8 @@ def messages() -> "dict[str, Any]":
         "frames_max": {"message": (b"\1" + sixteen).hex(), "count": 16},
         "hello": {"message": hello.hex(), "fields": hello_fields},
         "want": {"message": want.hex(), "sequence": 4097},
+        "get": {"message": get.hex(), "fields": [T0 + 8, 2]},
+        "piece": {"message": piece.hex(), "fields": [T0 + 8, 2], "data": ARCHIVE[1024:].hex()},
         "bundle": {"message": (b"\4" + permit).hex(), "bundle": permit.hex()},
         "refused": [{"why": why, "message": m.hex()} for why, m in refused.items()],
         "topics": {

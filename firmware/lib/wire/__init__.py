@@ -10,7 +10,7 @@ It runs on the meter and on the host alike. Everything malformed raises `FrameEr
 # ruff: noqa: F401, F403
 
 from .codes import *
-from .domains import digest, key_prefix, permit_domain, reading_domain, time_domain
+from .domains import digest, key_prefix, permit_domain, reading_domain, time_domain, update_domain
 from .frames import (
     Event,
     FrameError,
@@ -19,12 +19,14 @@ from .frames import (
     Reading,
     Signer,
     Time,
+    Update,
     pack_event,
     pack_ledger,
     pack_permit,
     pack_reading,
     pack_signer,
     pack_time,
+    pack_update,
     parse,
 )
 from .messages import (
@@ -33,10 +35,13 @@ from .messages import (
     pack_bundle,
     pack_bundle_message,
     pack_frames,
+    pack_get,
     pack_hello,
+    pack_piece,
     pack_text,
     pack_want,
     parse_bundle,
+    parse_down,
     parse_message,
     parse_text,
     parse_topic,

@@ -27,6 +27,11 @@ def time_domain(chain_id: int, ledger: bytes) -> bytes:
     return sha256(b"parwana/time/1" + _ledger(chain_id, ledger)).digest()
 
 
+def update_domain(chain_id: int, ledger: bytes) -> bytes:
+    """Return the domain (32 bytes) of updates; `ledger` is an address (20 bytes)."""
+    return sha256(b"parwana/update/1" + _ledger(chain_id, ledger)).digest()
+
+
 def digest(domain: bytes, frame: bytes) -> bytes:
     """Return the 32 bytes that are signed for a frame (40 bytes) under a domain (32 bytes)."""
     if len(domain) != 32 or len(frame) != FRAME_SIZE:

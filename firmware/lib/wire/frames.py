@@ -24,6 +24,7 @@ Permit = namedtuple(
 Time = namedtuple("Time", "serial issued_at_s")
 Signer = namedtuple("Signer", "index serial issued_at_s key_prefix")
 Ledger = namedtuple("Ledger", "serial issued_at_s chain_id ledger")
+Update = namedtuple("Update", "pieces serial target hash_prefix")
 
 _FORMAT = 1
 _U8 = 0xFF
@@ -47,6 +48,7 @@ _KINDS = {
     codes.KIND_TIME: (Time, ">BB2xII28x", (_U32, _U32)),
     codes.KIND_SIGNER: (Signer, ">BBHII28s", (7, _U32, _U32, -28)),
     codes.KIND_LEDGER: (Ledger, ">BB2xIIQ20s", (_U32, _U32, _U64, -20)),
+    codes.KIND_UPDATE: (Update, ">BBHII28s", (_U16, _U32, _U32, -28)),
 }
 
 
@@ -144,7 +146,16 @@ def pack_ledger(serial: int, issued_at_s: int, chain_id: int, ledger: bytes) -> 
     return _pack(codes.KIND_LEDGER, serial, issued_at_s, chain_id, ledger)
 
 
-def parse(frame: bytes) -> "Reading | Event | Permit | Time | Signer | Ledger":
+def pack_update(pieces: int, serial: int, target: int, hash_prefix: bytes) -> bytes:
+    """Pack the offer of a slot's archive of `pieces` times 512 bytes.
+
+    `target` is architecture * 2**24 + version, `hash_prefix` the first 28 bytes of the archive's
+    SHA-256. Raises FrameError out of range.
+    """
+    return _pack(codes.KIND_UPDATE, pieces, serial, target, hash_prefix)
+
+
+def parse(frame: bytes) -> "Reading | Event | Permit | Time | Signer | Ledger | Update":
     """Return the fields of a frame (40 bytes). Raises FrameError for what section 1 refuses."""
     if len(frame) != codes.FRAME_SIZE:
         raise FrameError("frame has %d bytes, must have 40" % len(frame))
@@ -152,7 +163,7 @@ def parse(frame: bytes) -> "Reading | Event | Permit | Time | Signer | Ledger":
         raise FrameError("frame, byte 0: format %d is unknown, must be 1" % frame[0])
     kind = frame[1]
     if kind not in _KINDS:
-        raise FrameError("frame, byte 1: kind %d is unknown, must be 1 to 6" % kind)
+        raise FrameError("frame, byte 1: kind %d is unknown, must be 1 to 7" % kind)
     fields, layout, _ = _KINDS[kind]
     values = struct.unpack(layout, frame)[2:]
     # What unpacking skips, packing writes as zero: a difference is a reserved byte in use.

@@ -14,6 +14,7 @@ Hello = namedtuple("Hello", "oldest next permit_serial trust_serial boots versio
 _PROTOCOL = 1
 _HELLO = ">BBIIIIIBHB"
 _HELLO_SIZE = 26
+_GET_SIZE = 7
 _SIGNED = codes.FRAME_SIZE + codes.SIGNATURE_SIZE
 _INDEXED = 1 + codes.SIGNATURE_SIZE
 _TEXT = b"PARWANA:"
@@ -22,7 +23,7 @@ _TEXT = b"PARWANA:"
 def pack_bundle(
     frame: bytes, signatures: "list[tuple[int, bytes]]", public_key: bytes = b""
 ) -> bytes:
-    """Join a frame (40 bytes, kind 3 to 6), the new key (64 bytes, kind 5 only) and signatures.
+    """Join a frame (40 bytes, kind 3 to 7), the new key (64 bytes, kind 5 only) and signatures.
 
     `signatures` are 1 to 8 of (signer index, 64 bytes), indices rising. Raises FrameError.
     """
@@ -124,7 +125,9 @@ def pack_hello(
             raise FrameError("hello: %d, must fit 4 bytes" % value)
     if not 0 <= version <= 0xFFFFFF:
         raise FrameError("hello: version %d, must fit 3 bytes" % version)
-    message = struct.pack(
+    if not 0 <= control_state <= codes.CONTROL_READY:
+        raise FrameError("hello: control_state %d, must be 0 to 2" % control_state)
+    return struct.pack(
         _HELLO,
         codes.MESSAGE_HELLO,
         _PROTOCOL,
@@ -135,11 +138,8 @@ def pack_hello(
         boots,
         version >> 16,
         version & 0xFFFF,
-        control_state & 0xFF,
+        control_state,
     )
-    if parse_message(message)[1].control_state != control_state:
-        raise FrameError("hello: control_state %d, must be 0 to 2" % control_state)
-    return message
 
 
 def pack_want(sequence: int) -> bytes:
@@ -155,27 +155,64 @@ def pack_bundle_message(bundle: bytes) -> bytes:
     return bytes([codes.MESSAGE_BUNDLE]) + bundle
 
 
+def pack_get(serial: int, piece: int) -> bytes:
+    """Pack `get`: the number of the piece of an update that the meter lacks. Raises FrameError."""
+    return struct.pack(">BIH", codes.MESSAGE_GET, *_check_piece(serial, piece))
+
+
+def pack_piece(serial: int, piece: int, data: bytes) -> bytes:
+    """Pack one piece (512 bytes) of an update. Raises FrameError."""
+    if len(data) != codes.PIECE_SIZE:
+        raise FrameError("piece has %d bytes, must have 512" % len(data))
+    return struct.pack(">BIH", codes.MESSAGE_PIECE, *_check_piece(serial, piece)) + data
+
+
+def _check_piece(serial: int, piece: int) -> "tuple[int, int]":
+    if not (0 <= serial <= 0xFFFFFFFF and 0 <= piece <= 0xFFFF):
+        raise FrameError("piece %d of %d: must fit 2 and 4 bytes" % (piece, serial))
+    return serial, piece
+
+
 def parse_message(data: bytes) -> tuple:
     """Return (type, value) of a payload of `up`, `down`, `permit` or `time`.
 
     Values: MESSAGE_FRAMES a list of (frame, signature), frames checked, sequences rising by one;
-    MESSAGE_HELLO a Hello; MESSAGE_WANT a sequence; MESSAGE_BUNDLE bytes for `parse_bundle`, yet
-    unchecked, so that who counts refusals sees the bad ones too. Raises FrameError.
+    MESSAGE_HELLO a Hello; MESSAGE_GET (serial, piece); the others: see `parse_down`.
+    Raises FrameError.
     """
-    if not data:
-        raise FrameError("message is empty")
-    message_type = data[0]
+    message_type = data[0] if data else 0
     if message_type == codes.MESSAGE_FRAMES:
         return message_type, _parse_frames(data)
     if message_type == codes.MESSAGE_HELLO:
         return message_type, _parse_hello(data)
+    if message_type == codes.MESSAGE_GET:
+        if len(data) != _GET_SIZE:
+            raise FrameError("get has %d bytes, must have 7" % len(data))
+        return message_type, struct.unpack_from(">IH", data, 1)
+    return parse_down(data)
+
+
+def parse_down(data: bytes) -> tuple:
+    """Return (type, value) of a payload that a meter takes: of `down`, `permit` or `time`.
+
+    Values: MESSAGE_WANT a sequence; MESSAGE_BUNDLE bytes for `parse_bundle`, yet unchecked, so
+    that who counts refusals sees the bad ones too; MESSAGE_PIECE (serial, piece, 512 bytes).
+    Raises FrameError.
+    """
+    if not data:
+        raise FrameError("message is empty")
+    message_type = data[0]
+    if message_type == codes.MESSAGE_PIECE:
+        if len(data) != _GET_SIZE + codes.PIECE_SIZE:
+            raise FrameError("piece has %d bytes, must have 519" % len(data))
+        return message_type, struct.unpack_from(">IH512s", data, 1)
     if message_type == codes.MESSAGE_WANT:
         if len(data) != 5:
             raise FrameError("want has %d bytes, must have 5" % len(data))
         return message_type, struct.unpack_from(">I", data, 1)[0]
     if message_type == codes.MESSAGE_BUNDLE:
         return message_type, bytes(data[1:])
-    raise FrameError("message, byte 0: type %d is unknown, must be 1 to 4" % message_type)
+    raise FrameError("message, byte 0: type %d is unknown or out of place" % message_type)
 
 
 def topic(utility_id: str, meter: bytes, leaf: str) -> str:
