@@ -85,6 +85,16 @@ def stopped_postgresql(postgresql: "Server") -> "Iterator[Server]":
     postgresql.start()
 
 
+@pytest.fixture(scope="session")
+def machine_code(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a folder to import ecdsa from, in MicroPython's machine code as it is flashed."""
+    from hil_tests import ecdsakit
+    from parwana.world import runtime
+
+    arch = ecdsakit.architecture(runtime.micropython())
+    return ecdsakit.place(tmp_path_factory.mktemp("machine_code"), arch)
+
+
 @pytest.fixture
 def store(tmp_path: Path) -> "Iterator[Store]":
     """Lend an empty store, `store.db`: the one of `world`."""

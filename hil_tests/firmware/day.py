@@ -47,8 +47,13 @@ def configuration(**changes):
     }, **changes)).encode()  # fmt: skip
 
 
+def checksum(data):
+    """Return what a Config has as its `crc32`."""
+    return crc32(data) & 0xFFFFFFFF
+
+
 CONFIGS = (configuration(), configuration(status_s=120))
-CRCS = tuple([crc32(data) & 0xFFFFFFFF for data in CONFIGS])
+CRCS = tuple([checksum(data) for data in CONFIGS])
 
 
 def prepare():
