@@ -1,7 +1,7 @@
 """Keep the house supplied as its permits say: contactor, button, LED, permits, and their records.
 
 One loop, ten times a second: take a bundle a signature further, look for one handed over by hand,
-step the supply. Whatever moves the contactor is saved first, then recorded as an event, then done;
+step the supply. Whatever moves the contactor is saved and recorded as an event before it is done;
 if any of it fails, the contactor stays where it is. What a new permit connects does not wait: once
 the permit is saved, a restart at any write after it connects the house, too
 (docs/decisions/0009-what-is-written-before-the-contactor-moves.md).
@@ -277,9 +277,11 @@ class Control:
             self._operate()
         else:
             self._keep_clock(now)
-            self._keep_supply()
-            while self._untold:
+            if supply.move:
+                self._keep_supply()
+            while self._untold:  # of an opening first: what fell off is not moved again
                 self._tell()
+            self._keep_supply()
             self._operate()
 
     def _operate(self):

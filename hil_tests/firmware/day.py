@@ -8,7 +8,7 @@ import vfs
 
 import wire
 from hil_tests.firmware import flash
-from hil_tests.firmware.house import RESET, WATCHDOG, House
+from hil_tests.firmware.house import ANYHOW, RESET, STILL, TO_CLOSE, TO_OPEN, WATCHDOG, House
 from hil_tests.firmware.meter import HOUR_MS, STEP_MS, Meter, service, stored
 from hil_tests.firmware.signers import (
     CHAIN_ID,
@@ -97,14 +97,14 @@ def day(house, device):
     meter.until(2)
     meter.give(bundle(until_noon(2)))
     meter.until(3)
-    house.moving = True
+    house.move(ANYHOW)
     house.power_w = 5000
     meter.run(20000, 1000)
     assert not house.closed
     house.power_w = 800
     meter.run(120000)
     assert house.closed
-    house.moving = False
+    house.move(STILL)
     house.online = False
     meter.until(8)
     house.online = True
@@ -115,16 +115,16 @@ def day(house, device):
     meter.until(10)
     meter.give(bundle(wire.pack_time(house.time_s(), house.time_s()), (0, 1)))
     meter.until(11.8)
-    house.moving = True
+    house.move(TO_OPEN)
     meter.until(12.2)
     assert not house.closed
-    house.moving = False
+    house.move(STILL)
     meter.until(13)
-    house.moving = True
+    house.move(TO_CLOSE)
     meter.give(signed(3, True))
     meter.run(60000)
     assert house.closed
-    house.moving = False
+    house.move(STILL)
     meter.until(14)
     meter.close()
     house.configs = CRCS

@@ -13,9 +13,11 @@ BASE_WH = 12345  # what the sensor had counted before
 POWER_ON, RESET, WATCHDOG = 1, 2, 3
 RTC_AT_POWER_ON_S = 946684800
 
+STILL, ANYHOW, TO_OPEN, TO_CLOSE = range(4)  # how the contactor may move
+
 FIELDS = (
     "now_ms", "used", "driven", "rtc_s", "next", "serial", "trust", "held", "moving", "slots",
-    "configs", "bundle",
+    "configs", "bundle", "since",
 )  # fmt: skip
 
 
@@ -88,7 +90,8 @@ class House:
         self.serial = 0  # of the permit accepted
         self.trust = 0  # serial of the change of signers accepted
         self.held = 1  # what the relay lacks
-        self.moving = False  # the contactor may be on its way
+        self.moving = STILL
+        self.since = (1, False)  # `next` and `driven` of when that was so
         self.slots = "a"  # that may run
         self.configs = ()  # checksums of those that may be read
         self.images = {}  # what each slot may hold
@@ -113,6 +116,13 @@ class House:
         if self.meter:
             self.meter.promise()
         return tuple([getattr(self, name) for name in FIELDS])
+
+    def move(self, moving):
+        """Expect the contactor to move so from now on."""
+        if self.meter:
+            self.meter.promise()
+        self.moving = moving
+        self.since = self.next, self.driven
 
     @staticmethod
     def moving_at(note):

@@ -175,7 +175,7 @@ def test_bad_files_are_refused_and_deleted():
         assert not rig.closed
 
 
-def test_state_is_saved_before_the_event_before_the_contactor():
+def test_an_opening_is_told_before_it_is_saved_before_the_contactor():
     with in_folder() as folder:
         rig = connected(folder)
         rig.run(10000)
@@ -183,14 +183,16 @@ def test_state_is_saved_before_the_event_before_the_contactor():
         def looking(what):
             # What a power cut at this moment would leave behind.
             saved = Supply(restore(folder + "/control.rec"), False)
-            assert saved.control_state == wire.CONTROL_DISCONNECTED
-            rig.done.append(what)
+            rig.done.append((what, saved.control_state))
 
         rig.record = lambda code, *_: looking(code)
         rig.set = looking
         rig.clock.lived(T0 + 31 * DAY_S)
         rig.run(500)
-        assert rig.take() == [wire.EVENT_DISCONNECTED, False]
+        assert rig.take() == [
+            (wire.EVENT_DISCONNECTED, wire.CONTROL_CONNECTED),
+            (False, wire.CONTROL_DISCONNECTED),
+        ]
 
 
 class SlowFlash:
@@ -296,10 +298,10 @@ def test_contactor_stays_when_the_event_cannot_be_recorded():
         rig.start()
         rig.run(9000)
         assert rig.closed
-        rig.run(2000)  # its state was saved: the contactor follows, and the event tells
+        rig.run(2000)  # nothing was saved: it comes to the same move, and the event tells
         assert not rig.closed
         assert [done[:2] for done in rig.take()] == [
-            (wire.EVENT_DISCONNECTED, wire.REASON_RESTORED),
+            (wire.EVENT_DISCONNECTED, wire.REASON_EXPIRED),
             ("contactor", False),
         ]
 

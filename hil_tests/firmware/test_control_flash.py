@@ -83,6 +83,9 @@ def cut_everywhere(latching):
                 assert (wire.EVENT_RECONNECTED, wire.REASON_NEW_PERMIT) in rig.told() or (
                     wire.EVENT_RECONNECTED, wire.REASON_RESTORED
                 ) in rig.told(), cut_at  # fmt: skip
+            if at[0] > 1 and not rig.closed:
+                told = [code for code, _ in rig.told()]
+                assert wire.EVENT_DISCONNECTED in told, cut_at
             assert wire.EVENT_STATE_LOST not in [done[0] for done in rig.done]
             rig.control.bundle(bundles[2])
             rig.run(12000)
