@@ -64,6 +64,20 @@ class GuardedBroker(Broker):
         self._acl.chmod(0o600)
 
 
+class FolderBroker(Broker):
+    """A mosquitto with the rights and passwords that `parwana broker acl` wrote."""
+
+    def __init__(self, folder: Path, files: Path, port: int = 0) -> None:
+        lines = (files / "mosquitto.conf").read_text().splitlines(keepends=True)
+        assert lines[0].startswith("listener ")
+        self.settings = "user root\n" + "".join(lines[1:])
+        super().__init__(folder, port=port)
+
+    def read_again(self) -> None:
+        """Have it read its passwords again, as systemctl reload does."""
+        self._program._process.send_signal(1)  # SIGHUP
+
+
 def rights_of_the_guide(utility_id: str) -> dict[str, str]:
     """Return the rights by user that docs/deploying.md shows, for another utility."""
     text = (REPO / "docs/deploying.md").read_text()

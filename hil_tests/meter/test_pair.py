@@ -21,7 +21,7 @@ from boards.virtual.board import VirtualBoard
 from boards.virtual.load import House, Profile
 from boards.virtual.pzem import Pzem, PzemEmulator
 from hil_tests.boardkit import mpremote, store
-from hil_tests.brokers import URL_PASSWORD, Authority, GuardedBroker, rights_of_the_guide
+from hil_tests.brokers import URL_PASSWORD, Authority, FolderBroker, GuardedBroker
 from hil_tests.chainkit import terms
 from hil_tests.meter.test_pairing import DEPLOYMENT
 from hil_tests.meterkit import configuration
@@ -339,22 +339,30 @@ def send(chain: Chain, key: Key, to: str, value: int) -> None:
     chain.w3.eth.wait_for_transaction_receipt(key_of_it, timeout=20)
 
 
-def test_all_of_it_over_tls_with_the_rights_of_the_guide(
+def test_all_of_it_over_tls_with_a_login_of_its_own(
     bench: Bench, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     bench.stop_relay()
     authority = Authority(bench.folder / "ca")
     tls = authority.issue("broker", "DNS:localhost")
-    rights = rights_of_the_guide(bench.deployment.utility_id)
-    broker = GuardedBroker(bench.folder / "guarded", rights, tls)
+    port, files = free_port(), bench.folder / "files"
+    bench.broker_url = url = f"mqtts://localhost:{port}"
+    bench.deploy()
+    words = ["broker", "acl", str(files), "--deployment", str(bench.path)]
+    words += ["--certificate", str(tls[0]), "--certificate-key", str(tls[1])]
+    assert cli.main(words) == 0
+    broker = FolderBroker(bench.folder / "guarded", files, port)
     monkeypatch.setenv("SSL_CERT_FILE", str(authority.certificate))
     try:
-        bench.broker_url = broker.of("services", host="localhost")
+        bench.broker_url = (files / "services.url").read_text().strip()
         bench.deploy()
         bench.start_relay()
-        url = broker.of("meters", host="localhost")
-        ca = str(authority.certificate)
-        code, record = bench.pair("--broker", url, "--broker-ca", ca, capsys=capsys)
+        more = ("--broker", url, "--broker-ca", str(authority.certificate), "--logins", str(files))
+        code, record = bench.pair(*more, capsys=capsys)
+        assert (code, record["steps"][-1]["step"]) == (1, "broker")
+        assert f"have the broker read {files}/passwords again" in record["steps"][-1]["detail"]
+        broker.read_again()
+        code, record = bench.pair(*more, capsys=capsys)
         assert code == 0, record
         wait_until(lambda: bench.board.contactor, "the contactor to close", 20)
         bench.stop_relay()

@@ -26,6 +26,7 @@ COMMANDS = {
         "parwana.meter.pair",
         "Enrol a meter and hand it its configuration and first permit.",
     ),
+    "broker": ("parwana.meter.logins", "Make the files that an MQTT broker is guarded by."),
     "retire": ("parwana.meter.retire", "Take a meter and its point out of service, for ever."),
     "relay": (
         "parwana.relay.command",

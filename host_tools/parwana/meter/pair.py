@@ -47,6 +47,9 @@ def command(
     broker_ca: Annotated[
         Path | None, typer.Option(help="Certificate of the broker's CA, for mqtts://.")
     ] = None,
+    logins: Annotated[
+        Path | None, typer.Option(help="Folder of `parwana broker acl`: gives a login of its own.")
+    ] = None,
     sensors: Annotated[str, typer.Option(help="Unit ids of the sensors.")] = "1",
     ct_ratio: Annotated[
         int, typer.Option(min=1, max=1000, help="Ratio of the current transformers.")
@@ -118,6 +121,7 @@ def command(
         ct_ratio=ct_ratio,
         broker=broker or found.broker,
         broker_ca=certificate,
+        logins=logins,
         options=options | more,
         replace=replace,
         timeout_s=timeout,

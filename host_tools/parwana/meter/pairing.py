@@ -24,6 +24,7 @@ from parwana.meter.enrolment import EnrolError, Enrolment, Place
 from parwana.meter.handover import ACCEPTED, explain, hand_over
 from parwana.meter.label import Label
 from parwana.meter.listener import Listener, try_broker
+from parwana.meter.logins import LoginError, login
 from parwana.meter.repl import RUNS, START_S, Meter, MeterError
 from parwana.meter.steps import Seldom
 from parwana.permits.bundle import PermitError
@@ -60,6 +61,7 @@ class Wish:
     broker: str
     broker_ca: bytes
     options: dict[str, Any]
+    logins: Path | None = None  # where the meter gets a broker's login of its own
     replace: str = ""
     timeout_s: float = 300
     wait_reading: bool = True
@@ -121,6 +123,14 @@ class Pairing:
             self._utility = Enrolment(self.deployment, self.key, self.clock, self.wish.rpc)
         return self._utility
 
+    @property
+    def broker(self) -> str:
+        """Return the broker's URL with the login that the meter has. Raises LoginError."""
+        if self.wish.logins is None:
+            return self.wish.broker
+        assert self.identity is not None
+        return login(self.wish.logins, self.wish.broker, self.identity.address.hex())
+
     def close(self) -> None:
         """Stop listening; let a meter that is in service run, wherever this stopped."""
         self._stack.close()
@@ -158,7 +168,7 @@ class Pairing:
 
     def _configuration(self) -> dict[str, Any]:
         assert self.identity is not None
-        scheme, host, port, user, password = parse_url(self.wish.broker)
+        scheme, host, port, user, password = parse_url(self.broker)
         values: dict[str, Any] = {
             "utility_id": self.deployment.utility_id,
             "meter": self.identity.address.hex(),
@@ -195,10 +205,18 @@ class Pairing:
         """Log in to the meter's broker as it will, from here with all its rights, then from it."""
         assert self.identity is not None
         utility_id, meter = self.deployment.utility_id, self.identity.address
-        try_broker(self.wish.broker, utility_id, meter, self.wish.broker_ca)
+        try:
+            try_broker(self.broker, utility_id, meter, self.wish.broker_ca)
+        except BrokerError as error:
+            if self.wish.logins is None:
+                raise
+            raise PairError(
+                f"{error}; if the login is new, have the broker read {self.wish.logins}/passwords "
+                "again (systemctl reload mosquitto) and run pair again"
+            ) from None
         wrong = device.reach_broker(self.meter)
         if wrong:
-            _, host, port, _, _ = parse_url(self.wish.broker)
+            _, host, port, _, _ = parse_url(self.broker)
             raise PairError(
                 f"the meter does not reach the broker at {host}:{port} ({wrong}): does it run, "
                 "and does the Wi-Fi lead to it?"
@@ -265,7 +283,7 @@ class Pairing:
         """Start the firmware; wait until a relay holds something that the meter signed."""
         assert self.identity is not None
         heard = Listener(
-            self.wish.broker,
+            self.broker,
             self.deployment.utility_id,
             self.identity.address,
             self.wish.broker_ca,
@@ -324,7 +342,8 @@ def run(pairing: Pairing, tell: Callable[[str, str], None]) -> dict[str, Any]:
             try:
                 detail = step()
             except (
-                PairError, EnrolError, PointError, MeterError, ChainError, PermitError, BrokerError
+                PairError, EnrolError, PointError, MeterError, ChainError, PermitError,
+                BrokerError, LoginError,
             ) as error:  # fmt: skip
                 told = redacted(str(error))
                 steps.append({"step": name, "ok": False, "detail": told})
