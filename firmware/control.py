@@ -34,6 +34,7 @@ _LED_WARNING = 0xFFF5F  # winks: the permit ends within 7 days
 _LED_READY = 0x33333  # press the button
 _LED_OVERLOAD = 0x00005
 _LED_DISCONNECTED = 0x003FF
+_LED_BYPASSED = 0x00015
 _LED_PERIODS = 20
 
 
@@ -330,6 +331,8 @@ class Control:
         supply = self._supply
         if supply.control_state == wire.CONTROL_CONNECTED:
             pattern = _LED_WARNING if supply.warning else _LED_CONNECTED
+        elif supply.bypassed:
+            pattern = _LED_BYPASSED
         elif supply.control_state == wire.CONTROL_READY:
             pattern = _LED_READY
         elif supply.reason in (wire.REASON_OVERLOAD, wire.REASON_OVERLOAD_LOCKED):

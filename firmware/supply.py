@@ -16,6 +16,7 @@ OVERLOAD_MS = 10000  # how long samples in a row may show more power than the li
 RETRY_MS = 60000
 TRIPS_MOST = 5  # that are retried ...
 TRIPS_WINDOW_MS = 1800000  # ... within this time
+OPEN_MOST_DW = 100  # that a sensor may show behind an open contactor: the meter's own
 AGAIN_MOST_MS = 6 * 3600 * 1000  # between attempts on a contactor that does not follow
 
 _DAY_S = 86400
@@ -50,6 +51,7 @@ class Supply:
         self.dirty = False
         self.lost = False
         self.warning = 0  # how many of the 7, 3 and 1 days' warnings are out
+        self.bypassed = False  # power has passed the contactor since it was to open
         self._serial = 0  # the permit under which the contactor moved last
         self._end_s = 0  # what the warnings warn of
         self._trips = []  # ages in ms, oldest first
@@ -96,6 +98,7 @@ class Supply:
             self._connected(events, grant, power_dw, closed)
         else:
             self._hand = self._hand or pressed
+            self._watch_opening(events, power_dw)
             self._disconnected(events, grant, power_dw or 0, closed)
         return events
 
@@ -113,7 +116,7 @@ class Supply:
             self.reason,
             self._serial,
             self._end_s,
-            self.warning,
+            self.warning | self.bypassed << 7,
             self._retry_ms,
             len(self._trips),
         )
@@ -140,6 +143,8 @@ class Supply:
             self._retry_ms,
             _,
         ) = struct.unpack_from(_SAVED, saved)
+        self.bypassed = self.warning > 0x7F
+        self.warning &= 0x7F
         for at in range(_SAVED_SIZE, size, 4):
             self._trips.append(struct.unpack_from(">I", saved, at)[0])
 
@@ -160,12 +165,14 @@ class Supply:
         return elapsed_ms
 
     def _watch_power(self, grant, power_dw, closed, sample, period_ms):
-        """Measure an overload from one sample above the limit to the next.
+        """Measure from one sample above the limit to the next; a contactor to be open has its own.
 
         The first of them proves no time, and none more than its period. A missed one neither
         proves an overload nor its end.
         """
         limit_dw = grant.power_limit_dw
+        if self.control_state != CONTROL_CONNECTED:
+            limit_dw = closed = OPEN_MOST_DW
         if not (limit_dw and closed):
             self._over_ms = None
         elif power_dw is not None and sample != self._sample:
@@ -177,6 +184,17 @@ class Supply:
                 self._over_ms += min(self._sample_age_ms, period_ms)
             self._sample = sample
             self._sample_age_ms = 0
+
+    def _watch_opening(self, events, power_dw):
+        """Tell once of a contactor that is welded or bridged; a feeder's meter has none."""
+        if (
+            (self._over_ms or 0) >= OVERLOAD_MS
+            and power_dw is not None
+            and not self.bypassed
+            and self.reason != wire.REASON_NO_PERMIT
+        ):
+            self.bypassed = self.dirty = True
+            events.append((wire.EVENT_CONTACTOR_BYPASSED, self.reason, power_dw, 0))
 
     def _warn(self, events, grant, not_before_s):
         if grant.end_s != self._end_s:
@@ -276,6 +294,7 @@ class Supply:
     def _connect(self, events, reason, grant, power_dw):
         self._become(CONTROL_CONNECTED, reason)
         self._operate(True)
+        self.bypassed = False
         self.repeats = reason == wire.REASON_NEW_PERMIT
         self._serial = max(self._serial, grant.serial)
         events.append((wire.EVENT_RECONNECTED, reason, grant.serial, power_dw))
@@ -289,4 +308,5 @@ class Supply:
     def _operate(self, closed):
         self.move = closed
         self.repeats = False
+        self._over_ms = None
         self._hold_ms = HOLD_MS

@@ -72,7 +72,8 @@ class Town:
     def close(
         self, meter: SignedMeter, period: int, energy_wh: int, *, after_s: int = 0, flags: int = 0
     ) -> None:
-        """Store the closing that a meter signed for `period`."""
+        """Store the closing that a meter, connected, signed for `period`."""
+        flags |= wire.CONTROL_CONNECTED << wire.CONTROL_SHIFT
         self.read(
             meter,
             self.periods.start(period + 1) + after_s,

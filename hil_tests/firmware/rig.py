@@ -39,7 +39,8 @@ class Rig:
         self.folder = folder
         self.ticks = ticks
         self.closed = closed
-        self.power_dw = 100
+        self.load_dw = 100
+        self.bridged = False
         self.period_ms = 1000  # of the samples of power
         self.energy_wh = 0
         self.done = []
@@ -48,6 +49,11 @@ class Rig:
         self.button = Line()
         self.led = Line()
         self.start()
+
+    @property
+    def power_dw(self):
+        """What the sensor shows: nothing behind an open contactor, None while it is silent."""
+        return 0 if self.load_dw and not (self.closed or self.bridged) else self.load_dw
 
     @property
     def samples(self):

@@ -15,7 +15,7 @@ from hil_tests.firmware.rig import Rig
 from hil_tests.firmware.signers import DAY_S, PUBLIC_KEYS, T0, bundle, domain, permit
 
 ACCEPTED = (wire.EVENT_PERMIT_ACCEPTED, 7, T0 + 30 * DAY_S, 0)
-CONNECTED = (wire.EVENT_RECONNECTED, wire.REASON_NEW_PERMIT, 7, 100)
+CONNECTED = (wire.EVENT_RECONNECTED, wire.REASON_NEW_PERMIT, 7, 0)
 
 
 def connected(folder):
@@ -353,13 +353,13 @@ def test_overload_and_energy_limit_reach_the_supply():
         rig = Rig(folder)
         rig.control.bundle(bundle(permit(7, power_limit_dw=5000, energy_limit_wh=900)))
         rig.run(1000)
-        rig.power_dw = 6000
+        rig.load_dw = 6000
         rig.run(11000)
         assert not rig.closed
-        rig.power_dw = 100
+        rig.load_dw = 100
         rig.run(61000)
         assert rig.closed
-        rig.power_dw = None
+        rig.load_dw = None
         rig.run(60000)
         assert rig.closed
         rig.energy_wh = 900
@@ -596,9 +596,12 @@ def test_led_tells_the_states_apart():
         rig.control.bundle(bundle(permit(8, days=60, flags=wire.PERMIT_BUTTON)))
         rig.run(2000)
         look()
+        rig.bridged, rig.load_dw = True, 3000
+        rig.run(12000)
+        look()
         assert patterns[1] == 20 * "1"
         assert patterns[0] == patterns[3]
-        assert len(set(patterns)) == 4
+        assert len(set(patterns)) == 5
 
 
 def test_run_ticks_for_ever():

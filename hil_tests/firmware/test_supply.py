@@ -521,6 +521,70 @@ def test_permit_that_ends_during_an_overload_keeps_the_house_off():
     assert house.codes() == [(wire.EVENT_RECONNECTED, wire.REASON_NEW_PERMIT)]
 
 
+# A contactor that is welded, or bridged
+
+
+def load_behind(house, grant, seconds, power_dw=3000):
+    """Let power flow whatever the contactor says."""
+    for _ in range(seconds * 1000 // STEP_MS):
+        house.ticks += STEP_MS
+        house.passed_ms += STEP_MS
+        sample = (house.passed_ms - 1) // house.period_ms
+        for event in house.supply.step(
+            house.ticks, grant, T0, power_dw, house.closed, False, sample, house.period_ms
+        ):
+            house.events.append((house.passed_ms, event))
+    return house
+
+
+BYPASSED = (wire.EVENT_CONTACTOR_BYPASSED, wire.REASON_EXPIRED)
+
+
+def test_a_load_behind_an_open_contactor_is_told_once():
+    for closed in (False, None):  # by an auxiliary contact, and where nobody can tell
+        house = connected().run(60, EXPIRED)
+        house.codes()
+        house.supply.dirty = False
+        house.closed = closed
+        load_behind(house, EXPIRED, 9)
+        assert BYPASSED not in house.codes()
+        load_behind(house, EXPIRED, 600)
+        assert house.codes().count(BYPASSED) == 1
+        assert house.supply.bypassed
+        assert house.supply.dirty, "a restart would tell it again"
+        house = house.restarted(closed=False)
+        load_behind(house, EXPIRED, 600)
+        assert BYPASSED not in house.codes()
+        house.run(20, running(2))
+        assert not house.supply.bypassed
+        house.run(20, EXPIRED)
+        house.codes()
+        load_behind(house, EXPIRED, 20)
+        assert house.codes() == [BYPASSED]
+
+
+def test_what_the_meter_itself_takes_is_no_load():
+    house = connected().run(60, EXPIRED)
+    house.codes()
+    load_behind(house, EXPIRED, 600, power_dw=supply.OPEN_MOST_DW)
+    load_behind(house, EXPIRED, 600, power_dw=None)
+    assert house.codes() == []
+
+
+def test_a_feeder_has_no_contactor_to_be_bypassed():
+    house = load_behind(House(), NEVER, 600)
+    assert house.codes() == []
+
+
+def test_a_welded_contactor_is_driven_and_told():
+    house = connected()
+    house.stuck = True
+    house.run(60, EXPIRED, power_dw=3000)
+    codes = house.codes()
+    assert codes[0] == (wire.EVENT_DISCONNECTED, wire.REASON_EXPIRED)
+    assert codes.count(BYPASSED) == 1
+
+
 # Warnings
 
 

@@ -110,6 +110,26 @@ def test_what_is_wrong_with_a_permit_is_an_alarm(world: Utility, town: Town, run
     assert listed(run, "--ends-within", "0") == {101: listed(run)[101]}
 
 
+def test_a_bypassed_contactor_is_an_alarm_as_long_as_it_lasts(
+    world: Utility, town: Town, run: Run
+) -> None:
+    two, now_s = town.houses[1], int(world.clock.now())
+    for later_s, power_dw in ((900, 0), (1800, 3000)):
+        frame = wire.pack_reading(
+            0, town.sequences[two.address] + 1, now_s + later_s, 500, power_dw, power_dw, 0, 2300,
+            2280, 500, 97, 1,
+        )  # fmt: skip
+        town.keep(two, two.sign(frame))
+        town.sequences[two.address] += 1
+        alarms = listed(run)[102]["alarms"]
+        assert ("contactor bypassed" in alarms) is bool(power_dw)
+    town.event(two, wire.EVENT_CONTACTOR_BYPASSED, now_s, 2)
+    town.read(two, now_s + 2700, 600, flags=wire.CONTROL_CONNECTED << wire.CONTROL_SHIFT)
+    assert "contactor bypassed" in listed(run)[102]["alarms"]  # the event is of today
+    world.clock.time_s += 2 * DAY_S
+    assert "contactor bypassed" not in listed(run)[102]["alarms"]
+
+
 def test_a_liar_and_a_change_not_taken_are_alarms(world: Utility, town: Town, run: Run) -> None:
     now_s = int(world.clock.now())
     two = town.houses[1]

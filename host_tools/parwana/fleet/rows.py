@@ -15,7 +15,9 @@ from parwana.store.tables import TAKEN
 KINDS = {1: "house", 2: "transformer", 3: "plant"}
 CONTROLS = ("disconnected", "connected", "ready")
 SILENT_S = 2 * 3600
+OPEN_MOST_DW = 100  # docs/supply.md: more of it is a load
 SOON_S = 3 * DAY_S  # before its end a permit is an alarm
+BYPASSED = "contactor bypassed"
 _FLAGS = {
     wire.FLAG_SENSOR_SILENT: "sensor silent",
     wire.FLAG_MAINS_OUTAGE: "mains outage",
@@ -31,6 +33,7 @@ _EVENTS = {
     wire.EVENT_TASK_RESTARTED: "task restarted",
     wire.EVENT_STATE_LOST: "state lost",
     wire.EVENT_PERMIT_REFUSED: "permit refused",
+    wire.EVENT_CONTACTOR_BYPASSED: BYPASSED,
 }
 
 
@@ -78,6 +81,8 @@ def read(store: Store, now_s: int, silent_s: int = SILENT_S) -> list[Row]:
             alarms.add("silent" if heard_s else "never heard")
         if reading:
             alarms |= {word for flag, word in _FLAGS.items() if reading.flags & flag}
+            if row.kind == 1 and _bypassed(store, row.meter, reading):
+                alarms.add(BYPASSED)
         if row.kind == 1 and end_s and end_s < now_s + SOON_S:
             days = max(1, -((now_s - end_s) // DAY_S))
             alarms.add("permit ended" if end_s < now_s else f"permit ends within {days} d")
@@ -109,6 +114,22 @@ def read(store: Store, now_s: int, silent_s: int = SILENT_S) -> list[Row]:
         )
         found.append(made)
     return found
+
+
+def _bypassed(store: Store, meter: bytes, reading: Any) -> bool:
+    """Tell whether power flowed for a whole interval in which the contactor was to be open.
+
+    The event comes once, and may be long ago.
+    """
+    if reading.power_dw <= OPEN_MOST_DW or _connected(reading):
+        return False
+    before = store.last_reading(meter, reading.time_s - 1)
+    return before is not None and not _connected(wire.parse(before.frame))
+
+
+def _connected(reading: Any) -> bool:
+    control = (reading.flags & wire.CONTROL_MASK) >> wire.CONTROL_SHIFT
+    return bool(control == wire.CONTROL_CONNECTED)
 
 
 def _end_s(bundle: bytes | None) -> int:
