@@ -122,7 +122,9 @@ class Clock:
         believed = self.believes(time_s)
         old = self.now()
         if believed:
-            trust = TRUST_SIGNED if self._agrees(time_s) else TRUST_NETWORK
+            trust = TRUST_NETWORK
+            if self._agrees(time_s) and self._agrees(max(time_s, old[0])):  # a stamp may stand
+                trust = TRUST_SIGNED
             self._put(time_s)
             return self._told(old, time_s, trust)
         held = old[1] == TRUST_SIGNED or (old[1] == TRUST_NETWORK and time_s > old[0])

@@ -19,7 +19,8 @@ _GRANT_MS = 1000
 _FILE_MS = 500
 _FILE_REST = 20  # times what a look for a file took
 _FILE_STUCK_MS = 600000  # one that cannot be removed must not keep the network's from being heard
-_CLOCK_MS = 300000
+_CLOCK_FIRST_MS = 10000  # twice as long each time, so that no run loses much more than half ...
+_CLOCK_MS = 300000  # ... nor more than this
 _CLOCK_LEAP_S = 300
 _REFUSAL_PAUSE_MS = 1000  # so that a flood of forgeries leaves the processor to the meter
 _REFUSED_EVENT_MS = 60000  # between events 13, doubled while refusals go on ...
@@ -98,6 +99,7 @@ class Control:
         self._refused_at = None
         self._told_at = None
         self._clock_s = 0
+        self._clock_ms = _CLOCK_FIRST_MS
         self.refusals = 0  # since boot
         self.ticked_ms = now
 
@@ -317,9 +319,13 @@ class Control:
         return self._level == 2
 
     def _keep_clock(self, now):
-        """Save the clock so often that no restart takes more than five minutes from it."""
+        """Save the clock so often that no restart takes more than five minutes from it.
+
+        Nor more than half of what it ran since the start: who cuts the power often gains little.
+        """
         leapt = self._clock.not_before() - self._clock_s >= _CLOCK_LEAP_S
-        if leapt or _since(self._clock_at, now) >= _CLOCK_MS:
+        if leapt or _since(self._clock_at, now) >= self._clock_ms:
+            self._clock_ms = min(2 * self._clock_ms, _CLOCK_MS)
             self._save_clock(now)
 
     def _save_clock(self, now):

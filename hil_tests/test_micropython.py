@@ -47,7 +47,9 @@ def test_under_micropython(test: Path) -> None:
 
 
 @pytest.mark.long
-@pytest.mark.parametrize("name", ["test_journal_flash.py", "test_recorder_flash.py"])
+@pytest.mark.parametrize(
+    "name", ["test_journal_flash.py", "test_recorder_flash.py", "test_hostile_clock.py"]
+)
 def test_at_length_under_micropython(name: str) -> None:
     done = run(FOLDER / name, "long_", timeout_s=LONG_S)
     assert done.returncode == 0, f"{name} failed under MicroPython:\n{done.stdout}"

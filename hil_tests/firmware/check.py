@@ -51,3 +51,14 @@ def remove(path):
         except OSError:
             remove(path + "/" + name)
     os.rmdir(path)
+
+
+class Dice:
+    """A linear congruential generator: the same numbers everywhere. Source: Numerical Recipes."""
+
+    def __init__(self, seed):
+        self._x = seed
+
+    def roll(self, sides):
+        self._x = (self._x * 1664525 + 1013904223) & 0xFFFFFFFF
+        return (self._x >> 16) % sides

@@ -223,6 +223,19 @@ def test_signed_time_puts_back_a_clock_that_network_time_pushed_ahead():
         assert made.now() == (T0 + 930, wire.TRUST_SIGNED)
 
 
+def test_stamps_that_stand_ahead_have_no_trust_from_what_is_behind_them():
+    """Found by test_hostile_clock: trust 2 with a stamp up to four hours ahead."""
+    world = World()
+    made = world.clock()
+    made.network(T0 + 9759)
+    made.signed(T0)  # the first: it or the clock is wrong
+    made.network(T0 + 3181)  # agrees with it, but stamps stand at T0 + 9759 until then
+    assert made.now() == (T0 + 9759, wire.TRUST_NETWORK)
+    world.pass_ms(7000 * 1000)
+    made.network(T0 + 3181 + 7000)
+    assert made.now() == (T0 + 3181 + 7000, wire.TRUST_SIGNED)
+
+
 def test_network_time_cannot_creep_away_from_signed_time():
     world = World()
     made = world.clock()

@@ -20,7 +20,8 @@ DAY_S = 86400
 class Meter:
     """What a meter is made of, on a folder; the world's time goes on while it has no power."""
 
-    def __init__(self, folder, saved=None):
+    def __init__(self, folder, saved=None, utc_offset_s=0):
+        self.utc_offset_s = utc_offset_s
         self.ticks = Ticks()
         self.folder = folder
         self.saved = saved
@@ -50,6 +51,7 @@ class Meter:
         self.recorder.start(1, 1, 1)
         config = Config()
         config.interval_s = 60
+        config.utc_offset_s = self.utc_offset_s
         self.metering = Metering(
             config, [Sensor()], self.recorder, self.clock, Supply(), Contactor(), None, None,
             self.ticks, Quiet(),

@@ -5,7 +5,7 @@ from permits import Grant
 from supply import Supply
 
 import wire
-from hil_tests.firmware.check import MICROPYTHON
+from hil_tests.firmware.check import MICROPYTHON, Dice
 from hil_tests.firmware.signers import DAY_S, T0, Flash, bundle, permit, trusting
 from wire import CONTROL_CONNECTED, CONTROL_DISCONNECTED, CONTROL_READY
 
@@ -663,17 +663,6 @@ def test_house_that_pays_late():
 
 
 # Whatever happens
-
-
-class Dice:
-    """A linear congruential generator: the same numbers everywhere. Source: Numerical Recipes."""
-
-    def __init__(self, seed):
-        self._x = seed
-
-    def roll(self, sides):
-        self._x = (self._x * 1664525 + 1013904223) & 0xFFFFFFFF
-        return (self._x >> 16) % sides
 
 
 GRANTS = (NEVER, UNKNOWN, EXPIRED, USED_UP)
