@@ -42,7 +42,8 @@ def start_of_month(period: int, utc_offset_s: int) -> int:
 @pytest.mark.parametrize("utc_offset_s", [0, 19_800, -34_200, 50_400, -50_400])
 def test_months_of_136_years(world: World, utc_offset_s: int, long: bool) -> None:
     contract = ledger(world, utc_offset_s=utc_offset_s)
-    # every month of 60 years, or of a leap year's four; then some to the end of 32-bit Unix time: 2100 is no leap year
+    # every month of 60 years (four, if not --long), then some to the end of 32-bit Unix time: 2100
+    # is no leap year
     years = (30, 90 if long else 34) if utc_offset_s == 19_800 else (0, 1)
     every = range(max(1, 12 * years[0]), 12 * years[1])
     for period in [*every, *range(12, 12 * 136, 29), 12 * 130 + 1, 12 * 430 + 1, 12 * 430 + 2]:
