@@ -39,6 +39,9 @@ _TROUBLE = re.compile(r".*(MemoryError|RuntimeError|stopped: ).*")
 _LATE = re.compile(r" late_ms=(\d+)")
 _PERMITS = wire.permit_domain(CHAIN_ID, LEDGER, METER)
 _TIMES = wire.time_domain(CHAIN_ID, LEDGER)
+_UPDATES = wire.update_domain(CHAIN_ID, LEDGER)
+_X86 = 1  # the number of its native code
+_PIECES = 190
 
 
 class OutOfMemory(Exception):
@@ -150,6 +153,7 @@ class Life:
             self._pasted_permit,
             self._signed_time,
             self._new_signer,
+            self._update,
             self._backwards,
             self._forgeries,
             self._no_network,
@@ -198,6 +202,17 @@ class Life:
         self._publish("permit", self._sign(frame, _PERMITS, key))
         self.board.wait_console(f"accepted: event {wire.EVENT_SIGNER_CHANGED}", _TIMEOUT_S)
         self._frames(1)
+
+    def _update(self) -> None:
+        """An update that is fetched, and read back, as long as what follows lasts."""
+        self.board.skip_console()
+        serial = int(self.clock.now())
+        target = _X86 << 24 | 0xFFFFFF
+        frame = wire.pack_update(_PIECES, serial, target, bytes(28))
+        self.relay.images[serial] = bytes(_PIECES * wire.PIECE_SIZE)
+        self._publish("down", self._sign(frame, _UPDATES))
+        self.board.wait_console(f"accepted: event {wire.EVENT_UPDATE_ACCEPTED}", _TIMEOUT_S)
+        self._wait(lambda: len(self.relay.asked) > _PIECES // 3, "a third of an update")
 
     def _forgeries(self) -> None:
         """Everything that a hostile broker can send, in the largest sizes there are."""

@@ -13,6 +13,7 @@ _SETTLED_MS = 600000
 _BACKOFF_MOST_MS = 60000
 _RESTARTS_MOST = 5
 _CONFIRM_MS = 15000
+_TRIAL_MORE_S = 600
 _FULL = 28  # ENOSPC
 
 
@@ -53,7 +54,7 @@ class App:
     """Own the tasks; feed the watchdog while measuring and control go on."""
 
     def __init__(self, config, watchdog, recorder, journal, clock, metering, control, uplink,
-                 timesync, handover, supply, slot_path, console, ticks, log):  # fmt: skip
+                 timesync, handover, supply, update, slot_path, console, ticks, log):  # fmt: skip
         self._status_ms = config.status_s * 1000
         self._watchdog = watchdog
         self._recorder = recorder
@@ -65,6 +66,8 @@ class App:
         self._timesync = timesync
         self._handover = handover
         self._supply = supply
+        self._update = update
+        self._trial_ms = (2 * config.interval_s + _TRIAL_MORE_S) * 1000
         self._slot_path = slot_path
         self._ticks = ticks
         self._log = log
@@ -87,16 +90,19 @@ class App:
     async def run(self):
         """Start the tasks and watch over them for ever."""
         self.start()
-        started = told = self._ticks.ticks_ms()
+        born = started = told = self._ticks.ticks_ms()
         confirmed = False
         while True:
             await asyncio.sleep_ms(1000)
             now = self._ticks.ticks_ms()
-            if self.healthy():
+            if self.healthy() and not self._overdue(now, born):
                 self._watchdog.feed()
-                if not confirmed and self._ticks.ticks_diff(now, started) > _CONFIRM_MS:
+                due = not confirmed and self._ticks.ticks_diff(now, started) > _CONFIRM_MS
+                if due and self.proves():
                     confirmed = slot.confirm(self._slot_path, self._recorder.made_room)
                     started = now
+                    if confirmed:
+                        self._update.proved()
             if self._ticks.ticks_diff(now, told) >= self._status_ms:
                 told = now
                 gc.collect()
@@ -122,6 +128,19 @@ class App:
             if diff(now, task.ticked_ms) > _ALIVE_MS and diff(task.ticked_ms, looked) <= 0:
                 return False
         return True
+
+    def proves(self):
+        """Return whether a version on trial shows, now, all that a meter is for."""
+        return not self._update.trial or (
+            self._recorder.readings > 0
+            and self._metering.power_dw is not None
+            and self._control.follows
+            and self._uplink.pointer == self._journal.next  # a relay asked past the reading
+        )
+
+    def _overdue(self, now, born):
+        """Return whether a trial took too long: unfed, the watchdog has boot.py go back."""
+        return self._update.trial and self._ticks.ticks_diff(now, born) > self._trial_ms
 
     def status(self):
         """Return what there is to know, as a dict; also for the service console."""

@@ -61,13 +61,14 @@ class Control:
     measured     `power_dw` (None while a sensor is silent or it is old), `samples` that counts
                  its changes, the `period_ms` between them, and `energy_wh`
     events       `record(code, a, b, c)` appends an event durably; `made_room`: see records.save
+    update       `take(offer)` begins with a signed wire.Update
     folder       keeps clock.rec and control.rec (permits saves its own)
     permit_path  where a bundle handed over by hand appears
     """
 
     def __init__(
         self, contactor, button, led, clock, permits, supply, measured, events, folder, ticks_ms,
-        log, permit_path="/permit.new",
+        log, update, permit_path="/permit.new",
     ):  # fmt: skip
         self._contactor = contactor
         self._button = button
@@ -81,6 +82,7 @@ class Control:
         self._keep_supply_record = keeper(folder + "/control.rec", events.made_room)
         self._ticks_ms = ticks_ms
         self._log = log
+        self._update = update
         self._permit_path = permit_path
         self._bundles = []
         self._untold = []  # events to record
@@ -102,6 +104,12 @@ class Control:
         self._clock_ms = _CLOCK_FIRST_MS
         self.refusals = 0  # since boot
         self.ticked_ms = now
+
+    @property
+    def follows(self):
+        """Whether the contactor is where the state has it, as far as anybody can tell."""
+        connected = self._supply.control_state == wire.CONTROL_CONNECTED
+        return self._contactor.closed in (None, connected)
 
     def bundle(self, data, answer=None):
         """Take a bundle (bytes) from outside, unless four wait; returns whether it was taken.
@@ -247,7 +255,11 @@ class Control:
                 self._save_clock(self._ticks_ms())  # else a restart brings back what was wrong
                 self._log.info("clock set by signed time %d", frame.issued_at_s)
             return
-        self._clock.lived(frame.issued_at_s)
+        if isinstance(frame, wire.Update):
+            self._update.take(frame)
+            event = (wire.EVENT_UPDATE_ACCEPTED, frame.serial, frame.target, frame.pieces)
+        else:
+            self._clock.lived(frame.issued_at_s)
         if isinstance(frame, wire.Permit):
             self._grant = None
             event = (
@@ -255,7 +267,7 @@ class Control:
             )  # fmt: skip
         elif isinstance(frame, wire.Signer):
             event = (wire.EVENT_SIGNER_CHANGED, frame.index, frame.serial, 0)
-        else:
+        elif isinstance(frame, wire.Ledger):
             event = (wire.EVENT_LEDGER_CHANGED, frame.serial, frame.chain_id & 0xFFFFFFFF, 0)
         self._untold.append(event)
         self._log.info("accepted: event %d, %d, %d, %d", *event)

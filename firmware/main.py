@@ -55,12 +55,14 @@ from control import Control, keeper, restore
 from handover import Handover
 from metering import Metering
 from timesync import TimeSync, network_time
+from update import Update, trying
 from uplink import Uplink
 
 gc.collect()
 
 SLOT = "/slot"
 STATE = "/state"
+UPDATE = STATE + "/update.rec"
 SENSOR_MS = 300
 RESTART_S = 300  # an update on a slow flash
 BUILD_S = 1200  # 3,000 reads to find where a journal of a year ends, on a flash that takes 0.2 s
@@ -81,10 +83,15 @@ def build(settings, hardware, identity, console):
         lambda saved: Register(saved, settings.sensors, settings.interval_s + RESTART_S),
         log("recorder"),
     )  # fmt: skip
+    update = Update(
+        restore(UPDATE), keeper(UPDATE, journal.made_room), "/", recorder, board.reset, time,
+        log("update"),
+    )  # fmt: skip
     permits = Permits(
         settings.permit_threshold, settings.permit_signers, settings.chain_id,
         settings.payment_ledger, settings.meter, settings.utc_offset_s,
         keeper(STATE + "/permits.rec", journal.made_room), restore(STATE + "/permits.rec"),
+        update.check,
     )  # fmt: skip
     supply = Supply(restore(STATE + "/control.rec"), hardware.contactor.closed)
     sensors = [
@@ -97,11 +104,11 @@ def build(settings, hardware, identity, console):
     )  # fmt: skip
     control = Control(
         hardware.contactor, hardware.button, hardware.led, clock, permits, supply, metering,
-        recorder, STATE, time.ticks_ms, log("control"),
+        recorder, STATE, time.ticks_ms, log("control"), update,
     )  # fmt: skip
     uplink = Uplink(
         settings, hardware.link, umqtt.simple, journal, recorder, identity, permits, supply,
-        control.bundle, random, time, log("uplink"),
+        control.bundle, random, time, log("uplink"), update,
     )  # fmt: skip
     timesync = TimeSync(
         settings.ntp_host, hardware.link, uplink.resolve,
@@ -109,9 +116,11 @@ def build(settings, hardware, identity, console):
         log("time"),
     )  # fmt: skip
     recorder.start(board.reset_cause(), version.number(), settings.crc32)
+    update.start()
     return App(
         settings, hardware.watchdog, recorder, journal, clock, metering, control, uplink, timesync,
-        Handover(hardware.keyboard.read, control.bundle), supply, SLOT, console, time, log("app"),
+        Handover(hardware.keyboard.read, control.bundle), supply, update, SLOT, console,
+        time, log("app"),
     )  # fmt: skip
 
 
@@ -123,10 +132,28 @@ def forget(module):
             del names[name]
 
 
+def let_go():
+    """Free what only the start needs. Set to None: a class's table keeps what is deleted."""
+    for module in (__main__, board, sys.modules["identity"]):  # boot.py's are in the first
+        forget(module)
+    for part in (
+        App, Clock, Console, Control, Handover, Journal, Log, Metering, Permits, Pzem004T,
+        Recorder, Register, Supply, TimeSync, Update, Uplink,
+    ):  # fmt: skip
+        part.__init__ = None  # no other object is made of it
+    Clock._restore = Permits._restore = Supply._restore = Register._load = None
+    Recorder.start = Update.start = None
+    restoring = sys.modules["permits"]
+    restoring._unpack = restoring._split = None
+    del sys.modules["recovery"]
+
+
 def start():
     """Run the meter until Ctrl-C. Returns the App for the service console, None without one."""
-    global build, configure, forget
+    global build, configure, forget, let_go
     if settings is None:
+        if trying(restore(UPDATE)):
+            raise ValueError("the version on trial refuses the configuration")
         slot.confirm(SLOT)  # an unpaired meter cannot show more health than this
         return None
     hardware = board.build(settings)
@@ -136,9 +163,8 @@ def start():
         identity = load_or_create("/identity.key", board.random)
         app = build(settings, hardware, identity, Console(settings.log_level))
         hardware.watchdog.start(settings.watchdog_s)
-        for module in (__main__, board, sys.modules["identity"]):  # boot.py's are in the first
-            forget(module)
-        del build, configure, forget, sys.modules["recovery"]  # their code is not needed again
+        let_go()
+        del build, configure, forget, let_go
         gc.collect()
         gc.threshold(8192)  # from here on no import leaves anything behind
         print("parwana: the meter runs")

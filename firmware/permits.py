@@ -22,6 +22,8 @@ from terms import at_least, covers, end_s, ended, no_cut
 
 HELD_MOST = 4
 
+_INDEXED = 1 + wire.SIGNATURE_SIZE
+
 _VERSION = 1
 _HEAD = ">BB8sIIIQ20s40sBB"
 _HEAD_SIZE = struct.calcsize(_HEAD)
@@ -72,15 +74,19 @@ class Permits:
     utc_offset_s for the no-cut hours
     persist      called with the record (bytes) before anything takes effect; raises if it cannot
     saved        the record of the last start, None when there is none, b"" when it was corrupt
+    update       called with an offered wire.Update before its signatures are verified; raises
+                 Refused if it is not to be taken. Without it none is
     """
 
     def __init__(
-        self, threshold, signers, chain_id, ledger, meter, utc_offset_s, persist, saved=None
-    ):
+        self, threshold, signers, chain_id, ledger, meter, utc_offset_s, persist, saved=None,
+        update=None,
+    ):  # fmt: skip
         self._threshold = threshold
         self._meter = meter
         self._utc_offset_s = utc_offset_s
         self._persist = persist
+        self._check_update = update
         self._time_serial = 0
         self.lost = False
         keys = b"".join(signers)
@@ -111,7 +117,7 @@ class Permits:
     def accept(self, data, not_before_s, energy_wh):
         """Check a bundle (bytes) and let it take effect; return its parsed frame.
 
-        A Time has no effect here: the clock is the caller's. Raises Refused.
+        A Time or an Update has no effect here: that is the caller's. Raises Refused.
         """
         accepted = None
         for frame in self.accepting(data, not_before_s, energy_wh):
@@ -120,29 +126,31 @@ class Permits:
 
     def accepting(self, data, not_before_s, energy_wh):
         """Do as `accept`, yielding None before each signature and the parsed frame at the end."""
-        bundle, frame = _parse(data)
-        del data  # the bundle has a copy, and signatures take their time
+        packed, public_key, at, frame = _parse(data)
         serial = frame.serial
-        kind = bundle.frame[1]
-        if kind == wire.KIND_UPDATE:
-            raise Refused(wire.REFUSED_KIND, serial)
-        if bundle.frame == self._saved.last or (
-            kind == wire.KIND_TIME and serial <= self._time_serial
-        ):
+        kind = packed[1]
+        if packed == self._saved.last or (kind == wire.KIND_TIME and serial <= self._time_serial):
             raise Refused(wire.REFUSED_SERIAL, serial, repeat=True)
-        self._check_signers(bundle.signatures, serial)
         domain = self._time_domain if kind == wire.KIND_TIME else self._domain
-        digest = wire.digest(domain, bundle.frame)
-        for index, signature in bundle.signatures:
+        if kind == wire.KIND_UPDATE:
+            if not self._check_update:
+                raise Refused(wire.REFUSED_KIND, serial)
+            self._check_update(frame)
+            domain = wire.update_domain(self._saved.chain_id, self._saved.ledger)
+        self._check_signers([data[i] for i in range(at, len(data), _INDEXED)], serial)
+        digest = wire.digest(domain, packed)
+        while at < len(data):
             yield None
-            if not _verifies(digest, signature, self._saved.signers[index]):
+            signature = data[at + 1 : at + _INDEXED]
+            if not _verifies(digest, signature, self._saved.signers[data[at]]):
                 raise Refused(wire.REFUSED_SIGNATURE, serial)
+            at += _INDEXED
         if kind == wire.KIND_PERMIT:
-            self._accept_permit(bundle.frame, frame, not_before_s, energy_wh)
+            self._accept_permit(packed, frame, not_before_s, energy_wh)
         elif kind == wire.KIND_TIME:
             self._time_serial = serial
-        else:
-            self._accept_trust(bundle, frame)
+        elif kind != wire.KIND_UPDATE:
+            self._accept_trust(public_key, frame)
         yield frame
 
     def grant(self, not_before_s, energy_wh):
@@ -172,13 +180,13 @@ class Permits:
         """Save the record as it is, to heal one that was lost."""
         self._commit(self._saved)
 
-    def _check_signers(self, signatures, serial):
+    def _check_signers(self, indices, serial):
         last = -1
-        for index, _ in signatures:
+        for index in indices:
             if not last < index < len(self._saved.signers):
                 raise Refused(wire.REFUSED_INDEX, serial)
             last = index
-        if len(signatures) < self._threshold:
+        if len(indices) < self._threshold:
             raise Refused(wire.REFUSED_TOO_FEW, serial)
 
     def _accept_permit(self, frame, permit, not_before_s, energy_wh):
@@ -203,20 +211,20 @@ class Permits:
             )
         )
 
-    def _accept_trust(self, bundle, frame):
+    def _accept_trust(self, public_key, frame):
         if frame.serial <= self._saved.trust_serial:
             raise Refused(wire.REFUSED_SERIAL, frame.serial)
         signed_s = max(self._saved.signed_s, frame.issued_at_s)
         new = _with(self._saved, trust_serial=frame.serial, signed_s=signed_s)
-        if bundle.frame[1] == wire.KIND_LEDGER:
+        if isinstance(frame, wire.Ledger):
             self._commit(_with(new, chain_id=frame.chain_id, ledger=frame.ledger))
             return
         signers = list(self._saved.signers)
         if frame.index >= len(signers):
             raise Refused(wire.REFUSED_INDEX, frame.serial)
-        if wire.key_prefix(bundle.public_key) != frame.key_prefix:
+        if wire.key_prefix(public_key) != frame.key_prefix:
             raise Refused(wire.REFUSED_KEY_PREFIX, frame.serial)
-        signers[frame.index] = bundle.public_key
+        signers[frame.index] = public_key
         if len(set(signers)) < len(signers):  # one key under two indices would sign twice
             raise Refused(wire.REFUSED_INDEX, frame.serial)
         self._commit(_with(new, signers=tuple(signers)))
@@ -264,8 +272,8 @@ def _parse(data):
     if len(data) > 1 and data[0] == 1 and data[1] in (wire.KIND_READING, wire.KIND_EVENT):
         raise Refused(wire.REFUSED_KIND)
     try:
-        bundle = wire.parse_bundle(data)
-        return bundle, wire.parse(bundle.frame)
+        frame, public_key, at = wire.split_bundle(data)
+        return frame, public_key, at, wire.parse(frame)
     except wire.FrameError:
         raise Refused(wire.REFUSED_MALFORMED)
 

@@ -36,11 +36,12 @@ class Uplink:
     """Keep a session with the broker.
 
     `random(size)` returns random bytes, `umqtt` is the module umqtt.simple.
-    `bundle(data)` takes what may be a bundle, and never raises.
+    `bundle(data)` takes what may be a bundle, `update.piece` what may be one of an update;
+    `update.step()` returns what to publish for it. None of them raises.
     """
 
     def __init__(self, config, link, umqtt, journal, recorder, identity, permits, supply, bundle,
-                 random, ticks, log):  # fmt: skip
+                 random, ticks, log, update):  # fmt: skip
         self._config = config
         self._link = link
         self._umqtt = umqtt
@@ -54,6 +55,7 @@ class Uplink:
         self._random = random
         self._ticks = ticks
         self._log = log
+        self._update = update
         self._domain = wire.reading_domain(config.utility_id)
         self._up = wire.topic(config.utility_id, config.meter, "up").encode()
         self._down = wire.topic(config.utility_id, config.meter, "down").encode()
@@ -174,6 +176,9 @@ class Uplink:
                 raise NetworkError("the connection is dead")
             if session.pump():
                 await self._send()
+                message = self._update.step()
+                if message:
+                    session.publish(self._up, message)
             await asyncio.sleep_ms(_STEP_MS)
 
     def _say_hello(self):
@@ -235,6 +240,8 @@ class Uplink:
             self._bundle(value)
         elif kind == wire.MESSAGE_WANT and topic == self._down:
             self._want(value)
+        elif kind == wire.MESSAGE_PIECE and topic == self._down:
+            self._update.piece(*value)
         else:
             self._ignore("message %d does not belong there" % kind)
 

@@ -7,34 +7,39 @@ import records
 
 def confirm(path, made_room=None):
     """Make the running slot the one to stay; return whether that could be written."""
-    words = _words(path)
-    if len(words) < 2:
+    if len(words(path)) < 2:
         return True
-    running = _running(words[0])
-    if not _write(path, running, made_room):
+    named = running(path)
+    if not _write(path, named, made_room):
         return False
-    print("parwana: slot", running, "is well")  # flash.sh waits for it
+    print("parwana: slot", named, "is well")  # flash.sh waits for it
     return True
 
 
 def postpone(path):
     """Count no run: this one was interrupted from the console."""
-    words = _words(path)
-    if words[1:] == ["tried"]:
-        _write(path, words[0] + " try")
-    elif words[1:] and words[1].isdigit():
-        _write(path, words[0])
+    found = words(path)
+    if found[1:] == ["tried"]:
+        _write(path, found[0] + " try")
+    elif found[1:] and found[1].isdigit():
+        _write(path, found[0])
 
 
-def _running(named):
+def attempt(path):
+    """Have boot.py run the other slot, on trial; return whether that could be written."""
+    return _write(path, ("a" if running(path) == "b" else "b") + " try")
+
+
+def running(path):
     """Return the slot that boot.py put on the path: another than named where it cannot write."""
     for slot in "ab":
         if "/" + slot in sys.path:
             return slot
-    return named
+    return words(path)[0] if words(path) else "a"
 
 
-def _words(path):
+def words(path):
+    """Return what /slot says: a slot's name and at most one word."""
     try:
         with open(path) as file:
             return file.read().split()

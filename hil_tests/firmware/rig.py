@@ -32,6 +32,19 @@ class Silence:
     warn = error = info
 
 
+class Offers:
+    """Stand for an Update that takes any offer."""
+
+    def __init__(self, done):
+        self.done = done
+
+    def check(self, offer):
+        pass
+
+    def take(self, offer):
+        self.done.append(("update", offer.serial))
+
+
 class Rig:
     """A meter's control with all that it touches; `done` lists what happened, in order."""
 
@@ -48,6 +61,7 @@ class Rig:
         self.room = None
         self.button = Line()
         self.led = Line()
+        self.update = Offers(self.done)
         self.start()
 
     @property
@@ -92,6 +106,7 @@ class Rig:
             OFFSET_S,
             keeper(folder + "/permits.rec", self.made_room),
             restore(folder + "/permits.rec"),
+            self.update.check,
         )
         self.supply = Supply(restore(folder + "/control.rec"), self.closed)
         self.control = Control(
@@ -106,6 +121,7 @@ class Rig:
             folder,
             lambda: self.ticks,
             Silence(),
+            self.update,
             folder + "/permit.new",
         )
         self.control.start()
@@ -122,7 +138,7 @@ class Rig:
     def take(self):
         """Return what happened since the last call."""
         done = self.done
-        self.done = []
+        self.done = self.update.done = []
         return done
 
     def press(self):

@@ -58,7 +58,7 @@ class Flash:
         self.writes += 1
 
 
-def trusting(flash, threshold=2, signers=4, **changed):
+def trusting(flash, threshold=2, signers=4, update=None, **changed):
     """Return the Permits of a meter that trusts the first keys, m of n, started from `flash`."""
     place = {"chain_id": CHAIN_ID, "ledger": LEDGER, "meter": METER}
     place.update(changed)
@@ -71,4 +71,5 @@ def trusting(flash, threshold=2, signers=4, **changed):
         OFFSET_S,
         flash.persist,
         flash.record,
+        update,
     )

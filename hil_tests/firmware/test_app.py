@@ -30,6 +30,8 @@ class Task:
     async def run(self):
         pass
 
+    follows = True
+
     def hang(self):
         self._hung_ms = self._ticks.ticks_ms()
 
@@ -86,8 +88,18 @@ class Console:
         return ["line"]
 
 
+class Update:
+    trial = False
+    proofs = 0
+
+    def proved(self):
+        self.proofs += 1
+        self.trial = False
+
+
 class Config:
     status_s = 60
+    interval_s = 60
 
 
 class Meter:
@@ -98,10 +110,13 @@ class Meter:
         self.watchdog = Watchdog()
         self.recorder = Recorder()
         self.log = Quiet()
+        self.update = Update()
+        self.later = None  # after how many seconds to call what
+        self.uplink = Uplink(self.ticks)
         self.app = App(
             Config(), self.watchdog, self.recorder, Journal(), Clock(self.ticks), self.metering,
-            self.control, Uplink(self.ticks), Task(self.ticks), Task(self.ticks), Supply(),
-            slot_path, Console(), self.ticks, self.log,
+            self.control, self.uplink, Task(self.ticks), Task(self.ticks), Supply(),
+            self.update, slot_path, Console(), self.ticks, self.log,
         )  # fmt: skip
 
     def run(self, seconds):
@@ -110,6 +125,8 @@ class Meter:
         end = self.ticks.now_ms + 1000 * seconds
 
         def stop():
+            if self.later and end - self.ticks.now_ms < 1000 * (seconds - self.later[0]):
+                self.later[1]()
             if self.ticks.now_ms > end:
                 raise Stop
 
@@ -265,6 +282,58 @@ def test_healthy_trial_is_confirmed_and_no_other():
             assert content(path) == wanted, (seconds, hung)
 
 
+def on_trial(path):
+    """Return a meter that shows all that an updated one has to."""
+    put(path, "b tried")
+    meter = Meter(path)
+    meter.update.trial = True
+    meter.metering.power_dw = 0
+    meter.uplink.pointer = Journal.next
+    return meter
+
+
+def test_an_update_stays_once_it_shows_all_that_a_meter_is_for():
+    with in_folder() as folder:
+        path = folder + "/slot"
+        meter = on_trial(path)
+        meter.run(10)
+        assert content(path) == "b tried"
+        meter = on_trial(path)
+        meter.run(1000)
+        assert content(path) == "b"
+        assert meter.update.proofs == 1
+        assert meter.watchdog.fed > 990
+
+
+def test_an_update_that_lacks_anything_is_given_up_in_time():
+    with in_folder() as folder:
+        path = folder + "/slot"
+        for part, name, value in (
+            ("recorder", "readings", 0),
+            ("metering", "power_dw", None),
+            ("control", "follows", False),
+            ("uplink", "pointer", None),
+            ("uplink", "pointer", Journal.next - 1),
+        ):
+            meter = on_trial(path)
+            setattr(getattr(meter, part), name, value)
+            meter.run(800)
+            assert content(path) == "b tried", name
+            assert 710 < meter.watchdog.fed <= 720, "boot.py is to go back"
+            assert not meter.update.proofs
+
+
+def test_an_update_that_shows_it_late_stays():
+    with in_folder() as folder:
+        path = folder + "/slot"
+        meter = on_trial(path)
+        meter.recorder.readings = 0
+        meter.later = (700, lambda: setattr(meter.recorder, "readings", 1))
+        meter.run(1000)
+        assert content(path) == "b"
+        assert meter.watchdog.fed > 990
+
+
 def test_a_slot_that_cannot_be_confirmed_yet_is_confirmed_later():
     with in_folder() as folder:
         path = folder + "/slot"
@@ -312,6 +381,21 @@ def test_slot_words():
             put(path, before)
             slot.postpone(path)
             assert content(path) == postponed
+
+
+def test_the_other_slot_is_attempted():
+    with in_folder() as folder:
+        path = folder + "/slot"
+        for before, after in (
+            ("", "b try"),
+            ("a", "b try"),
+            ("b 2", "a try"),
+            ("b stay", "a try"),
+        ):
+            put(path, before)
+            assert slot.attempt(path)
+            assert content(path) == after
+        assert not slot.attempt(folder + "/nowhere/slot")
 
 
 def test_the_slot_that_runs_is_confirmed_whatever_was_to_run():

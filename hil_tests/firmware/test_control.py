@@ -12,7 +12,16 @@ from supply import Supply
 import wire
 from hil_tests.firmware.check import MICROPYTHON, in_folder, raises
 from hil_tests.firmware.rig import Rig
-from hil_tests.firmware.signers import DAY_S, PUBLIC_KEYS, T0, bundle, domain, permit
+from hil_tests.firmware.signers import (
+    CHAIN_ID,
+    DAY_S,
+    LEDGER,
+    PUBLIC_KEYS,
+    T0,
+    bundle,
+    domain,
+    permit,
+)
 
 ACCEPTED = (wire.EVENT_PERMIT_ACCEPTED, 7, T0 + 30 * DAY_S, 0)
 CONNECTED = (wire.EVENT_RECONNECTED, wire.REASON_NEW_PERMIT, 7, 0)
@@ -421,6 +430,34 @@ def test_trust_changes_are_events():
             (wire.EVENT_SIGNER_CHANGED, 1, 3, 0),
             (wire.EVENT_LEDGER_CHANGED, 4, 5, 0),
         ]
+
+
+def test_an_update_is_handed_on_and_moves_no_clock():
+    with in_folder() as folder:
+        rig = Rig(folder)
+        target = (5 << 24) + 0x010203
+        update = wire.pack_update(180, T0 + 9, target, bytes(28))
+        rig.control.bundle(bundle(update, under=wire.update_domain(CHAIN_ID, LEDGER)))
+        rig.run(2000)
+        assert rig.take() == [
+            ("update", T0 + 9),
+            (wire.EVENT_UPDATE_ACCEPTED, T0 + 9, target, 180),
+        ]
+        assert rig.clock.not_before() < 1000
+
+
+def test_follows():
+    with in_folder() as folder:
+        rig = Rig(folder)
+        assert rig.control.follows
+        rig.closed = True
+        assert not rig.control.follows
+        rig.closed = None
+        assert rig.control.follows
+        rig = connected(folder)
+        assert rig.control.follows
+        rig.closed = False
+        assert not rig.control.follows
 
 
 def test_restart_changes_nothing():

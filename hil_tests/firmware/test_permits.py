@@ -132,11 +132,47 @@ def test_frames_of_meters_are_refused():
         assert reason(fresh(), bundle(frame)) == wire.REFUSED_KIND
 
 
-def test_an_update_is_refused():
-    update = bundle(
-        wire.pack_update(1, 1, 0, bytes(28)), under=wire.update_domain(CHAIN_ID, LEDGER)
-    )
-    assert reason(fresh(), update) == wire.REFUSED_KIND
+def offered(signers=(0, 2), under=None, serial=7, ledger=LEDGER):
+    frame = wire.pack_update(180, serial, 5 << 24 | 2, bytes(range(28)))
+    return bundle(frame, signers, under or wire.update_domain(CHAIN_ID, ledger))
+
+
+def test_an_update_is_checked_before_its_signatures_and_changes_nothing_here():
+    seen = []
+    holder = fresh(update=seen.append)
+    frame = holder.accept(offered(), T0, 0)
+    assert frame == wire.parse(offered()[:40])
+    assert seen == [frame]
+    assert holder.flash.writes == 0
+    assert (holder.serial, holder.trust_serial, holder.signed_s) == (0, 0, 0)
+    for under in (domain(), wire.time_domain(CHAIN_ID, LEDGER)):
+        assert reason(holder, offered(under=under)) == wire.REFUSED_SIGNATURE
+    assert reason(holder, offered((0,))) == wire.REFUSED_TOO_FEW
+    assert reason(holder, offered((1, 1))) == wire.REFUSED_INDEX
+    assert len(seen) == 5
+
+    def refuse(offer):
+        raise permits.Refused(wire.REFUSED_VERSION, offer.serial)
+
+    holder = fresh(update=refuse)
+    assert reason(holder, offered((0,))) == wire.REFUSED_VERSION
+    assert reason(fresh(), offered()) == wire.REFUSED_KIND
+
+
+def test_an_update_is_bound_to_the_ledger_that_the_meter_went_over_to():
+    holder = fresh(update=bool)
+    other = bytes(range(50, 70))
+    assert reason(holder, bundle(wire.pack_ledger(5, T0, CHAIN_ID, other))) is None
+    assert reason(holder, offered()) == wire.REFUSED_SIGNATURE
+    assert reason(holder, offered(ledger=other)) is None
+
+
+def test_every_flipped_bit_of_an_update_is_refused():
+    step = 97 if MICROPYTHON else 11
+    holder = fresh(update=bool)
+    for flipped in flips(offered(), step):
+        assert reason(holder, flipped) is not None
+    assert reason(holder, offered()) is None
 
 
 def test_too_few_signers():

@@ -183,6 +183,20 @@ class Session:
         return [p for t, p, _ in self.published if t == UP and p[0] == wire.MESSAGE_HELLO]
 
 
+class Update:
+    """Stands for an Update: publishes what `messages` holds, one at a time."""
+
+    def __init__(self):
+        self.messages = []
+        self.pieces = []
+
+    def step(self):
+        return self.messages.pop(0) if self.messages else None
+
+    def piece(self, serial, number, data):
+        self.pieces.append((serial, number, data))
+
+
 class Over(Exception):
     """The test has seen enough."""
 
@@ -200,12 +214,14 @@ class Town:
         self.identity = Identity()
         self.log = Quiet()
         self.bundles = []
+        self.update = Update()
         self.acts = []
         Session.made = []
         under_test.Session = Session
         self.uplink = Uplink(
             Config(), self.link, None, self.journal, self.recorder, self.identity, Permits(),
             Supply(), self.bundles.append, self._random, self.ticks, self.log,
+            self.update,
         )  # fmt: skip
 
     def _random(self, size):
@@ -267,6 +283,33 @@ def test_sends_what_is_wanted_in_batches():
     ]  # fmt: skip
     assert town.recorder.asked_up_to == 21
     assert town.pointer == 21
+
+
+def test_pieces_are_asked_for_and_handed_on():
+    town = Town(2)
+    get = wire.pack_get(7, 3)
+    town.update.messages += [get]
+    town.say(1000, DOWN, wire.pack_piece(7, 3, bytes(512)))
+    for topic in (PERMIT, TIME):
+        town.say(1500, topic, wire.pack_piece(7, 3, bytes(512)))
+    town.say(2000, DOWN, get)
+    town.say(2000, DOWN, wire.pack_piece(7, 3, bytes(512))[:-1])
+    town.run(4000)
+    assert town.session.published.count((UP, get, False)) == 1
+    assert town.update.pieces == [(7, 3, bytes(512))]
+    assert town.uplink.ignored == 4
+
+
+def test_nothing_is_asked_for_while_the_broker_takes_no_bytes():
+    town = Town(2)
+
+    def fill():
+        town.session.full = True
+        town.update.messages.append(wire.pack_get(7, 0))
+
+    town.act(1000, fill)
+    town.run(3000)
+    assert len(town.update.messages) == 1
 
 
 def test_sends_a_new_frame_soon():

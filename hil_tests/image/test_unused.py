@@ -21,6 +21,13 @@ def test_methods_and_properties_go_too_and_the_class_stays_whole() -> None:
     assert drop({"a.py": source}, NOBODY) == {"a.py": "class C:\n    pass\n\n\n\nC()\n"}
 
 
+def test_namedtuples_go_too() -> None:
+    source = "A = namedtuple('A', 'a')\nB = namedtuple('B', 'b')\nC = f()\nx = A(1)\n"
+    out = drop({"lib/p/__init__.py": "from .t import A, B\n", "lib/p/t.py": source}, NOBODY)
+    assert out["lib/p/t.py"] == "A = namedtuple('A', 'a')\npass\nC = f()\nx = A(1)\n"
+    assert out["lib/p/__init__.py"] == "from .t import A\n"
+
+
 def test_a_package_no_longer_offers_it() -> None:
     out = drop(
         {

@@ -45,6 +45,7 @@ from .messages import (
     parse_message,
     parse_text,
     parse_topic,
+    split_bundle,
     time_topic,
     topic,
 )

@@ -46,6 +46,18 @@ def parse_bundle(data: bytes) -> Bundle:
     """Return Bundle(frame, public_key or b"", [(signer index, signature of 64 bytes)]).
 
     Whether the indices rise and the signatures verify is left to who knows the signers.
+    Raises FrameError as `split_bundle`.
+    """
+    frame, public_key, at = split_bundle(data)
+    signatures = []
+    for start in range(at, len(data), _INDEXED):
+        signatures.append((data[start], bytes(data[start + 1 : start + _INDEXED])))
+    return Bundle(frame, public_key, signatures)
+
+
+def split_bundle(data: bytes) -> "tuple[bytes, bytes, int]":
+    """Return (frame, public key or b"", where the signatures begin, 65 bytes each).
+
     Raises FrameError when the frame is malformed or of kind 1 or 2, or the length does not fit.
     """
     frame = bytes(data[: codes.FRAME_SIZE])
@@ -63,10 +75,7 @@ def parse_bundle(data: bytes) -> Bundle:
         raise FrameError(
             "bundle: %d bytes after byte %d, must be 1 to 8 times 65" % (len(data) - at, at)
         )
-    signatures = []
-    for start in range(at, len(data), _INDEXED):
-        signatures.append((data[start], bytes(data[start + 1 : start + _INDEXED])))
-    return Bundle(frame, public_key, signatures)
+    return frame, public_key, at
 
 
 def pack_text(bundle: bytes) -> str:
@@ -164,7 +173,7 @@ def pack_piece(serial: int, piece: int, data: bytes) -> bytes:
     """Pack one piece (512 bytes) of an update. Raises FrameError."""
     if len(data) != codes.PIECE_SIZE:
         raise FrameError("piece has %d bytes, must have 512" % len(data))
-    return struct.pack(">BIH", codes.MESSAGE_PIECE, *_check_piece(serial, piece)) + data
+    return struct.pack(">BIH", codes.MESSAGE_PIECE, *_check_piece(serial, piece)) + bytes(data)
 
 
 def _check_piece(serial: int, piece: int) -> "tuple[int, int]":
@@ -196,8 +205,8 @@ def parse_down(data: bytes) -> tuple:
     """Return (type, value) of a payload that a meter takes: of `down`, `permit` or `time`.
 
     Values: MESSAGE_WANT a sequence; MESSAGE_BUNDLE bytes for `parse_bundle`, yet unchecked, so
-    that who counts refusals sees the bad ones too; MESSAGE_PIECE (serial, piece, 512 bytes).
-    Raises FrameError.
+    that who counts refusals sees the bad ones too; MESSAGE_PIECE (serial, piece, 512 bytes as a
+    memoryview). Raises FrameError.
     """
     if not data:
         raise FrameError("message is empty")
@@ -205,7 +214,8 @@ def parse_down(data: bytes) -> tuple:
     if message_type == codes.MESSAGE_PIECE:
         if len(data) != _GET_SIZE + codes.PIECE_SIZE:
             raise FrameError("piece has %d bytes, must have 519" % len(data))
-        return message_type, struct.unpack_from(">IH512s", data, 1)
+        serial, piece = struct.unpack_from(">IH", data, 1)
+        return message_type, (serial, piece, memoryview(data)[_GET_SIZE:])  # no second copy of it
     if message_type == codes.MESSAGE_WANT:
         if len(data) != 5:
             raise FrameError("want has %d bytes, must have 5" % len(data))

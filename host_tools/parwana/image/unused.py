@@ -1,4 +1,4 @@
-"""Leave out of a slot the functions that nothing on a meter calls, as a linker does.
+"""Leave out of a slot the functions and namedtuples that nothing on a meter uses, as linkers do.
 
 The codec packs what only the host sends, and some modules offer what only their tests use. Here a
 function counts as used if its name is read anywhere outside itself, whoever it belongs to.
@@ -48,6 +48,11 @@ def _changes(tree: ast.Module, used: frozenset[str]) -> Iterator[Change]:
             if isinstance(node, _Function) and _unused(node.name, used):
                 yield node, "pass"
     for node in tree.body:
+        match node:
+            case ast.Assign(
+                targets=[ast.Name(id=name)], value=ast.Call(func=ast.Name(id="namedtuple"))
+            ) if _unused(name, used):
+                yield node, "pass"
         if isinstance(node, ast.ImportFrom):
             kept = [alias.name for alias in node.names if not _unused(alias.name, used)]
             if len(kept) < len(node.names):
