@@ -1,8 +1,10 @@
 """Hold a whole meter: a virtual board with firmware, sensor, broker, and somebody who listens."""
 
 import json
+import shutil
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -49,6 +51,19 @@ def read_image(image: Path, path: str) -> bytes:
         return bytes(file.read())
 
 
+def archive(native: str | None = None, source: Path = firmware.SOURCE) -> bytes:
+    """Return a slot's file, built from `source`."""
+    return firmware.archive(firmware.build(native, source, now_s=START_S))
+
+
+def newer(folder: Path) -> Path:
+    """Copy the sources into `folder`, which is made, as version 9.9.9; return it."""
+    shutil.copytree(firmware.SOURCE, folder)
+    version = folder / "lib" / "version.py"
+    version.write_text(version.read_text().replace(f'"{firmware.version()}"', '"9.9.9"'))
+    return folder
+
+
 def firmware_files(native: str | None = None) -> dict[str, bytes]:
     """Return the flash of a board that was flashed and never paired."""
     built = firmware.build(native, now_s=START_S)
@@ -79,6 +94,14 @@ def permit(serial: int, issued_at_s: int, days: int = 30, meter: bytes = METER) 
     return sign(frame, SIGNERS[:2], wire.permit_domain(CHAIN_ID, LEDGER, meter))
 
 
+def update(image: bytes, serial: int, version: int, keys: list[Key], processor: int) -> bytes:
+    """Return the bundle of an update to a slot's file."""
+    prefix = sha256(image).digest()[:28]
+    target = processor << 24 | version
+    frame = wire.pack_update(len(image) // wire.PIECE_SIZE, serial, target, prefix)
+    return sign(frame, keys, wire.update_domain(CHAIN_ID, LEDGER))
+
+
 def sign(frame: bytes, keys: list[Key], domain: bytes) -> bytes:
     """Return the bundle of a frame that the first signers signed."""
     digest = wire.digest(domain, frame)
@@ -96,6 +119,8 @@ class Relay:
         self.contradictions: list[tuple[bytes, bytes]] = []
         self.status = b""
         self.answers = True
+        self.images: dict[int, bytes] = {}  # slots' files, by the serial of their update
+        self.asked: list[int] = []  # pieces
         self._domain = wire.reading_domain(UTILITY)
         topics = [wire.topic(UTILITY, METER, leaf) for leaf in ("up", "status")]
         self._session = Session(url, topics, take=self._take)
@@ -141,6 +166,9 @@ class Relay:
             self.status = bytes(message.payload)
             return
         kind, value = wire.parse_message(bytes(message.payload))
+        if kind == wire.MESSAGE_GET:
+            self._give(*value)
+            return
         if kind == wire.MESSAGE_HELLO:
             self.hellos.append(value)
         else:
@@ -148,6 +176,12 @@ class Relay:
                 self._keep(frame, signature)
         if self.answers:
             self.publish("down", wire.pack_want(self.wanted))
+
+    def _give(self, serial: int, number: int) -> None:
+        self.asked.append(number)
+        start = number * wire.PIECE_SIZE
+        if piece := self.images.get(serial, b"")[start : start + wire.PIECE_SIZE]:
+            self.publish("down", wire.pack_piece(serial, number, piece))
 
     def _keep(self, frame: bytes, signature: bytes) -> None:
         self.signers.add(signatures.recover(wire.digest(self._domain, frame), signature))

@@ -42,6 +42,7 @@ COMMANDS = {
         "parwana.rights.ledger",
         "Move meters to another PaymentLedger, also of another chain.",
     ),
+    "update": ("parwana.rights.update", "Offer signed firmware to meters; see who runs it."),
     "tariff": ("parwana.rights.tariff", "Show the prices, check and announce new ones."),
     "tolerance": (
         "parwana.rights.tolerance",

@@ -181,6 +181,11 @@ class Deployment:
         """Return the domain of time frames."""
         return wire.time_domain(self.chain_id, bytes.fromhex(self.payment_ledger[2:]))
 
+    @property
+    def update_domain(self) -> bytes:
+        """Return the domain of updates."""
+        return wire.update_domain(self.chain_id, bytes.fromhex(self.payment_ledger[2:]))
+
     def permit_domain(self, meter: str) -> bytes:
         """Return the domain of permits for a meter, named by its address (with 0x or without)."""
         ledger = bytes.fromhex(self.payment_ledger[2:])

@@ -19,7 +19,7 @@ from rich.console import Console
 from rich.progress import Progress
 
 from parwana.image import firmware
-from parwana.meter import esp, ports
+from parwana.meter import esp, offered, ports
 from parwana.meter.esp import DOWNLOADS
 from parwana.meter.repl import RESET_S, START_S, BoardSilent, Meter, MeterError, connect
 from parwana.meter.snippets import REMOVE, TELL_IMPORTS
@@ -71,19 +71,28 @@ class FlashError(Exception):
     """The meter cannot take the firmware; the message says what to do next."""
 
 
-def flash(meter: Meter, progress: Progress, source: Path = firmware.SOURCE) -> dict[str, Any]:
+def flash(
+    meter: Meter,
+    progress: Progress,
+    source: Path = firmware.SOURCE,
+    offer: offered.Offered | None = None,
+) -> dict[str, Any]:
     """Bring a meter, which stands in its raw REPL, to the firmware in `source`; let it run.
 
-    Returns what was done. Raises FlashError, MeterError, FirmwareError.
+    With `offer`, to that, if the meter trusts who signed it; its loaders then stay.
+    Returns what was done. Raises FlashError, MeterError, FirmwareError, OfferError.
     """
     steps = Steps(meter, progress)
     meter.left = _AS_BEFORE
     steps.begin("asking the board what it is")
     board = _settle(meter)
     native = firmware.architecture(board["mpy"])
-    image = firmware.archive(firmware.build(native, source))
-    loaders = firmware.loaders(source)
-    version = firmware.version(source)
+    if offer is None:
+        image = firmware.archive(firmware.build(native, source))
+        loaders = firmware.loaders(source)
+        version = firmware.version(source)
+    else:
+        image, loaders, version = _offered(meter, offer, native)
     steps.begin("reading what is on the meter")
     meter.run(_UNMOUNT)
     there = meter.hashes(*_FILES, *loaders)
@@ -104,12 +113,17 @@ def flash(meter: Meter, progress: Progress, source: Path = firmware.SOURCE) -> d
         steps.begin("waiting for the firmware to start")
         meter.wait_for(f"parwana {version}\r", START_S)
         return result
+    if offer is not None:
+        if not running or not meter.ask("'config.json' in __import__('os').listdir('/')"):
+            raise FlashError(f"{meter.port} trusts nobody yet; run flash.sh without --offer")
+        steps.begin("asking the meter whether it trusts who signed")
+        offered.take(meter, offer, running)
     if running == target:
         meter.left = f"the meter goes back to slot {kept}, which is whole"
     if running and _words(meter) != [kept]:
         meter.replace("/slot", kept.encode())  # what is half copied is never run
     copied = _fill(meter, target, image, there, steps)
-    result["free_heap"] = _self_test(meter, target, source, steps)
+    result["free_heap"] = _self_test(meter, target, source, version, steps)
     if running:
         _check_configuration(meter, target, kept, steps)
     starts = meter.left if running else f"the meter starts the new firmware, in slot {target}"
@@ -231,9 +245,21 @@ def _check_space(meter: Meter, size: int) -> None:
         )
 
 
-def _self_test(meter: Meter, slot: str, source: Path, steps: Steps) -> int:
+def _offered(
+    meter: Meter, offer: offered.Offered, native: str | None
+) -> tuple[bytes, dict[str, bytes], str]:
+    """Return archive, no loaders, and version of an update for this board. Raises FlashError."""
+    architecture = firmware.architecture(offer.processor << 10)
+    if architecture != native:
+        raise FlashError(
+            f"{meter.port}: the update is for {architecture}, this board is {native}: take the "
+            "update of that architecture, parwana update status lists them"
+        )
+    return offer.image, {}, offer.version
+
+
+def _self_test(meter: Meter, slot: str, source: Path, version: str, steps: Steps) -> int:
     """Import the new firmware on the board and have it sign; return the free heap in bytes."""
-    version = firmware.version(source)
     modules = _imports(source / "main.py")
     digest = hashlib.sha256(slot.encode()).digest()
     expected = coincurve.PrivateKey(_KEY).sign_recoverable(digest, hasher=None)[:64]
@@ -318,6 +344,10 @@ def command(
     micropython: Annotated[
         Path | None, typer.Option(help="First write this MicroPython (.bin), by esptool.")
     ] = None,
+    offer: Annotated[
+        Path | None,
+        typer.Option(help="A signed update (parwana update carry) instead of this checkout's."),
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Put the firmware on a meter, through its serial port.
@@ -333,6 +363,7 @@ def command(
     def tell(text: str) -> None:
         console.print(text, highlight=False, markup=False)
 
+    signed = offered.read(offer) if offer else None
     device = ports.resolve(port, ask)
     if micropython:
         esp.write(micropython, device)
@@ -340,7 +371,7 @@ def command(
         connect(device, RESET_S, tell) as meter,
         Progress(console=console, transient=True) as progress,
     ):
-        result = flash(meter, progress)
+        result = flash(meter, progress, offer=signed)
     if as_json:
         print(json.dumps(result))
         return

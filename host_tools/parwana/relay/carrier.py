@@ -12,6 +12,7 @@ from paho.mqtt.client import MQTTMessage
 
 import wire
 from parwana.relay.intake import Answer, Counters, commit
+from parwana.relay.rollout import Rollout
 from parwana.store.letters import Letter, examine
 from parwana.store.reader import Store, StoreError
 from parwana.world.broker import BrokerError, Denied, Session
@@ -48,12 +49,15 @@ class Carrier:
         self._domain = wire.reading_domain(utility_id)
         self._store = store
         self._now = now
+        self.rollout = Rollout(store, now, self.tell)
         self._arrived: queue.Queue[_Arrived | None] = queue.Queue()
         self._lock = threading.Lock()
         self._denied: dict[bytes, bytes] = {}  # permits by meter
         self._denied_s = _DENIED_S[0]
         self._denied_again_s = 0.0
-        self._trouble = {n: Trouble(log, n) for n in ("broker", "store", "permits", "answers")}
+        self._trouble = {
+            n: Trouble(log, n) for n in ("broker", "store", "permits", "answers", "pieces")
+        }
         self.bug: Exception | None = None
         self._stopping = threading.Event()
         self._session = Session(
@@ -121,7 +125,7 @@ class Carrier:
         self._session.publish(topic, payload, retain=True, done=done)
 
     def tell(self, meter: bytes, bundle: bytes) -> None:
-        """Publish a change of whom a meter trusts, for one that listens now.
+        """Publish a change of whom a meter trusts, or an update, for one that listens now.
 
         Nothing is retained: whom it does not reach lacks it in its next hello.
         """
@@ -135,6 +139,11 @@ class Carrier:
                 told = writer.tell()
             for row in told:
                 self.tell(row.meter, row.bundle)
+
+    def roll_out(self) -> None:
+        """Decide whom to offer updates, and do, if the broker is there. Raises StoreError."""
+        if self.connected:
+            self.rollout.step()
 
     def _published(self, what: str, error: BrokerError | None, good: Counters) -> None:
         if error is None:
@@ -209,6 +218,8 @@ class Carrier:
         self.count(counters)
         for answer in answers:
             self._answer(answer)
+        for letter in letters:
+            self._serve(letter)
         for item in batch:
             if item.message.qos and item.connection == self._session.connection:
                 self._session.ack(item.message)
@@ -231,6 +242,26 @@ class Carrier:
                 self.tell(answer.meter, change)
             if answer.bundle is not None:
                 self.deliver(answer.meter, answer.bundle)
+
+    def _serve(self, letter: Letter) -> None:
+        """Offer an update to a meter that said hello; give the piece that one asks for."""
+        if not self.connected:
+            return
+        if letter.hello:
+            for bundle in self.rollout.heard(letter.meter, letter.hello.version):
+                self.tell(letter.meter, bundle)
+        if letter.get:
+            try:
+                piece = self.rollout.piece(*letter.get)
+            except StoreError as error:  # the meter asks again
+                self._trouble["store"].failed(str(error), logging.ERROR)
+                return
+            if piece is not None:
+                topic = wire.topic(self._utility_id, letter.meter, "down")
+                self._session.publish(topic, wire.pack_piece(*letter.get, piece), done=self._given)
+
+    def _given(self, error: BrokerError | None) -> None:
+        self._published("pieces", error, Counters(pieces=1))
 
     def _answered(self, error: BrokerError | None) -> None:
         self._published("answers", error, Counters(answers=1))

@@ -39,7 +39,8 @@ class Counters:
     quarantined: int = 0
     answers: int = 0
     permits_delivered: int = 0
-    denied: int = 0  # permits and answers that the broker did not take
+    pieces: int = 0  # of updates
+    denied: int = 0  # permits, answers and pieces that the broker did not take
     closings: int = 0
     bills: int = 0
     balances: int = 0

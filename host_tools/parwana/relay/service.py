@@ -109,6 +109,7 @@ def run(
     chores = [
         Repeated("chain", follower.step, pause_s, failed),
         Repeated("trust", carrier.tell_new, 5 * pause_s, failed),
+        Repeated("updates", carrier.roll_out, 5 * pause_s, failed),
     ]
     carrier.unknown_heard = chores[0].wake
     waits = gather_s, root_wait_s

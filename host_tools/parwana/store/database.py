@@ -8,7 +8,7 @@ from sqlalchemy.exc import ArgumentError, NoSuchModuleError
 
 from parwana.store import advice
 from parwana.store.advice import StoreError
-from parwana.store.tables import VERSION, frames_day, metadata, schema, trust
+from parwana.store.tables import VERSION, frames_day, metadata, schema, trust, updates
 
 
 def engine(url: str, create: bool) -> sa.Engine:
@@ -90,5 +90,6 @@ def prepare(db: sa.Connection, create: bool, name: str) -> None:
     version = db.execute(sa.select(schema.c.version)).scalar_one_or_none()
     if version != VERSION:
         raise StoreError(f"{name} has schema {version}, this Parwana reads {VERSION}; use its own")
-    frames_day.create(db, checkfirst=True)  # a store of the first release has neither
+    frames_day.create(db, checkfirst=True)  # a store of the first release has none of these
     trust.create(db, checkfirst=True)
+    updates.create(db, checkfirst=True)

@@ -22,6 +22,7 @@ class Letter:
     payload: bytes
     meter: bytes = b""
     hello: wire.Hello | None = None
+    get: tuple[int, int] | None = None  # update serial, number of the piece
     frames: list[SignedFrame] = field(default_factory=list)
     refused: list[tuple[bytes, str, str]] = field(default_factory=list)  # payload, reason, detail
 
@@ -42,6 +43,8 @@ def examine(topic: str, payload: bytes, utility_id: str, domain: bytes) -> Lette
         kind, value = wire.parse_message(payload)
         if kind == wire.MESSAGE_HELLO:
             return Letter(topic, payload, meter, hello=value)
+        if kind == wire.MESSAGE_GET:
+            return Letter(topic, payload, meter, get=value)
         if kind != wire.MESSAGE_FRAMES:
             raise wire.FrameError(f"message {kind} is not for a relay")
         frames = [signed_frame(meter, domain, *pair) for pair in value]

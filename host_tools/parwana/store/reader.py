@@ -25,6 +25,7 @@ from parwana.store.tables import (
     tallies,
     trust,
 )
+from parwana.store.updates import UpdateReader
 from parwana.store.writer import Added, Writer, lowest_missing_of, newest_permit_of
 
 DAY_S = 86400
@@ -33,7 +34,7 @@ _METERS_MAX = 500  # a query; SQLite takes 32,766 values in one
 __all__ = ["Added", "SignedFrame", "Store", "StoreAway", "StoreError", "Writer", "signed_frame"]
 
 
-class Store:
+class Store(UpdateReader):
     """Open a store; `create=False` refuses one that is not there. Raises StoreError.
 
     `url` is sqlite:///path or postgresql://user:password@host/name. Any thread may use it.

@@ -5,6 +5,7 @@ runs         the sequences of a meter that are held, as ranges: the lowest missi
 meters       what the chain says of a meter (number, kind, feeder) and what its last hello said
 permits      the bundles that were published on the chain, to deliver
 trust        kinds 5 and 6 that a meter is to take, in the order of their serials
+updates      what is offered to meters: frame, archive, bundle once m signed, and to how many
 signatures   what permit signers sign, so that they can find each other
 quarantine   what arrived and was not believed, bounded; `tallies` counts it and what was dropped
 cursors      up to which block a reader of the chain has read
@@ -96,6 +97,19 @@ trust = sa.Table(
     sa.Column("serial", _Integer, primary_key=True, autoincrement=False),
     sa.Column("bundle", sa.LargeBinary, nullable=False),
     sa.Column("state", sa.SmallInteger, nullable=False, index=True),
+)
+
+updates = sa.Table(
+    "updates",
+    metadata,
+    sa.Column("serial", _Integer, primary_key=True, autoincrement=False),
+    sa.Column("frame", sa.LargeBinary(40), nullable=False),
+    sa.Column("image", sa.LargeBinary, nullable=False),
+    sa.Column("bundle", sa.LargeBinary),
+    sa.Column("percent", sa.SmallInteger, nullable=False),  # of the meters, to whom it is offered
+    sa.Column("since_s", _Integer, nullable=False),
+    sa.Column("wait_s", _Integer, nullable=False),  # at least, before more are offered it
+    sa.Column("stopped", sa.String(200), nullable=False),  # why; "" while it goes on
 )
 
 signatures = sa.Table(

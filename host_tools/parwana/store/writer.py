@@ -8,7 +8,6 @@ from typing import Any
 import sqlalchemy as sa
 
 import wire
-from parwana.store.changes import Changes
 from parwana.store.frames import SignedFrame
 from parwana.store.tables import (
     cursors,
@@ -20,6 +19,7 @@ from parwana.store.tables import (
     signatures,
     tallies,
 )
+from parwana.store.updates import UpdateChanges
 
 QUARANTINE_ROWS = 1000  # a reason
 QUARANTINE_BYTES = 2048  # a payload
@@ -38,7 +38,7 @@ class Added:
     refused: list[SignedFrame]
 
 
-class Writer(Changes):
+class Writer(UpdateChanges):
     """Write within one transaction; the store's only door for writing."""
 
     def _row(self, table: sa.Table, values: dict[str, Any]) -> None:
