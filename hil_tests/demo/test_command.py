@@ -2,11 +2,18 @@
 
 import copy
 from collections.abc import Callable
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
+import wire
+from hil_tests.chainkit import Utility
+from hil_tests.permits.test_command import one
+from hil_tests.town import FEEDER, Town
+from parwana.demo.evidence import settled
 from parwana.demo.report import unfulfilled
+from parwana.store.reader import Store
 
 GOOD: dict[str, Any] = {
     "readings": {"captured": 9, "stored": 9, "verified": 9},
@@ -64,3 +71,38 @@ def test_one_thing_that_is_not(spoil: Callable[[dict[str, Any]], object]) -> Non
     report = copy.deepcopy(GOOD)
     spoil(report)
     assert len(judge(report)) == 1
+
+
+def test_the_last_month_is_over_once_all_of_it_reached_the_meters(
+    world: Utility, store: Store
+) -> None:
+    town = Town(world, store)
+    house = town.houses[0]
+    told = [("house", house, 101), ("transformer", town.feeder, FEEDER)]
+    rehearsal: Any = SimpleNamespace(
+        deployment=world.deployment,
+        meters=[
+            SimpleNamespace(address=meter.key.address, kind=kind, number=number)
+            for kind, meter, number in told
+        ],
+    )
+    over = []
+    town.go_to(town.periods.start(town.first + 1) + 60)
+    for meter in (*town.houses, town.feeder):
+        town.close(meter, town.first, 5000)
+    over.append(settled(rehearsal, town.first))
+    town.landing().step()
+    over.append(settled(rehearsal, town.first))
+    world.pay(house.key)
+    over.append(settled(rehearsal, town.first))
+    world.node.mine(2)
+    assert one(world, store, 1, 2).step().claimed == 1
+    town.follow()
+    over.append(settled(rehearsal, town.first))
+    row = store.newest_permit(house.address)
+    assert row is not None
+    permit = wire.parse(row.bundle[:40])
+    assert isinstance(permit, wire.Permit)
+    town.event(house, wire.EVENT_PERMIT_ACCEPTED, int(world.clock.now()), permit.serial, 0, 0)
+    over.append(settled(rehearsal, town.first))
+    assert over == [False, False, False, False, True]

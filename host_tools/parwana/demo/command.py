@@ -43,7 +43,7 @@ class Household:
     def pay(self) -> int:
         """Pay what is due; return it in wei, 0 when nothing is."""
         call = self._ledger.functions.account(self.meter.address)
-        due = self._chain.call(call)[3]
+        due = self._chain.call(call).due
         if due:
             self._chain.send(self._ledger.functions.pay(self.meter.address, due), value=due)
         return int(due)

@@ -53,21 +53,22 @@ def settled(world: Rehearsal, period: int) -> bool:
     """Say whether everything that begins with the closings of `period` has reached the meters."""
     with Evidence(world) as evidence:
         energy, payment = evidence.ledgers.energy, evidence.ledgers.payment
+        logs = evidence.logs("energy", "Reconciled")
+        balanced = {(values["feeder"], values["period"]) for values in logs}
         for meter in world.meters:
             address = to_checksum_address(meter.address)
-            if evidence.chain.call(energy.functions.closing(address))[0] < period:
+            if evidence.chain.call(energy.functions.closing(address)).period < period:
                 return False
             if meter.kind == "house":
                 account = evidence.chain.call(payment.functions.account(address))
-                serial = account[6]
                 accepted = evidence.events(meter, wire.EVENT_PERMIT_ACCEPTED)
-                if account[3] or account[2] < period:
+                if account.due or account.period < period:
                     return False
-                if evidence.chain.call(payment.functions.locked(address))[1]:
+                if evidence.chain.call(payment.functions.locked(address)).amount:
                     return False
-                if all(event.a != serial for event in accepted):
+                if all(event.a != account.serial for event in accepted):
                     return False
-            elif not evidence.chain.call(energy.functions.sums(meter.number, period))[6]:
+            elif (meter.number, period) not in balanced:
                 return False
     return True
 
