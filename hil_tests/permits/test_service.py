@@ -11,6 +11,7 @@ import wire
 from hil_tests.chainkit import HandClock, Utility
 from hil_tests.fakenode import FakeNode, Odd, Refusal, behind
 from hil_tests.services import Broker, wait_until
+from hil_tests.world.test_metrics import get, read
 from parwana.chain.deployment import Deployment
 from parwana.chain.errors import ChainError, NotYet, RateLimited
 from parwana.chain.keys import dev_key
@@ -67,7 +68,17 @@ def test_two_programs_turn_a_payment_into_a_permit_and_tell_the_time(tmp_path, b
         )
         run("parwana deploy", parwana(*deploy), 60, env)
         made = Deployment.load(out)
-        signer = ("permits", "run", "--deployment", out, "--poll", "0.3", "--key")
+        signer = (
+            "permits",
+            "run",
+            "--deployment",
+            out,
+            "--poll",
+            "0.3",
+            "--metrics",
+            "0",
+            "--key",
+        )
         with (
             Program("one", parwana(*signer, "dev:1"), tmp_path / "one.log", env),
             Program("two", parwana(*signer, "dev:3"), tmp_path / "two.log", env) as two,
@@ -100,6 +111,10 @@ def test_two_programs_turn_a_payment_into_a_permit_and_tell_the_time(tmp_path, b
             broker.start()
             assert _times(broker, made, 1)[0] > times[-1], "again after the broker's restart"
             assert two.running
+            url = two.wait_for(r"(http://127.0.0.1:\d+/metrics)", 1)[1]
+            seen = read(get(url)[2])
+            assert seen["parwana_signer_times_total"] >= 3
+            assert seen["parwana_signer_signed_total"] >= 1
     for name in ("one", "two", "devchain"):
         text = (tmp_path / f"{name}.log").read_text()
         assert "Traceback" not in text, text

@@ -21,6 +21,7 @@ from hil_tests.fakenode import FakeNode, behind
 from hil_tests.relay.test_carrier import FakeMeter
 from hil_tests.services import Broker, SignedMeter, wait_until
 from hil_tests.town import FEEDER, Town
+from hil_tests.world.test_metrics import get, read
 from parwana.chain.errors import NotYet
 from parwana.chain.keys import dev_key
 from parwana.chain.node import Chain
@@ -274,7 +275,7 @@ def process(world: Utility, broker: Broker, tmp_path: Path) -> Iterator[Program]
     path = tmp_path / "deployment.json"
     command = parwana(
         *("relay", "--deployment", path, "--broker", broker.url, "--key", "dev:9"),
-        *("--json", "--every", "0.2"),
+        *("--json", "--every", "0.2", "--metrics", "0"),
     )
     program = Program(
         "relay",
@@ -297,6 +298,9 @@ def test_the_process_relays_and_ends_clean_on_sigterm(
         assert meter.next() == ("down", 3)
     finally:
         meter.close()
+    url = process.wait_for(r"INFO parwana.metrics: .* (http://127.0.0.1:\d+/metrics)", 1)[1]
+    assert read(get(url)[2])["parwana_relay_frames_new_total"] == 2
+    assert get(url.replace("/metrics", "/readyz"))[::2] == (200, "ready\n")
     process._process.send_signal(signal.SIGTERM)
     assert process._process.wait(20) == 0
     lines = [x for x in process.log.read_text().splitlines() if x.startswith("{")]

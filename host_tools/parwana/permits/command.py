@@ -25,17 +25,20 @@ from parwana.permits.bundle import (
     parse_flags,
     sign_frame,
 )
+from parwana.permits.metrics import PREFIX, watch
 from parwana.permits.offline import connected, read_bundle, show
 from parwana.permits.service import log, serve
 from parwana.permits.signer import Progress
 from parwana.world import logs
 from parwana.world.clock import WorldClock
+from parwana.world.metrics import Metrics, served
 from parwana.world.options import (
     DeploymentFile,
     FeeCap,
     Json,
     LogLevel,
     MeterAddress,
+    MetricsPlace,
     PointNumber,
     Rpc,
     SpendCap,
@@ -68,6 +71,7 @@ def run(
     once: Annotated[bool, typer.Option("--once", help="Do what is due now, then stop.")] = False,
     as_json: Json = False,
     log_level: LogLevel = logs.Level.INFO,
+    metrics: MetricsPlace = None,
 ) -> None:
     """Run a signer: wait for final payments, sign their permits, claim; sign the time.
 
@@ -85,16 +89,20 @@ def run(
             log.info("%s", progress, extra=logs.NEWS)
 
     made = Deployment.load(deployment)
-    serve(
-        made,
-        [resolve(text) for text in key],
-        rpc,
-        Limits.parse(spend_cap, fee_cap, made.coin),
-        time_step_s=time_step,
-        poll_s=poll,
-        once=once,
-        report=report,
-    )
+    keys = [resolve(text) for text in key]
+    figures = Metrics(PREFIX)
+    with served(metrics, figures):
+        serve(
+            made,
+            keys,
+            rpc,
+            Limits.parse(spend_cap, fee_cap, made.coin),
+            time_step_s=time_step,
+            poll_s=poll,
+            once=once,
+            report=report,
+            watch=lambda chores: watch(figures, chores),
+        )
 
 
 @app.command()

@@ -26,8 +26,10 @@ class Chore:
     """Run one part of a signer again and again; what fails waits longer each time."""
 
     def __init__(self, name: str, step: Callable[[], Progress]) -> None:
+        self.name = name
+        self.done = Progress()  # in all
         self._step = step
-        self._trouble = Trouble(log, name)
+        self.trouble = Trouble(log, name)
         self._pause_s = _BACK_OFF_S[0]
         self._not_before = 0.0
 
@@ -40,17 +42,18 @@ class Chore:
         except (ChainError, StoreError, BrokerError) as error:
             if fatal:
                 raise
-            self._trouble.failed(str(error))
+            self.trouble.failed(str(error))
             return self._later()
         except PermitError:  # the deployment file or the keys are wrong
             raise
         except Exception as error:  # a bug, or a node's oddity: it must not stop the other chore
             if fatal:
                 raise
-            self._trouble.failed(f"this is a bug, please report it: {error!r}", bug=error)
+            self.trouble.failed(f"this is a bug, please report it: {error!r}", bug=error)
             return self._later()
-        self._trouble.over()
+        self.trouble.over()
         self._pause_s = _BACK_OFF_S[0]
+        self.done = self.done.then(done)
         return done
 
     def _later(self) -> Progress:
@@ -69,10 +72,12 @@ def serve(
     poll_s: float,
     once: bool,
     report: Callable[[Progress], None],
+    watch: Callable[[list[Chore]], None] = lambda _chores: None,
 ) -> None:
     """Sign permits and time until interrupted, or once; report what was done.
 
-    `time_step_s` 0 signs no time. Raises PermitError, and with `once` whatever failed.
+    `watch` gets the parts, once. `time_step_s` 0 signs no time. Raises PermitError, and with
+    `once` whatever failed.
     """
     mine = indexed(keys, deployment.signers)
     store = Store(deployment.store, patient=not once)
@@ -88,6 +93,7 @@ def serve(
         step_s = steps * time_step_s
         times = TimeSigner(deployment, store, keys, clock.now, step_s, publisher.publish)
         chores.append(Chore("time", times.step))
+    watch(chores)
     numbers = " and ".join(str(number) for number in mine)
     log.info("signer %s of %d at work", numbers, len(deployment.signers))
     said = ""

@@ -7,7 +7,7 @@ find each other's signatures in the shared store by the digest; a bad row there 
 import logging
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from web3.logs import DISCARD
@@ -55,6 +55,12 @@ class Progress:
     waiting: int = 0
     times: int = 0
     failure: str = ""
+
+    def then(self, done: "Progress") -> "Progress":
+        """Return this and what was done after it."""
+        counted = ("signed", "claimed", "times")
+        sums = {name: getattr(self, name) + getattr(done, name) for name in counted}
+        return replace(done, **sums)
 
     def __str__(self) -> str:
         text = f"{self.signed} signed, {self.claimed} claimed, {self.waiting} waiting"

@@ -17,6 +17,7 @@ from parwana.world.options import (
     EnergyRpc,
     FeeCap,
     LogLevel,
+    MetricsPlace,
     Rpc,
     SpendCap,
     StoreUrl,
@@ -58,6 +59,7 @@ def command(
         bool, typer.Option("--json", help="Report on stdout, each time, as a line of JSON.")
     ] = False,
     log_level: LogLevel = logs.Level.INFO,
+    metrics: MetricsPlace = None,
 ) -> None:
     """Carry readings from the broker to the store and the chain, and permits back to the meters.
 
@@ -72,8 +74,10 @@ def command(
     from parwana.chain.limits import Limits
     from parwana.chain.node import Chain
     from parwana.relay.follower import Follower
+    from parwana.relay.metrics import PREFIX, watch
     from parwana.relay.service import landings_of, run
     from parwana.store.reader import Store
+    from parwana.world.metrics import Metrics, served
 
     logs.start(log_level)
     found = Deployment.load(deployment)
@@ -111,20 +115,23 @@ def command(
             return
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, lambda _number, _frame: stop.set())
-        run(
-            found,
-            broker_url=broker_url or found.broker,
-            store=store,
-            connect=connect,
-            land=payer is not None,
-            stop=stop,
-            clock=clock,
-            report=report,
-            report_s=every,
-            gather_s=gather,
-            root_wait_s=root_wait,
-            connect_energy=connect_energy,
-        )
+        figures = Metrics(PREFIX)
+        with served(metrics, figures):
+            run(
+                found,
+                broker_url=broker_url or found.broker,
+                store=store,
+                connect=connect,
+                land=payer is not None,
+                stop=stop,
+                clock=clock,
+                report=report,
+                report_s=every,
+                gather_s=gather,
+                root_wait_s=root_wait,
+                connect_energy=connect_energy,
+                watch=lambda state: watch(figures, state),
+            )
     finally:
         store.close()
 

@@ -93,10 +93,12 @@ def run(
     gather_s: int = GATHER_S,
     root_wait_s: int = ROOT_WAIT_S,
     connect_energy: Callable[[], Chain] | None = None,
+    watch: Callable[[Callable[[], dict[str, Any]]], None] = lambda _state: None,
 ) -> None:
     """Relay until `stop`; `report` gets the counters every `report_s`. Raises BrokerError.
 
     `connect` reaches the payment chain, `connect_energy` the energy chain where it is another.
+    `watch` gets what returns the state that is reported, for who wants it at other times.
     """
     for name in contracts.NAMES:
         contracts.load(name)  # now: the compiler must not run in two threads
@@ -131,6 +133,7 @@ def run(
         connected = carrier.connected
         return {"broker": connected, **counters, "waiting": waiting, "failures": failures}
 
+    watch(state)
     carrier.start()
     for chore in chores:
         chore.start()

@@ -39,3 +39,11 @@ Port = Annotated[
 Key = Annotated[str, typer.Option(help="Key file (or dev:N) of the utility.")]
 Json = Annotated[bool, typer.Option("--json", help="End with a line of JSON.")]
 LogLevel = Annotated[Level, typer.Option("--log-level", help="The least that is logged.")]
+MetricsPlace = Annotated[
+    str | None,
+    typer.Option(
+        "--metrics",
+        metavar="[HOST:]PORT",
+        help="Serve /metrics, /healthz and /readyz there; without HOST on the loopback alone.",
+    ),
+]
