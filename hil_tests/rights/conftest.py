@@ -37,11 +37,20 @@ def run(
     monkeypatch: pytest.MonkeyPatch,
 ) -> Run:
     """Run `parwana` with the deployment file of `world`, at the time of its chain."""
+    return runner(world, tmp_path / "deployment.json", capsys, monkeypatch)
 
-    def runner(*arguments: object) -> Done:
+
+def runner(
+    world: Utility,
+    file: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> Run:
+    """Return what runs `parwana` with a deployment file."""
+
+    def run(*arguments: object) -> Done:
         monkeypatch.setenv(VARIABLE, str(WorldClock(world.clock.now(), time.time(), 1.0)))
-        file = ("--deployment", str(tmp_path / "deployment.json"))
-        code = cli.main([*(str(word) for word in arguments), *file])
-        return Done(code, *capsys.readouterr())
+        words = [*(str(word) for word in arguments), "--deployment", str(file)]
+        return Done(cli.main(words), *capsys.readouterr())
 
-    return runner
+    return run

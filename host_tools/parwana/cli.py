@@ -36,6 +36,7 @@ COMMANDS = {
     "pay": ("parwana.pay", "Show a meter's bill and pay exactly what is due."),
     "meters": ("parwana.fleet.meters", "List the meters: state, last reading, permit, alarms."),
     "status": ("parwana.fleet.status", "Say whether all parts work, and what waits since when."),
+    "serve": ("parwana.web.command", "Serve pages for households, the utility and everybody."),
     "withdraw": ("parwana.rights.credit", "Take what is credited to a key: income, or a refund."),
     "signers": ("parwana.rights.signers", "Show the permit signers; replace one."),
     "ledger": (
@@ -68,9 +69,10 @@ COMMANDS = {
     "devchain": ("parwana.devchain.command", "Run an Ethereum chain for development."),
 }
 OF_A_CHECKOUT = ("demo", "flash")
-EXTRAS = {"eth": "devchain", "vyper": "contracts"}  # by the package that is missing
+# By the package that is missing.
+EXTRAS = {"eth": "devchain", "vyper": "contracts", "uvicorn": "web"}
 ALIASES = {"permit": "permits"}
-SERVICES = (["relay"], ["devchain"], ["permits", "run"])  # which end by being told to
+SERVICES = (["relay"], ["devchain"], ["permits", "run"], ["serve"])  # which end by being told to
 _STOPPED = 130
 _OURS = ("parwana", "boards", "wire")
 

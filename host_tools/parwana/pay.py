@@ -1,7 +1,7 @@
 """`parwana pay`: show a house's bill, pay exactly what is due, say when the permit is expected."""
 
 import json
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Any
@@ -12,6 +12,7 @@ from rich.console import Console
 from web3.logs import DISCARD
 from web3.types import TxReceipt
 
+from parwana.chain.account import Bill
 from parwana.chain.authorised import Authorisation, AuthoriseError, authorise
 from parwana.chain.currency import ERC20, NATIVE, Currency, currency_of
 from parwana.chain.deployment import Deployment, Period
@@ -26,20 +27,6 @@ from parwana.world.tables import print_table, table
 
 class PayError(ValueError):
     """There is nothing that can be paid; the text says why and what to do."""
-
-
-@dataclass
-class Bill:
-    """What a house owes, in the currency's smallest unit, and what it was billed last."""
-
-    meter: str
-    number: int
-    due: int
-    period: int
-    billed: list[dict[str, Any]] = field(default_factory=list)
-    locked: dict[str, Any] | None = None
-    payments: list[dict[str, Any]] = field(default_factory=list)
-    permits: list[dict[str, Any]] = field(default_factory=list)
 
 
 class Payer:
@@ -71,25 +58,17 @@ class Payer:
         account = self.chain.call(self.functions.account(self.meter))
         locked = self.chain.call(self.functions.locked(self.meter))
         first, events = self.deployment.from_block, self.ledgers.payment.events
-        names = ("period", "periods", "energy_wh", "amount", "due")
-        bills = self.chain.logs(events.Billed, first, number=self.number)
-        permits = self.chain.logs(events.PermitPublished, first, meter=self.meter)
-        return Bill(
-            meter=self.meter,
-            number=self.number,
-            due=account.due,
-            period=account.period,
-            billed=[{name: log["args"][name] for name in names} for log in bills],
-            locked=locked._asdict() if locked.amount else None,
-            payments=[
-                {name: log["args"][name] for name in ("payer", "amount", "period", "serial")}
-                | {"paid_at_s": self.chain.block_time_s(log["blockNumber"])}
-                for log in self.chain.logs(events.Paid, first, number=self.number)
-            ],
-            permits=[
-                {name: log["args"][name] for name in ("serial", "period")} for log in permits
-            ],
-        )
+        logs = self.chain.logs(events.PermitPublished, first, meter=self.meter)
+        for event in (events.Billed, events.Paid):
+            logs += self.chain.logs(event, first, number=self.number)
+        found = Bill(meter=self.meter, number=self.number, due=0, period=0)
+        for log in sorted(logs, key=lambda log: (log["blockNumber"], log["logIndex"])):
+            paid = log["event"] == "Paid"
+            time_s = self.chain.block_time_s(log["blockNumber"]) if paid else 0
+            found.take(log["event"], log["args"], time_s)
+        found.due, found.period = account.due, account.period
+        found.locked = locked._asdict() if locked.amount else None
+        return found
 
     def pay(self) -> dict[str, Any]:
         """Lock exactly what is due; return the logged lock. Raises PayError, ChainError.

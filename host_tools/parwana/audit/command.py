@@ -22,6 +22,7 @@ from parwana.audit.progress import Told, shown, untold
 from parwana.audit.roots import RootAudit
 from parwana.audit.store import audit_store, signed_reading
 from parwana.chain.currency import Currency, currency_of
+from parwana.chain.dated import READERS, dated
 from parwana.chain.deployment import Deployment, Period
 from parwana.chain.node import Chain, Ledgers
 from parwana.chain.points import read_address
@@ -29,7 +30,6 @@ from parwana.store.reader import Store
 from parwana.world.options import DeploymentFile, EnergyRpc, Json, Rpc, StoreUrl
 
 FOUND = 3  # exit code
-READERS = 8  # requests for blocks at a time
 
 
 class AuditError(Exception):
@@ -160,12 +160,9 @@ def _logs(
     chain: Chain, of: Iterable[Contract], first: int, head: int, told: Told
 ) -> Iterator[tuple[Any, int]]:
     """Give all logs of contracts in blocks first … head, in their order, with their time_s."""
-    with ThreadPoolExecutor(READERS) as pool:
-        for after, entries in chain.every(of, first, head):
-            blocks = sorted({entry["blockNumber"] for entry in entries})
-            times = dict(zip(blocks, pool.map(chain.block_time_s, blocks), strict=True))
-            yield from ((entry, times[entry["blockNumber"]]) for entry in entries)
-            told("blocks of the chain", after - first, head + 1 - first)
+    for after, entries in dated(chain, of, first, head):
+        yield from entries
+        told("blocks of the chain", after - first, head + 1 - first)
 
 
 def _stored_permits(store: Store, payment: PaymentAudit, head: int, report: Report) -> None:

@@ -75,7 +75,7 @@ def read(store: Store, now_s: int, silent_s: int = SILENT_S) -> list[Row]:
         last = store.last_reading(row.meter, 2**32)
         reading: Any = wire.parse(last.frame) if last else None
         heard_s = max(row.heard_s, last.received_s if last else 0)
-        end_s = _end_s(accepted.get(row.meter))
+        end_s = end_s_of(accepted.get(row.meter))
         alarms = set(told.get(row.meter, ()))
         if now_s - heard_s > silent_s:
             alarms.add("silent" if heard_s else "never heard")
@@ -132,7 +132,7 @@ def _connected(reading: Any) -> bool:
     return bool(control == wire.CONTROL_CONNECTED)
 
 
-def _end_s(bundle: bytes | None) -> int:
+def end_s_of(bundle: bytes | None) -> int:
     """Return when a permit ends, with its days of grace."""
     if bundle is None:
         return 0

@@ -8,7 +8,15 @@ from sqlalchemy.exc import ArgumentError, NoSuchModuleError
 
 from parwana.store import advice
 from parwana.store.advice import StoreError
-from parwana.store.tables import VERSION, frames_day, metadata, schema, trust, updates
+from parwana.store.tables import (
+    VERSION,
+    frames_day,
+    frames_events,
+    metadata,
+    schema,
+    trust,
+    updates,
+)
 
 
 def engine(url: str, create: bool) -> sa.Engine:
@@ -91,5 +99,6 @@ def prepare(db: sa.Connection, create: bool, name: str) -> None:
     if version != VERSION:
         raise StoreError(f"{name} has schema {version}, this Parwana reads {VERSION}; use its own")
     frames_day.create(db, checkfirst=True)  # a store of the first release has none of these
+    frames_events.create(db, checkfirst=True)
     trust.create(db, checkfirst=True)
     updates.create(db, checkfirst=True)

@@ -14,6 +14,7 @@ import wire
 from parwana.store.advice import StoreAway, StoreError, label, translated
 from parwana.store.database import engine, prepare
 from parwana.store.frames import SignedFrame, signed_frame
+from parwana.store.looks import MeterReader
 from parwana.store.tables import (
     cursors,
     frames,
@@ -34,7 +35,7 @@ _METERS_MAX = 500  # a query; SQLite takes 32,766 values in one
 __all__ = ["Added", "SignedFrame", "Store", "StoreAway", "StoreError", "Writer", "signed_frame"]
 
 
-class Store(UpdateReader):
+class Store(MeterReader, UpdateReader):
     """Open a store; `create=False` refuses one that is not there. Raises StoreError.
 
     `url` is sqlite:///path or postgresql://user:password@host/name. Any thread may use it.

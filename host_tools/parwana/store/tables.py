@@ -52,6 +52,14 @@ sa.Index(
     postgresql_where=frames.c.contradicted,
 )
 frames_day = sa.Index("frames_day", frames.c.time_s, frames.c.received_s)
+IS_EVENT = frames.c.kind == sa.literal_column("2")  # as it stands: an index is chosen by the text
+frames_events = sa.Index(
+    "frames_events",
+    frames.c.meter,
+    frames.c.sequence,
+    sqlite_where=IS_EVENT,
+    postgresql_where=IS_EVENT,
+)
 
 runs = sa.Table(
     "runs",

@@ -244,7 +244,9 @@ def unpack(options: list[str], packages: list[str], root: Path) -> None:
     shutil.rmtree(debs)
 
 
-def apt_state(state: Path, architecture: str, *, sources: bool = False) -> list[str]:
+def apt_state(
+    state: Path, architecture: str, *, sources: bool = False, suite: str = SUITE
+) -> list[str]:
     """Make an apt state of our own, so that nothing of the machine's is touched.
 
     Returns apt's options. It knows binary packages, and if asked `sources`, which not every
@@ -261,7 +263,7 @@ def apt_state(state: Path, architecture: str, *, sources: bool = False) -> list[
     mirror = state / "debian.sources"
     types = "deb deb-src" if sources else "deb"
     mirror.write_text(
-        f"Types: {types}\nURIs: {_mirror()}\nSuites: {SUITE}\nComponents: main\n"
+        f"Types: {types}\nURIs: {_mirror()}\nSuites: {suite}\nComponents: main\n"
         f"Signed-By: {_KEYRING}\n"
     )
     settings = {

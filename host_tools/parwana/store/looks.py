@@ -1,0 +1,39 @@
+"""What is looked up of a single meter, however many there are."""
+
+from typing import Any
+
+import sqlalchemy as sa
+
+from parwana.store.frames import SignedFrame
+from parwana.store.tables import IS_EVENT, frames, meters, permits
+
+
+class MeterReader:
+    """The part of a Store that is about one meter; `_connected`, `_signed` are the Store's."""
+
+    _connected: Any
+    _signed: Any
+
+    def last_events(self, meter: bytes, count: int) -> list[SignedFrame]:
+        """Return the meter's last events, the newest first."""
+        query = sa.select(frames).where(frames.c.meter == meter, IS_EVENT)
+        return list(self._signed(query.order_by(frames.c.sequence.desc()).limit(count)))
+
+    def latest(self, meter: bytes, count: int) -> list[SignedFrame]:
+        """Return the meter's last frames, the newest first."""
+        query = sa.select(frames).where(frames.c.meter == meter)
+        return list(self._signed(query.order_by(frames.c.sequence.desc()).limit(count)))
+
+    def accepted_permit(self, meter: bytes) -> bytes | None:
+        """Return the bundle of the permit that the meter accepted last, as far as known."""
+        same = (meters.c.meter == permits.c.meter) & (meters.c.permit_serial == permits.c.serial)
+        query = sa.select(permits.c.bundle).join(meters, same).where(permits.c.meter == meter)
+        with self._connected() as db:
+            found = db.execute(query).scalar_one_or_none()
+            return None if found is None else bytes(found)
+
+    def latest_permits(self, meter: bytes, count: int) -> list[sa.Row]:
+        """Return the newest permits (serial, bundle) of the meter, the greatest serial first."""
+        query = sa.select(permits.c.serial, permits.c.bundle).where(permits.c.meter == meter)
+        with self._connected() as db:
+            return list(db.execute(query.order_by(permits.c.serial.desc()).limit(count)))

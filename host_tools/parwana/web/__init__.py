@@ -1,0 +1,1 @@
+"""The window: pages for household, utility and regulator, served by `parwana serve`."""

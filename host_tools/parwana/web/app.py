@@ -1,0 +1,53 @@
+"""Which path leads to which page."""
+
+from typing import Any
+
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.middleware import Middleware
+from starlette.middleware.gzip import GZipMiddleware
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Mount
+from starlette.staticfiles import StaticFiles
+from starlette.types import ASGIApp
+
+from parwana.store.reader import StoreError
+from parwana.web import health, houses, office
+from parwana.web.guard import Guard
+from parwana.web.render import STATIC, Pages
+from parwana.web.site import Site
+
+_ASSETS_S = 365 * 86400
+
+
+class Assets(StaticFiles):
+    """Files that a page names with a word of their content: kept for ever."""
+
+    def file_response(self, *args: Any, **kwargs: Any) -> Response:
+        """Answer with a file."""
+        answer = super().file_response(*args, **kwargs)
+        answer.headers["Cache-Control"] = f"public, max-age={_ASSETS_S}, immutable"
+        return answer
+
+
+def build(site: Site) -> ASGIApp:
+    """Make the application."""
+    pages = Pages(site)
+
+    def failed(request: Request, error: Exception) -> Response:
+        code = 503 if isinstance(error, StoreError) else getattr(error, "status_code", 500)
+        return pages.page(request, "error.html", code, code=code)
+
+    app = Starlette(
+        routes=[
+            *houses.routes(),
+            *office.routes(),
+            *health.routes(),
+            Mount("/static", Assets(directory=STATIC)),
+        ],
+        middleware=[Middleware(GZipMiddleware, minimum_size=500)],
+        exception_handlers=dict.fromkeys((HTTPException, StoreError, Exception), failed),
+    )
+    app.state.site, app.state.pages = site, pages
+    return Guard(app)

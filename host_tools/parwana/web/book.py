@@ -1,0 +1,185 @@
+"""What the payment chain logged, by metering point, in a file: no page waits for a node.
+
+It is a copy: lost, it is read again. Rows of blocks that are not final are read again each time.
+"""
+
+import json
+import sqlite3
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from parwana.chain.account import ACCOUNT, Bill
+from parwana.chain.contracts import Closing, unpack_results
+from parwana.chain.dated import dated
+from parwana.chain.deployment import Deployment
+from parwana.chain.node import Chain, Ledgers
+from parwana.chain.tariff import Tariff
+
+_TABLES = """
+CREATE TABLE IF NOT EXISTS logs (
+    block INTEGER, position INTEGER, item INTEGER, time_s INTEGER, name TEXT, number INTEGER,
+    meter TEXT, period INTEGER, args TEXT, PRIMARY KEY (block, position, item)) WITHOUT ROWID;
+CREATE INDEX IF NOT EXISTS by_number ON logs (number, name) WHERE number IS NOT NULL;
+CREATE INDEX IF NOT EXISTS by_meter ON logs (meter, name, period) WHERE meter IS NOT NULL;
+CREATE INDEX IF NOT EXISTS by_name ON logs (name);
+CREATE TABLE IF NOT EXISTS place (next INTEGER, head INTEGER, time_s INTEGER, mark BLOB);
+"""
+_NEWEST = "SELECT count(*), max(block) FROM logs"
+
+
+@dataclass(frozen=True)
+class Told:
+    """One log, as the chain has it; `values` by the names of its arguments, bytes as 0x-hex."""
+
+    name: str
+    time_s: int
+    values: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Place:
+    """How far the chain was read: the newest block, and its time."""
+
+    head: int
+    time_s: int
+
+
+class Book:
+    """Follow one deployment's payment chain; any thread may read."""
+
+    def __init__(self, folder: Path, deployment: Deployment) -> None:
+        made = deployment
+        of = f"{made.chain_id}-{made.payment_ledger[2:].lower()}-{made.from_block}"
+        self._path = folder / f"book-{of}.sqlite"
+        self._first = made.from_block
+        with self._open() as db:
+            db.execute("PRAGMA journal_mode=WAL")
+            db.executescript(_TABLES)
+
+    @contextmanager
+    def _open(self) -> Iterator[sqlite3.Connection]:
+        """Give a connection; what was done is committed at the end."""
+        with closing(sqlite3.connect(self._path, timeout=10)) as db, db:
+            yield db
+
+    def follow(self, chain: Chain, ledgers: Ledgers) -> bool:
+        """Take what is new; return whether anything is. Raises ChainError."""
+        final, head = chain.finalized_block(), chain.head()
+        with self._open() as db:
+            place = db.execute("SELECT next, head, mark FROM place").fetchone()
+            before = db.execute(_NEWEST).fetchone()
+        # A final block that is another one is another chain's.
+        if place and place[0] and chain.block_hash(place[0] - 1) not in (b"", place[2]):
+            place = None
+        first = place[0] if place else self._first
+        if place and place[1] == head and first > final:
+            return False
+        time_s, now = chain.block_time_s(head), before
+        of = (ledgers.registry, ledgers.energy, ledgers.payment)
+        for after, entries in dated(chain, of, first, head):
+            with self._open() as db:
+                db.execute("DELETE FROM logs WHERE block >= ?", (first,))
+                rows = [row for entry, at_s in entries for row in _rows(entry, at_s)]
+                db.executemany(f"INSERT INTO logs VALUES ({','.join('?' * 9)})", rows)
+                following = min(after, final + 1)
+                mark = chain.block_hash(following - 1) if following else b""
+                db.execute("DELETE FROM place")
+                values = (following, after - 1, time_s, mark)
+                db.execute("INSERT INTO place VALUES (?, ?, ?, ?)", values)
+                now = db.execute(_NEWEST).fetchone()
+            first = after
+        return bool(now != before)
+
+    def place(self) -> Place | None:
+        """Return how far the chain was read, None if it never was."""
+        with self._open() as db:
+            found = db.execute("SELECT head, time_s FROM place").fetchone()
+        return Place(*found) if found else None
+
+    def _told(self, where: str, *values: Any) -> list[Told]:
+        query = f"SELECT name, time_s, args FROM logs WHERE {where} ORDER BY block, position, item"
+        with self._open() as db:
+            rows = db.execute(query, values)
+            return [Told(name, time_s, json.loads(args)) for name, time_s, args in rows]
+
+    def bill(self, meter: str, number: int) -> Bill:
+        """Return the account of a point that `meter` serves."""
+        bill = Bill(meter=meter, number=number, due=0, period=0)
+        for told in self._told("number = ? OR (meter = ? AND name = 'PermitPublished')",
+                               number, meter.lower()):  # fmt: skip
+            if told.name in ACCOUNT:
+                bill.take(told.name, told.values, told.time_s)
+        return bill
+
+    def payers(self, number: int) -> list[str]:
+        """Return who paid a point's bills, the last first."""
+        paid = self._told("number = ? AND name = 'Paid'", number)
+        return [str(told.values["payer"]) for told in reversed(paid)]
+
+    def closed(self, meter: str) -> Closing | None:
+        """Return the meter's last closing on the chain, if any."""
+        found = self._told("meter = ? AND name = 'Closing'", meter.lower())
+        if not found:
+            return None
+        values = found[-1].values
+        return Closing(bytes.fromhex(meter[2:]), values["period"], values["energy_wh"])
+
+    def enrolment(self, meter: str) -> Told | None:
+        """Return the log of a meter's enrolment, or of its replacing another, if any."""
+        found = self._told("meter = ? AND name IN ('Enrolled', 'Replaced')", meter.lower())
+        return found[0] if found else None
+
+    def serving(self, number: int) -> str:
+        """Return the meter that serves a point now, "" if nobody ever did."""
+        found = self._told("number = ? AND name IN ('Enrolled', 'Replaced')", number)
+        values = found[-1].values if found else {"meter": ""}
+        return str(values.get("new") or values["meter"])
+
+    def tariffs(self) -> list[Tariff]:
+        """Return all tariffs that were announced, in order."""
+        return [
+            Tariff(
+                told.values["from_period"],
+                [(slab["upto_wh"], slab["price_per_kwh"]) for slab in told.values["slabs"]],
+                told.values["fixed_charge"],
+            )
+            for told in self._told("name = 'TariffAnnounced'")
+        ]
+
+    def accounts(self) -> list[Bill]:
+        """Return the accounts of all points that were ever billed, by number; without permits."""
+        names = ",".join(f"'{name}'" for name in ACCOUNT)
+        found: dict[int, Bill] = {}
+        for told in self._told(f"number IS NOT NULL AND name IN ({names})"):
+            number = told.values["number"]
+            bill = found.setdefault(number, Bill(meter="", number=number, due=0, period=0))
+            bill.take(told.name, told.values, told.time_s)
+        return [found[number] for number in sorted(found)]
+
+
+def _rows(entry: Any, time_s: int) -> list[tuple[Any, ...]]:
+    """Return the rows of a log: one, or one for each closing of a batch."""
+    at = entry["blockNumber"], entry["logIndex"]
+    if entry["event"] == "Closed":
+        closed = unpack_results(entry["args"]["results"])
+        return [
+            (*at, i, time_s, "Closing", None, "0x" + one.meter.hex(), one.period,
+             json.dumps({"period": one.period, "energy_wh": one.energy_wh}))
+            for i, one in enumerate(closed) if isinstance(one, Closing)
+        ]  # fmt: skip
+    values = {name: _plain(value) for name, value in dict(entry["args"]).items()}
+    meter = values.get("new") or values.get("meter")
+    named = values.get("number"), meter.lower() if meter else None, values.get("period")
+    return [(*at, 0, time_s, entry["event"], *named, json.dumps(values))]
+
+
+def _plain(value: Any) -> Any:
+    """Return a value as JSON keeps it: bytes as 0x-hex, structs as lists."""
+    if isinstance(value, bytes):
+        return "0x" + value.hex()
+    if isinstance(value, list | tuple):
+        return [_plain(one) for one in value]
+    return dict(value) if hasattr(value, "keys") else value

@@ -1,0 +1,72 @@
+"""`parwana serve`: the command line; app.py is what it serves."""
+
+import logging
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from parwana.web.site import Public
+from parwana.world import logs
+from parwana.world.clock import WorldClock
+from parwana.world.options import DeploymentFile, EnergyRpc, LogLevel, Rpc, StoreUrl
+
+SILENT_S = 2 * 3600
+log = logging.getLogger("parwana.web")
+
+
+def command(
+    deployment: DeploymentFile,
+    host: Annotated[str, typer.Option(help="Address to listen at.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=0, max=65535, help="0: a free one.")] = 8000,
+    public: Annotated[
+        Public,
+        typer.Option(
+            help="Who sees what without signing in. aggregate: feeders and totals; owner: a house "
+            "its own readings, too; all: everybody everything, also when a house is empty."
+        ),
+    ] = Public.AGGREGATE,
+    url: Annotated[
+        str, typer.Option(help="What the world calls this server, as https://meter.example.")
+    ] = "",
+    state: Annotated[
+        Path | None,
+        typer.Option(help="Folder for what it keeps; default: beside the deployment file."),
+    ] = None,
+    every: Annotated[
+        float, typer.Option(min=0.1, help="Seconds between looks at chain and store.")
+    ] = 5.0,
+    silent_after: Annotated[
+        int, typer.Option(min=1, help="Seconds after which a meter counts as silent.")
+    ] = SILENT_S,
+    store_url: StoreUrl = None,
+    rpc: Rpc = None,
+    energy_rpc: EnergyRpc = None,
+    log_level: LogLevel = logs.Level.INFO,
+) -> None:
+    """Serve pages for households, the utility and everybody, from the store and the chain.
+
+    It holds no key and changes nothing. Over a network put a TLS proxy before it.
+
+    Example: parwana serve --deployment build/demo/deployment.json --port 8000
+    """
+    # Imported now: --help and what is wrong on the command line need no chain.
+    from parwana.web.service import Options, serve
+
+    logs.start(log_level)
+    serve(
+        Options(
+            file=deployment,
+            host=host,
+            port=port,
+            public=public,
+            url=url.rstrip("/"),
+            state=state or deployment.with_name(deployment.stem + "-web"),
+            every_s=every,
+            silent_s=silent_after,
+            store_url=store_url,
+            rpc=rpc,
+            energy_rpc=energy_rpc,
+        ),
+        WorldClock.from_environment(),
+    )

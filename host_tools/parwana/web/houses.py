@@ -1,0 +1,56 @@
+"""The pages of a single meter."""
+
+import re
+
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from parwana.web.access import may_see, site_of
+from parwana.web.household import House, house
+from parwana.web.words import is_bad, supply_words
+
+
+def routes() -> list[Route]:
+    """Return the paths of this page."""
+    return [Route("/m/{address}", show)]
+
+
+def address_of(request: Request) -> bytes:
+    """Return the meter that a path names. Raises HTTPException."""
+    text = request.path_params["address"].lower().removeprefix("0x")
+    if not re.fullmatch(r"[0-9a-f]{40}", text):
+        raise HTTPException(404)
+    return bytes.fromhex(text)
+
+
+def seen(request: Request) -> House:
+    """Return the house of a path, if it may be seen. Raises HTTPException.
+
+    What is not enrolled and what may not be seen answer alike.
+    """
+    site, meter = site_of(request), address_of(request)
+    row = site.store.meter(meter)
+    if not may_see(request, row.number if row else None):
+        raise HTTPException(403)
+    found = house(site, meter) if row else None
+    if found is None:
+        raise HTTPException(404)
+    return found
+
+
+def show(request: Request) -> Response:
+    """Show a meter's page."""
+    found = seen(request)
+    paid = {entry["period"]: entry for entry in found.bill.payments} if found.bill else {}
+    answer: Response = request.app.state.pages.page(
+        request,
+        "house.html",
+        house=found,
+        supply=supply_words(found.control, found.contactor),
+        paid=paid,
+        is_bad=is_bad,
+        place=site_of(request).book.place(),
+    )
+    return answer

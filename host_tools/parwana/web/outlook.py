@@ -1,0 +1,127 @@
+"""What pages show of the whole utility: read in the background, served as it is."""
+
+import logging
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+from parwana.audit.balance import balances
+from parwana.chain.currency import Currency, currency_of
+from parwana.chain.deployment import Deployment
+from parwana.chain.errors import ChainError
+from parwana.chain.node import Chain, Ledgers
+from parwana.chain.points import feeders
+from parwana.fleet.rows import Row, read
+from parwana.store.reader import Store, StoreError
+from parwana.web.book import Book
+from parwana.world.clock import WorldClock
+from parwana.world.logs import Trouble
+
+log = logging.getLogger("parwana.web")
+
+
+@dataclass(frozen=True)
+class View:
+    """The meters, and what each feeder's periods balanced; `at_s`: when they were read."""
+
+    at_s: int
+    rows: list[Row]
+    kinds: dict[int, str] = field(default_factory=dict)
+    balances: dict[int, list[dict[str, Any]]] = field(default_factory=dict)
+
+    def last_balance(self, feeder: int) -> dict[str, Any] | None:
+        """Return a feeder's last balance that was logged, if any."""
+        found = [row for row in self.balances.get(feeder, ()) if row["reconciled"]]
+        return found[-1] if found else None
+
+
+class Outlook:
+    """Keep a View of a deployment, and its Book, up to date; reading `view` never waits.
+
+    `every_s` is real seconds; what takes long is read less often.
+    """
+
+    def __init__(
+        self,
+        deployment: Deployment,
+        store: Store,
+        book: Book,
+        connect: Callable[[Deployment], Chain],
+        clock: WorldClock,
+        silent_s: int,
+        every_s: float,
+    ) -> None:
+        self._deployment, self._store, self.book = deployment, store, book
+        self._connect, self._clock = connect, clock
+        self._silent_s, self._every_s = silent_s, every_s
+        self._chains: dict[str, tuple[Chain, Ledgers]] = {}
+        self._stop = threading.Event()
+        self._threads: list[threading.Thread] = []
+        self._first = threading.Event()
+        self._view = View(0, [])
+        self.currency = Currency("units", 0)
+        self.troubles = {name: Trouble(log, name) for name in ("chain", "store")}
+
+    @property
+    def view(self) -> View:
+        """Return the newest view; empty until the first was read."""
+        return self._view
+
+    def start(self) -> None:
+        """Follow and read in threads of their own."""
+        for step in (self.follow, self.look):
+            thread = threading.Thread(target=self._repeat, args=(step,), daemon=True)
+            thread.start()
+            self._threads.append(thread)
+
+    def stop(self) -> None:
+        """End the threads."""
+        self._stop.set()
+        for thread in self._threads:
+            thread.join(20)
+
+    def _repeat(self, step: Callable[[], object]) -> None:
+        while not self._stop.is_set():
+            began_s = time.monotonic()
+            step()
+            self._stop.wait(max(self._every_s, 4 * (time.monotonic() - began_s)))
+
+    def ledgers(self, *, energy: bool = False) -> tuple[Chain, Ledgers, Deployment]:
+        """Return the payment, or the energy, chain's contracts. Raises ChainError."""
+        made = self._deployment.on_energy_chain if energy else self._deployment
+        name = f"{made.chain_id}"
+        if name not in self._chains:
+            chain = self._connect(made)
+            self._chains[name] = chain, chain.ledgers(made)
+        return *self._chains[name], made
+
+    def follow(self) -> None:
+        """Bring the book up to the chain's head."""
+        try:
+            chain, ledgers, made = self.ledgers()
+            if self.currency.name == "units":
+                self.currency = currency_of(chain, ledgers, made)
+            self.book.follow(chain, ledgers)
+        except ChainError as error:
+            self.troubles["chain"].failed(str(error))
+        else:
+            self.troubles["chain"].over()
+
+    def look(self) -> None:
+        """Read meters and balances; what cannot be read stays as it was."""
+        now_s = int(self._clock.now())
+        rows, kinds, found = self._view.rows, self._view.kinds, self._view.balances
+        try:
+            rows = read(self._store, now_s, self._silent_s)
+            self.troubles["store"].over()
+        except StoreError as error:
+            self.troubles["store"].failed(str(error))
+        try:
+            chain, ledgers, made = self.ledgers(energy=True)
+            kinds = feeders(chain, ledgers, made.from_block)
+            found = {feeder: balances(chain, ledgers, made, feeder) for feeder in sorted(kinds)}
+        except ChainError as error:
+            self.troubles["chain"].failed(str(error))
+        self._view = View(now_s, rows, kinds, found)

@@ -1,0 +1,36 @@
+"""What every page is made from, built once by `parwana serve`."""
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+from parwana.chain.deployment import Deployment
+from parwana.store.reader import Store
+from parwana.web.book import Book
+from parwana.web.outlook import Outlook
+from parwana.world.clock import WorldClock
+
+
+class Public(StrEnum):
+    """What --public takes: who sees what without signing in."""
+
+    AGGREGATE = "aggregate"
+    OWNER = "owner"
+    ALL = "all"
+
+
+@dataclass(frozen=True)
+class Site:
+    """The parts; `url` is what the world calls this server, "" if nobody said."""
+
+    deployment: Deployment
+    store: Store
+    book: Book
+    outlook: Outlook
+    clock: WorldClock
+    public: Public
+    url: str = ""
+
+    @property
+    def now_s(self) -> int:
+        """Return the world's time."""
+        return int(self.clock.now())

@@ -1,0 +1,69 @@
+"""Energy by day and month: differences of the registers that a meter signed at midnights."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import UTC, date, datetime
+from itertools import groupby, pairwise
+from typing import Any
+
+import wire
+from parwana.chain.merkle import day_of
+from parwana.chain.periods import DAY_S
+from parwana.store.reader import SignedFrame
+
+
+@dataclass(frozen=True)
+class Mark:
+    """The register at the end of a local day (days since 1970)."""
+
+    day: int
+    energy_wh: int
+
+
+@dataclass(frozen=True)
+class Span:
+    """What was used from local day `first` to `last`, both included: more than one where no
+    register was signed at a midnight in between.
+    """
+
+    first: int
+    last: int
+    energy_wh: int
+
+    @property
+    def start(self) -> date:
+        """Return the first day."""
+        return _date(self.first)
+
+    @property
+    def end(self) -> date:
+        """Return the last day."""
+        return _date(self.last)
+
+
+def marks(closings: Iterable[SignedFrame], utc_offset_s: int) -> list[Mark]:
+    """Return the registers at the ends of days, of closing readings in the order of their time."""
+    found: dict[int, int] = {}
+    for frame in closings:
+        fields: Any = wire.parse(frame.frame)
+        found[day_of(fields.time_s, utc_offset_s)] = fields.energy_wh
+    return [Mark(day, found[day]) for day in sorted(found)]
+
+
+def days(of: list[Mark]) -> list[Span]:
+    """Return what was used between each two marks."""
+    return [Span(a.day + 1, b.day, max(0, b.energy_wh - a.energy_wh)) for a, b in pairwise(of)]
+
+
+def months(of: list[Mark]) -> list[Span]:
+    """Return what was used by calendar month, the last one as far as it is known.
+
+    Days that one difference covers count to the month of the last of them.
+    """
+    grouped = groupby(days(of), key=lambda span: (span.end.year, span.end.month))
+    spans = [list(group) for _, group in grouped]
+    return [Span(g[0].first, g[-1].last, sum(span.energy_wh for span in g)) for g in spans]
+
+
+def _date(day: int) -> date:
+    return datetime.fromtimestamp(day * DAY_S, UTC).date()
