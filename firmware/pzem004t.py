@@ -46,10 +46,10 @@ class Pzem004T:
         self._request = modbus_rtu.pack_read(
             unit_id, modbus_rtu.READ_INPUT_REGISTERS, 0, _REGISTERS
         )
-        # One more than a reply, to see one that is too long.
-        self._chunk = bytearray(_SIZE + 1)
+        self._chunk = bytearray(_SIZE)
         self._reply = bytearray(_SIZE)
         self._size = 0
+        self._why = None
         self._asked_ms = None
 
     def request(self):
@@ -59,41 +59,58 @@ class Pzem004T:
             if not self._uart.readinto(self._chunk):
                 break
         self._size = 0
+        self._why = None
         self._uart.write(self._request)
         self._asked_ms = self._ticks_ms()
 
     def receive(self):
-        """Return the Snapshot, or None while the reply is not complete.
+        """Return the Snapshot, or None while the reply is not there.
 
-        Raises SensorError on time-out, a damaged reply or a stranger's, an exception, and values
-        that no sensor can measure; the request is over then. Allocates the Snapshot only.
+        What comes before it is passed over: an echo, noise, the rest of another unit's. Raises
+        SensorError on time-out, which says what was heard instead, and for values that no sensor
+        can measure; the request is over then. Allocates the Snapshot only.
         """
         if self._asked_ms is None:
             raise SensorError("unit %d: nothing was asked, call request() first" % self.unit_id)
-        got = self._uart.readinto(self._chunk) or 0
-        if self._size + got > _SIZE:
-            raise self._over("reply is longer than %d bytes" % _SIZE)
-        for i in range(got):
-            self._reply[self._size + i] = self._chunk[i]
-        self._size += got
-        exception = modbus_rtu.is_exception(self._reply, self._size)
-        if self._size >= (modbus_rtu.EXCEPTION_SIZE if exception else _SIZE):
-            return self._snapshot()
+        for i in range(self._uart.readinto(self._chunk) or 0):
+            self._reply[self._size] = self._chunk[i]
+            self._size += 1
+            if self._found():
+                return self._snapshot()
         if (self._ticks_ms() - self._asked_ms) & 0x3FFFFFFF > self._timeout_ms:
-            raise self._over("%d of %d bytes within %d ms" % (self._size, _SIZE, self._timeout_ms))
+            heard = "%d of %d bytes within %d ms" % (self._size, _SIZE, self._timeout_ms)
+            if self._why:
+                heard = "%s, %s" % (heard, self._why)
+            raise self._over(heard)
         return None
 
+    def _found(self):
+        """Return whether the reply is here; pass over what cannot be its beginning."""
+        reply = self._reply
+        while self._size:
+            if reply[0] == self.unit_id:
+                exception = modbus_rtu.is_exception(reply, self._size)
+                if self._size < (modbus_rtu.EXCEPTION_SIZE if exception else _SIZE):
+                    return False
+                try:
+                    modbus_rtu.check_read(
+                        reply,
+                        modbus_rtu.EXCEPTION_SIZE if exception else _SIZE,
+                        self.unit_id,
+                        modbus_rtu.READ_INPUT_REGISTERS,
+                        _REGISTERS,
+                    )
+                    return True
+                except modbus_rtu.ModbusError as error:
+                    self._why = str(error)
+            elif not self._why:
+                self._why = "others passed over: look for noise, or another unit that answers late"
+            self._size -= 1
+            for i in range(self._size):
+                reply[i] = reply[i + 1]
+        return False
+
     def _snapshot(self):
-        try:
-            modbus_rtu.check_read(
-                self._reply,
-                self._size,
-                self.unit_id,
-                modbus_rtu.READ_INPUT_REGISTERS,
-                _REGISTERS,
-            )
-        except modbus_rtu.ModbusError as error:
-            raise self._over(str(error))
         self._asked_ms = None
         voltage_dv = self._register(0)
         current_ma = self._double(1)

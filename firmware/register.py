@@ -3,7 +3,8 @@
 A count that goes on plausibly, at 23 kW or less, is believed at once. Any other is a jump: it is
 held back until the sensor has counted on from its new level for a minute, and only then believed
 to be where the sensor stands now. A single mad answer is followed by a return, and changes
-nothing. What a jump upwards would have added is never added: event 6 alone tells its amount.
+nothing. What a jump upwards would have added is never added: event 6 alone tells its amount. It
+tells of one downwards, with no amount, once the sensor is back where it was.
 
 Where the sensor went, once the minute is over:
 
@@ -48,8 +49,9 @@ class Register:
     `saved` is what `save()` gave, or None: a sensor begins at what it first shows then, as does
     one that is not in `saved`. `restart_s` is how long the state may have gone unsaved, and a
     restart may take. Energies are behind the CT ratio, a whole number, as
-    pzem004t.Snapshot has them. `steps_held` counts the jumps upwards since the start, told by an
-    event or not: event 6 is told at most once a minute for each sensor. Raises RegisterError.
+    pzem004t.Snapshot has them. `steps_held` counts the jumps upwards, and the returns from below,
+    since the start, told by an event or not: event 6 is told at most once a minute for each
+    sensor. Raises RegisterError.
     """
 
     def __init__(self, saved, sensors, restart_s=1200):
@@ -145,17 +147,24 @@ class _Unit:
                 self.jumped.move(sensor_wh)
                 return self._settle(elapsed_s or 0)
         if returns:
+            fell = self.jumped is not None and self.level_wh < self.believed.wh
             self.jumped = None
             self._restarted = False
-            return self._prove(self.believed.move(sensor_wh), off_s)
+            held, event = self._tell(0) if fell else (0, None)
+            added_wh, proven = self._prove(self.believed.move(sensor_wh), off_s)
+            return added_wh, held, proven or event
         self.jump(sensor_wh, sensor_wh, self.believed.room_ws)
         step_wh = sensor_wh - self.believed.wh
-        if step_wh < 0:
-            return 0, 0, None
+        # One downwards is told when it is known what it was.
+        held, event = self._tell(step_wh) if step_wh >= 0 else (0, None)
+        return 0, held, event
+
+    def _tell(self, step_wh):
+        """Return (steps held back, event or None) of a jump upwards; 0: of a return from below."""
         if self._told_s < _SETTLE_S:
-            return 0, 1, None
+            return 1, None
         self._told_s = 0
-        return 0, 1, (wire.EVENT_STEP_HELD, step_wh, self.believed.waited_s)
+        return 1, (wire.EVENT_STEP_HELD, step_wh, self.believed.waited_s)
 
     def jump(self, level_wh, seen_wh, room_ws):
         """Hold back `level_wh`, a jump; the sensor shows `seen_wh` by now."""
@@ -168,9 +177,9 @@ class _Unit:
         """Add the step over the restart, too, if `off_s` suffices for it."""
         room_ws = self._restart_ws + SENSOR_POWER_MAX_W * off_s
         if not self._off_wh or not _fits(self._off_wh, room_ws, self._ct_ratio):
-            return added_wh, 0, None
+            return added_wh, None
         step_wh, self._off_wh = self._off_wh, 0
-        return added_wh + step_wh, 0, (wire.EVENT_STEP_COUNTED, step_wh, off_s)
+        return added_wh + step_wh, (wire.EVENT_STEP_COUNTED, step_wh, off_s)
 
     def _wait(self, count, elapsed_s):
         if elapsed_s is None:

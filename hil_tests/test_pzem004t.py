@@ -71,11 +71,16 @@ def test_two_sensors_on_one_bus(uart: serial.Serial, emulator: PzemEmulator) -> 
 
 
 @pytest.mark.parametrize("fault", FAULTS)
-def test_a_fault_costs_one_poll(uart: serial.Serial, emulator: PzemEmulator, fault: str) -> None:
+def test_a_fault_costs_one_poll_at_most(
+    uart: serial.Serial, emulator: PzemEmulator, fault: str
+) -> None:
     pzem = sensor(uart)
     good = poll(pzem)
     for _ in range(3):
         emulator.inject(fault)
+        if fault == "stale_bytes":  # the reply stands behind them
+            assert poll(pzem)[:3] == good[:3]
+            continue
         with pytest.raises(SensorError, match="unit 1: "):
             poll(pzem)
         assert poll(pzem)[:3] == good[:3]

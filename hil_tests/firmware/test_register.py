@@ -70,8 +70,12 @@ CASES = {
         2,
         [(HELD, 7, 8_999_000, 1)],
     ),
-    "one mad answer downwards": ([(1000, None), (3, 1), (1002, 1)], 2, []),
-    "one mad answer a little downwards": ([(1000, None), (980, 1), (1002, 1)], 2, []),
+    "one mad answer downwards": ([(1000, None), (3, 1), (1002, 1)], 2, [(HELD, 7, 0, 2)]),
+    "one mad answer a little downwards": (
+        [(1000, None), (980, 1), (1002, 1)],
+        2,
+        [(HELD, 7, 0, 2)],
+    ),
     "mad answers in a row": (
         [(1000, None), (5_000_000, 1), (17, 1), (8_000_000, 1), (1003, 1)],
         3,
@@ -97,7 +101,7 @@ CASES = {
     "reset of a sensor that is nearly new is a return": (
         [(30, None), (0, 1), (10, 1), (31, 1)],
         1,
-        [],
+        [(HELD, 7, 0, 3)],
     ),
     "swap to a lower count": (
         [(50_000, None)] + settled(20_000, 20_001),
