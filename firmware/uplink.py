@@ -21,7 +21,7 @@ _STEP_MS = 50
 _PING_MS = 20000
 _DEAD_MS = 45000
 _KEEPALIVE_S = 60
-_SETTLED_MS = 60000
+_SETTLED_PINGS = 3
 _DNS_PORT = 53
 _DNS_MS = 2000
 _DNS_TRIES = 3
@@ -66,6 +66,7 @@ class Uplink:
             wire.time_topic(config.utility_id).encode(),
         )
         self._session = None
+        self._pings = 0  # of this session
         self._heard_ms = 0
         self._asked_ms = None  # when a hello or frames went out that no want has answered
         self._pause_ms = _ANSWER_MS
@@ -83,17 +84,17 @@ class Uplink:
         """Connect, serve, and after a failure back off and connect again; for ever."""
         failures = 0
         while True:
-            started = self._ticks.ticks_ms()
+            self._pings = 0  # no times are compared: a session may outlast the ticks
             try:
                 await self._connect()
                 await self._serve()
             except OSError as error:
                 self._log.warn("%s", error)
-                if self.connected and failures > 2 and self._since(started) < _SETTLED_MS:
+                if self.connected and failures > 2 and self._pings < _SETTLED_PINGS:
                     self._log.warn("again soon after it accepted: is our client id used twice?")
             finally:
                 self._hang_up()
-            if self._since(started) > _SETTLED_MS:
+            if self._pings >= _SETTLED_PINGS:
                 failures = 0
             await asyncio.sleep_ms(self._backoff_ms(failures))
             failures = min(failures + 1, 12)
@@ -106,9 +107,10 @@ class Uplink:
 
     async def _connect(self):
         config = self._config
+        self._link.keep()
         while not self._link.up:
-            self._link.keep()
             await asyncio.sleep_ms(1000)
+            self._link.keep()
         address = await self.resolve(config.broker_host)
         sock = self._link.dial(address, config.broker_port)
         try:
@@ -171,6 +173,7 @@ class Uplink:
                 self._ignore("too long")
             if self._since(pinged_ms) > _PING_MS:
                 pinged_ms = self._ticks.ticks_ms()
+                self._pings += 1
                 session.ping()
             if self._since(self._heard_ms) > _DEAD_MS or not self._link.up:
                 raise NetworkError("the connection is dead")

@@ -185,8 +185,12 @@ class Link:
         return self._wlan.isconnected()
 
     def keep(self):
-        """Join the network, and join anew after a minute without it. Call it once a second."""
+        """Join the network, and join anew after a minute without it. Call it once a second.
+
+        And when the network is there: only from then on is a loss one, not the last one still.
+        """
         if self.up:
+            self._asked_ms = None
             return
         now = time.ticks_ms()
         asked_ms = self._asked_ms

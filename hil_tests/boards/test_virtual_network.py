@@ -68,6 +68,22 @@ def test_the_firmwares_link_joins_though_the_station_still_tries_another_network
     assert said == "True\n"
 
 
+def test_the_firmwares_link_joins_anew_after_days_of_network(board: VirtualBoard) -> None:
+    """Ticks come round in 12.4 days: by them, what was a week ago is yet to come."""
+    mpremote(board, "cp", str(REPO / "boards/esp32/board.py"), ":board.py")
+    said = execute(
+        board,
+        "import board, network, time\nlink = board.Link('parwana', 'parwana-bench')\n"
+        "link.keep(); time.sleep_ms(600); print(link.up); link.keep()\n"
+        "class Later:\n"
+        " ticks_diff = time.ticks_diff\n"
+        " def ticks_ms(): return (time.ticks_ms() + 7 * 86400000) & 0x3fffffff\n"
+        "board.time = Later; network.WLAN(network.STA_IF).disconnect(); print(link.up)\n"
+        "link.keep(); time.sleep_ms(600); print(link.up)",
+    )
+    assert said == "True\nFalse\nTrue\n"
+
+
 def test_sockets_work_and_hear_nothing_when_the_network_is_lost(
     board: VirtualBoard, listener: socket.socket
 ) -> None:

@@ -107,8 +107,9 @@ class Link:
         self.names = None
 
     def keep(self):
-        self.kept += 1
-        self.up = self.kept > 3
+        if not self.up:
+            self.kept += 1
+            self.up = self.kept > 3
 
     def dial(self, address, port):
         self.dialled.append((address, port))
@@ -406,6 +407,22 @@ def test_dead_connection_is_left():
     assert len(Session.made) == 2
     assert Session.made[0].sock.closed
     assert len(Session.made[1].hellos()) >= 1
+
+
+def test_a_session_longer_than_ticks_tell_is_no_failure():
+    step_ms, under_test._STEP_MS = under_test._STEP_MS, 10_000
+    try:
+        for days in (7, 13, 20):  # ticks come round in 12.4 days
+            town = Town()
+            town.link.there = False
+            town.act(120_000, lambda town=town: setattr(town.link, "there", True))
+            end_ms = days * 86_400_000
+            town.act(end_ms, lambda town=town: setattr(town.session, "mute", True))
+            town.run(end_ms + 75_000)
+            assert len(Session.made) == 2, days
+            assert not any("used twice" in line for line in town.log.lines), town.log.lines
+    finally:
+        under_test._STEP_MS = step_ms
 
 
 def test_lost_network_is_joined_again():
