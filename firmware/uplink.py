@@ -159,10 +159,9 @@ class Uplink:
         """Listen and send until the connection fails. Raises OSError."""
         session = self._session
         pinged_ms = self._heard_ms
-        dropped = 0
+        dropped = whole = 0
         while True:
-            if session.heard():
-                self._heard_ms = self._ticks.ticks_ms()
+            session.heard()
             message = session.receive()
             while message:
                 self._handle(*message)
@@ -171,7 +170,12 @@ class Uplink:
             while dropped < session.dropped:
                 dropped += 1
                 self._ignore("too long")
+            if whole != session.whole:
+                whole = session.whole
+                self._heard_ms = self._ticks.ticks_ms()
             if self._since(pinged_ms) > _PING_MS:
+                if session.subscribed < len(self._listen):
+                    raise NetworkError("the broker does not answer a subscription")
                 pinged_ms = self._ticks.ticks_ms()
                 self._pings += 1
                 session.ping()

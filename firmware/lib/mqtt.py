@@ -46,6 +46,7 @@ class Stream:
         self._topic_left = 0
         self._acknowledge = False
         self.dropped = 0
+        self.whole = 0
 
     # umqtt opens its socket through the module `socket`; the Stream stands for that as well.
     def socket(self):
@@ -168,6 +169,7 @@ class Stream:
     def _drop(self, size):
         size = min(size, len(self._in))
         self._in = self._in[size:]
+        self.whole += self._left // _PACKET_MOST - (self._left - size) // _PACKET_MOST
         self._left -= size
         return size
 
@@ -233,12 +235,21 @@ class Session:
         """How many messages were too long to keep."""
         return self._stream.dropped
 
+    @property
+    def whole(self):
+        """How many packets have come whole, and kilobytes of those too long.
+
+        Bytes alone show no living broker: they may belong to a packet whose length is spoilt.
+        """
+        return self._stream.whole
+
     def receive(self):
         """Return the next message as (topic, payload), None when there is none.
 
         Raises BrokerError when the broker refuses something or sends what is no MQTT.
         """
         while self._stream.packet():
+            self._stream.whole += 1
             try:
                 answer = self._wait_msg()
             except (AssertionError, IndexError, TypeError):

@@ -184,6 +184,28 @@ def test_a_message_too_long_may_come_in_any_pieces():
         assert sock.sent == b"\x40\x02\x00\x07\x40\x02\x00\x08"
 
 
+def test_only_whole_packets_and_kilobytes_of_long_ones_show_life():
+    session, sock = accepted()
+    whole = session.whole
+
+    def hear(data):
+        sock.coming = data
+        while session.heard():
+            session.receive()
+        return session.whole - whole
+
+    assert hear(b"\xd0\x00" + publish(b"a", b"1")) == 2
+    assert hear(b"\x30\x90\x07") == 2  # 912 bytes, that are none
+    for _ in range(200):
+        assert hear(b"\xd0\x00") == 2
+    session, sock = accepted()
+    whole = session.whole
+    assert hear(b"\x30\xff\xff\xff\x7f\x00\x01a") == 0
+    for _ in range(500):
+        assert hear(b"\xd0\x00") == 0
+    assert hear(bytes(4096)) == 4
+
+
 class Flood(Sock):
     """Sends the longest message that there is, and counts the reads."""
 

@@ -140,8 +140,9 @@ class Session:
         self.coming = []
         self.full = False
         self.pings = 0
-        self.mute = False
-        self.dropped = 0
+        self.mute = self.drips = False
+        self.dropped = self.whole = self.subscribed = 0
+        self.grants = True
 
     def connect(self, client_id, _user, _password, _keepalive_s, will_topic, will):
         self.client_id = client_id
@@ -153,13 +154,16 @@ class Session:
     def heard(self):
         if not self.mute:
             self.accepted = True
-        return not self.mute and bool(self.coming or self.pings)
+        return self.drips or (not self.mute and bool(self.coming or self.pings))
 
     def receive(self):
+        if not self.mute and (self.coming or self.pings):
+            self.whole += 1
         return self.coming.pop(0) if self.coming else None
 
     def subscribe(self, topic):
         self.topics.append(topic)
+        self.subscribed += self.grants
 
     def publish(self, topic, payload, retain=False):
         self.published.append((topic, payload, retain))
@@ -407,6 +411,26 @@ def test_dead_connection_is_left():
     assert len(Session.made) == 2
     assert Session.made[0].sock.closed
     assert len(Session.made[1].hellos()) >= 1
+
+
+def test_bytes_that_make_no_packet_show_no_life():
+    town = Town()
+
+    def spoil():
+        town.session.mute = town.session.drips = True
+
+    town.act(1000, spoil)
+    town.run(60_000)
+    assert len(Session.made) == 2
+
+
+def test_a_broker_that_grants_no_subscription_is_left():
+    town = Town()
+    town.act(100, lambda: setattr(town.session, "grants", False))
+    town.act(100, lambda: setattr(town.session, "subscribed", 2))
+    town.run(30_000)
+    assert len(Session.made) == 2
+    assert any("subscription" in line for line in town.log.lines)
 
 
 def test_a_session_longer_than_ticks_tell_is_no_failure():
