@@ -213,6 +213,15 @@ class VirtualBoard:
     def ntp_silent(self, silent: bool) -> None:
         self._ntp.silent = silent
 
+    @property
+    def name_port(self) -> int:
+        """The port of the loopback that its name server has; 0: the machine's own; may be set."""
+        return self._regs.get("name_port")
+
+    @name_port.setter
+    def name_port(self, port: int) -> None:
+        self._regs.set("name_port", port)
+
     def wait_console(self, text: str, timeout: float = 10.0) -> str:
         """Wait until `text` is printed after the last match; return what came up to its end.
 

@@ -13,7 +13,10 @@ from hil_tests.boardkit import (
     executing,
     mpremote,
 )
+from hil_tests.nameserver import NameServer
 from parwana import REPO
+
+QUERY = b"\x12\x34\1\0\0\1\0\0\0\0\0\0\6broker\7example\0\0\1\0\1"
 
 
 @pytest.fixture
@@ -215,3 +218,14 @@ def test_every_name_leads_to_the_time_server(board: VirtualBoard) -> None:
         "s.write(b'\\x23' + bytes(47)); print(int.from_bytes(s.read(48)[40:44], 'big'))"
     )
     assert abs(int(execute(board, ask)) - 2208988800 - time.time()) < 5
+
+
+def test_its_name_server_may_be_the_tests_own(board: VirtualBoard) -> None:
+    with NameServer("127.0.0.3") as names:
+        board.name_port = names.port
+        ask = JOIN + (
+            "import socket\ns = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)\n"
+            "s.settimeout(2); s.connect(socket.getaddrinfo('192.0.2.7', 53)[0][-1])\n"
+            f"s.write(bytes({list(QUERY)})); print(list(s.recv(99)[-4:]))"
+        )
+        assert execute(board, ask) == "[127, 0, 0, 3]\n"

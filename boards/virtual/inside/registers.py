@@ -22,6 +22,7 @@ WORDS = {
     "rtc_world_ns": ("u64", 184),  # Unix time it was set to
     "factor_milli": ("u32", 192),  # how much faster than real time the RTC runs, in 1/1000
     "ntp_port": ("u16", 208),
+    "name_port": ("u16", 210),  # of the name server; 0 = the machine's own
     "erase_us": ("u32", 212),  # how long the flash takes to erase a block, beyond what it takes
     "write_us": ("u32", 216),  # ... and to write
     "read_us": ("u32", 220),  # ... and to read

@@ -29,4 +29,6 @@ def getaddrinfo(host, port, *arguments):
         raise OSError(-202)  # EAI_FAIL of lwIP
     if port == 123:  # every server's name leads to the bench's
         host, port = "127.0.0.1", chip.words.ntp_port
+    if port == 53 and chip.words.name_port:
+        host, port = "127.0.0.1", chip.words.name_port
     return usocket.getaddrinfo(host, port, *arguments)
