@@ -12,7 +12,7 @@ import pytest
 from rich.console import Console
 
 from hil_tests.town import Town
-from parwana.audit import progress
+from parwana.world import progress
 
 
 def test_all_events_of_several_contracts_come_in_the_chains_order(

@@ -63,6 +63,7 @@ COMMANDS = {
         "parwana.audit.prove",
         "Prove a reading to anyone who reads the chain, or check such a proof.",
     ),
+    "export": ("parwana.export.command", "Write readings as CSV, Green Button or Parquet."),
     "deploy": ("parwana.chain.deploy", "Deploy the contracts and write the deployment file."),
     "contracts": ("parwana.chain.bundle", "Write what explorers need to verify the contracts."),
     "key": ("parwana.chain.keyfile", "Make an encrypted key file, or show whose a key is."),

@@ -18,7 +18,6 @@ from web3.contract import Contract
 from parwana.audit.energy import EnergyAudit, Terms
 from parwana.audit.findings import Report
 from parwana.audit.payment import PaymentAudit
-from parwana.audit.progress import Told, shown, untold
 from parwana.audit.roots import RootAudit
 from parwana.audit.store import audit_store, signed_reading
 from parwana.chain.currency import Currency, currency_of
@@ -28,6 +27,7 @@ from parwana.chain.node import Chain, Ledgers
 from parwana.chain.points import read_address
 from parwana.store.reader import Store
 from parwana.world.options import DeploymentFile, EnergyRpc, Json, Rpc, StoreUrl
+from parwana.world.progress import Told, shown, untold
 
 FOUND = 3  # exit code
 

@@ -7,9 +7,9 @@ from functools import cached_property
 from typing import Any
 
 from parwana.audit.findings import Report
-from parwana.audit.progress import Told, untold
 from parwana.chain import merkle
 from parwana.store.reader import Store
+from parwana.world.progress import Told, untold
 
 EVER_S = 2**62
 

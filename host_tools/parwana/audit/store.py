@@ -6,11 +6,11 @@ from typing import Any
 
 import wire
 from parwana.audit.findings import Report
-from parwana.audit.progress import Told, untold
 from parwana.chain.deployment import Deployment
 from parwana.chain.periods import closed_period
 from parwana.store.reader import SignedFrame, Store
 from parwana.store.signatures import SignatureError, signer
+from parwana.world.progress import Told, untold
 
 BRIDGED_WH = 20  # between two readings: no sensor counts that by itself
 

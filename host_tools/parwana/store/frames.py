@@ -4,6 +4,10 @@ from dataclasses import dataclass
 
 import wire
 
+# What people and programs call a meter's kind, and its control_state
+KINDS = {1: "house", 2: "transformer", 3: "plant"}
+CONTROLS = ("disconnected", "connected", "ready")
+
 
 @dataclass(frozen=True)
 class SignedFrame:
@@ -39,3 +43,8 @@ def signed_frame(meter: bytes, domain: bytes, frame: bytes, signature: bytes) ->
         time_s=fields.time_s,
         closing=isinstance(fields, wire.Reading) and bool(fields.flags & wire.FLAG_CLOSING),
     )
+
+
+def sampled(reading: wire.Reading) -> bool:
+    """Say whether the sensor answered in the interval; else its electrical values mean nothing."""
+    return not reading.flags & wire.FLAG_SENSOR_SILENT or reading.voltage_dv > 0

@@ -108,6 +108,21 @@ class Store(MeterReader, UpdateReader):
         query = sa.select(frames).where(frames.c.meter == meter, frames.c.sequence >= first)
         yield from self._signed(query.order_by(frames.c.sequence, frames.c.digest))
 
+    def readings(
+        self, meter: bytes, after_s: int, until_s: int, before_s: int
+    ) -> Iterator[SignedFrame]:
+        """Give the meter's readings of after_s < time_s ≤ until_s that were received before
+        `before_s`, by sequence.
+        """
+        query = sa.select(frames).where(
+            frames.c.meter == meter,
+            frames.c.kind == wire.KIND_READING,
+            frames.c.time_s > after_s,
+            frames.c.time_s <= until_s,
+            frames.c.received_s < before_s,
+        )
+        yield from self._signed(query.order_by(frames.c.sequence, frames.c.digest))
+
     def framed_meters(self) -> list[bytes]:
         """Return the meters that have frames, whether they are enrolled or not."""
         with self._connected() as db:

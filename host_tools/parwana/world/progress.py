@@ -1,4 +1,4 @@
-"""Show how far the audit is, to who looks at a terminal."""
+"""Show how far a long look is, to who looks at a terminal."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager

@@ -1,0 +1,1 @@
+"""Readings as files that other programs read: CSV, Green Button, Parquet."""
