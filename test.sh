@@ -5,6 +5,9 @@ cd "$(dirname "$0")"
 . host_tools/setup.sh
 python -m parwana.world.runtime >/dev/null
 python -m hil_tests.postgresql >/dev/null
+# Without these the tests in a browser say so, and are left out.
+python -m parwana.web.assets >/dev/null || true
+python -m hil_tests.chromium >/dev/null || true
 ruff check --quiet .
 mypy --no-error-summary
 # Four processes, since most tests wait for boards rather than compute; a file's tests in one of them, by name, so that no long file comes last; hardware (--bench FILE) wants one: pytest hil_tests --bench FILE

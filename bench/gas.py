@@ -19,7 +19,7 @@ from eth_utils import keccak
 
 import wire
 from bench.gas_chains import AnvilEvm
-from hil_tests.anvil import AnvilMissing
+from hil_tests.anvil import RuntimeMissing
 from hil_tests.contracts.evm import Contract, Evm
 from hil_tests.contracts.world import (
     HOUSE,
@@ -292,7 +292,7 @@ def main() -> int:
         try:
             found["anvil"] = measure(anvil)
             show("anvil", found["anvil"])
-        except AnvilMissing as error:
+        except RuntimeMissing as error:
             print(f"anvil left out: {error}")
         finally:
             for each in running:

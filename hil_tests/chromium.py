@@ -26,13 +26,16 @@ _UNUSED = re.compile(
 _WRAPPER = """#!/bin/sh
 # Runs Chromium with the libraries that were fetched with it.
 root=$(cd "$(dirname "$(readlink -f "$0")")" && pwd)/root
-export LD_LIBRARY_PATH="$root/usr/lib/{triplet}:$root/lib/{triplet}"
+lib=$root/usr/lib/{triplet}
+export LD_LIBRARY_PATH="$lib:$root/lib/{triplet}:$lib/pulseaudio"
 export FONTCONFIG_FILE="$root/../fonts.conf"
 exec "$root/usr/lib/chromium/chromium" "$@"
 """
 _FONTS = """<?xml version="1.0"?>
 <!DOCTYPE fontconfig SYSTEM "fonts.dtd">
 <fontconfig><dir>{root}/usr/share/fonts</dir><dir>/usr/share/fonts</dir>
+<alias binding="same"><family>system-ui</family><prefer><family>Noto Sans</family></prefer></alias>
+<alias binding="same"><family>sans</family><prefer><family>Noto Sans</family></prefer></alias>
 <cachedir>{root}/../fontcache</cachedir></fontconfig>
 """
 
@@ -72,6 +75,8 @@ def _fetch(suite: str, home: Path, wrapper: Path) -> None:
     wanted = sorted(name for name in names if not _UNUSED.match(name))
     runtime.unpack(options, wanted, home / "root")
     shutil.rmtree(home / "apt")
+    for name in ("doc", "man", "help", "icons", "texmf"):  # a third of it
+        shutil.rmtree(home / "root/usr/share" / name, ignore_errors=True)
     (home / "fonts.conf").write_text(_FONTS.format(root=home / "root"))
     wrapper.write_text(_WRAPPER.format(triplet=runtime.ARCHITECTURES[architecture][0]))
     wrapper.chmod(0o755)

@@ -112,7 +112,7 @@ class Base:
 def base(tmp_path_factory):
     try:
         anvil.program()
-    except anvil.AnvilMissing as missing:
+    except anvil.RuntimeMissing as missing:
         pytest.skip(str(missing))
     made = Base(tmp_path_factory.mktemp("hostile"))
     yield made

@@ -303,7 +303,7 @@ def test_letter_case_of_addresses_and_hashes_does_not_matter(rooted: Town, proof
 def test_a_node_that_we_did_not_write_says_the_same(tmp_path: Path) -> None:
     try:
         anvil.program()
-    except anvil.AnvilMissing as missing:
+    except anvil.RuntimeMissing as missing:
         pytest.skip(str(missing))
     store = Store(f"sqlite:///{tmp_path}/store.db")
     with (tmp_path / "log").open("w") as log:

@@ -27,7 +27,7 @@ GWEI = 10**9
 def node(tmp_path_factory):
     try:
         anvil.program()
-    except anvil.AnvilMissing as missing:
+    except anvil.RuntimeMissing as missing:
         pytest.skip(str(missing))
     with (tmp_path_factory.mktemp("anvil") / "log").open("w") as log:
         running = anvil.Anvil(log)
@@ -229,7 +229,7 @@ def test_a_nonce_that_somebody_else_takes(node, counter, caplog):
 
 def test_without_npm_it_says_what_is_missing(monkeypatch, tmp_path):
     monkeypatch.setenv("PATH", str(tmp_path))
-    with pytest.raises(anvil.AnvilMissing, match="npm to fetch it"):
+    with pytest.raises(anvil.RuntimeMissing, match="npm is missing"):
         anvil.program(tmp_path)
 
 
@@ -240,6 +240,6 @@ def test_another_file_than_the_known_one_is_not_run(monkeypatch, tmp_path):
     npm.chmod(0o755)
     monkeypatch.setattr(anvil.platform, "machine", lambda: "x86_64")
     monkeypatch.setenv("PATH", str(tmp_path))
-    with pytest.raises(anvil.AnvilMissing, match="wrong SHA-256"):
+    with pytest.raises(anvil.RuntimeMissing, match="wrong SHA-256"):
         anvil.program(tmp_path)
     assert not list(tmp_path.rglob("*.tgz"))

@@ -137,3 +137,5 @@ def claim(town: Town, house: SignedMeter) -> None:
     permit: Any = wire.parse(row.bundle[:40])
     now_s = int(town.world.clock.now())
     town.event(house, wire.EVENT_PERMIT_ACCEPTED, now_s, permit.serial, permit.valid_until_s)
+    with town.store.transaction() as tx:
+        tx.accepted(house.address, permit.serial)

@@ -128,8 +128,11 @@ def test_what_is_not_there_is_told(serve: Serve) -> None:
 
 def test_health(lived: Town, serve: Serve, monkeypatch: pytest.MonkeyPatch) -> None:
     with serve() as window:
-        assert window.get("/healthz").json() == {"ok": True}
-        assert window.get("/readyz").json() == {"ok": True, "wrong": []}
+        assert window.get("/healthz").text == "ok\n"
+        assert window.get("/readyz").text == "ready\n"
+        figures = window.get("/metrics").text
+        assert "parwana_web_meters 5.0" in figures
+        assert 'parwana_web_failing{part="chain"} 0.0' in figures
 
         def away(*_: Any) -> Any:
             from parwana.chain.errors import Unreachable
@@ -139,6 +142,7 @@ def test_health(lived: Town, serve: Serve, monkeypatch: pytest.MonkeyPatch) -> N
         monkeypatch.setattr(window.site.outlook, "ledgers", away)
         window.site.outlook.follow()
         answer = window.get("/readyz")
-        assert (answer.status_code, answer.json()) == (503, {"ok": False, "wrong": ["chain"]})
+        assert (answer.status_code, answer.text) == (503, "chain: fails\n")
+        assert 'parwana_web_failing{part="chain"} 1.0' in window.get("/metrics").text
         page = window.get(f"/m/{lived.houses[0].key.address}")
         assert "Bills and payments" in words(page.text)  # of what was read before

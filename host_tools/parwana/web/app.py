@@ -13,9 +13,9 @@ from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp
 
 from parwana.store.reader import StoreError
-from parwana.web import health, houses, office
+from parwana.web import assets, health, houses, office
 from parwana.web.guard import Guard
-from parwana.web.render import STATIC, Pages
+from parwana.web.render import STATIC, VENDOR, Pages
 from parwana.web.site import Site
 
 _ASSETS_S = 365 * 86400
@@ -43,8 +43,9 @@ def build(site: Site) -> ASGIApp:
         routes=[
             *houses.routes(),
             *office.routes(),
-            *health.routes(),
+            *health.routes(health.metrics(site)),
             Mount("/static", Assets(directory=STATIC)),
+            Mount(VENDOR, Assets(directory=assets.folder())),
         ],
         middleware=[Middleware(GZipMiddleware, minimum_size=500)],
         exception_handlers=dict.fromkeys((HTTPException, StoreError, Exception), failed),

@@ -1,28 +1,47 @@
-"""For whoever watches over the process."""
+"""For whoever watches over the process: /metrics, /healthz, /readyz."""
 
+from collections.abc import Iterator
+
+from prometheus_client.core import Metric
 from starlette.requests import Request
-from starlette.responses import JSONResponse, Response
+from starlette.responses import Response
 from starlette.routing import Route
 
-from parwana.web.access import site_of
+from parwana.web.site import Site
+from parwana.world.metrics import Metrics
 
 
-def routes() -> list[Route]:
+def metrics(site: Site) -> Metrics:
+    """Return a site's figures; why something fails, its log says, as anybody may read this."""
+
+    def lacking() -> dict[str, str]:
+        found = {name: "fails" for name, one in site.outlook.troubles.items() if one.text}
+        if site.book.place() is None:
+            found.setdefault("chain", "not read yet")
+        if not site.outlook.view.at_s:
+            found.setdefault("store", "not read yet")
+        return found
+
+    made = Metrics("parwana_web", lacking)
+
+    def collect() -> Iterator[Metric]:
+        place, view = site.book.place(), site.outlook.view
+        text = "Number of the newest block that was read."
+        yield made.gauge("chain_block", text, place.head if place else 0)
+        yield made.gauge("view_timestamp_seconds", "When the meters were read.", view.at_s)
+        yield made.gauge("meters", "Meters in service.", sum(row.in_service for row in view.rows))
+        failures = {name: one.text for name, one in site.outlook.troubles.items() if one.text}
+        yield made.failing(site.outlook.troubles, failures)
+
+    made.add(collect)
+    return made
+
+
+def routes(of: Metrics) -> list[Route]:
     """Return the paths."""
-    return [Route("/healthz", alive), Route("/readyz", ready)]
 
+    def answer(request: Request) -> Response:
+        found = of.answer(request.url.path, request.headers.get("accept", ""))
+        return Response(found.body, found.status, media_type=found.type)
 
-def alive(_request: Request) -> Response:
-    """Say that the process answers."""
-    return JSONResponse({"ok": True})
-
-
-def ready(request: Request) -> Response:
-    """Say whether pages can be shown: store and chain were read and go on being read."""
-    site = site_of(request)
-    wrong = {name: one.text for name, one in site.outlook.troubles.items() if one.text}
-    if site.book.place() is None:
-        wrong.setdefault("chain", "not read yet")
-    if not site.outlook.view.at_s:
-        wrong.setdefault("store", "not read yet")
-    return JSONResponse({"ok": not wrong, **({"wrong": sorted(wrong)})}, 503 if wrong else 200)
+    return [Route(path, answer) for path in ("/metrics", "/healthz", "/readyz")]

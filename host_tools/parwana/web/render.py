@@ -17,6 +17,7 @@ from babel.support import Translations
 from starlette.requests import Request
 from starlette.responses import HTMLResponse
 
+from parwana.web import assets, charts
 from parwana.web.household import local
 from parwana.web.site import Site
 from parwana.web.usage import Span
@@ -24,6 +25,7 @@ from parwana.web.usage import Span
 HERE = Path(__file__).parent
 STATIC = HERE / "static"
 COOKIE = "lang"
+VENDOR = "/vendor"
 _YEAR_S = 366 * 86400
 
 
@@ -107,6 +109,11 @@ class Pages:
             said=lambda text, values: said(language, text, values),
             day_name=lambda span: day_name(span, language),
             month_name=lambda span: format_date(span.end, "MMM y", locale=language),
+            clock_time=lambda time_s: f"{local(time_s, offset_s):%H:%M}",
+            energy=charts.energy,
+            curve=charts.curve,
+            balance=lambda rows: self._balance(rows, language),
+            vendor=assets.urls(VENDOR),
             zip=zip,
         )
         environment.filters["pair"] = lambda alarm: (alarm, said(language, alarm, {}))
@@ -123,6 +130,16 @@ class Pages:
             return str(format_datetime(first, "d MMM HH:mm", locale=language))
         days = [str(format_date(at, "d MMM y", locale=language)) for at in (first, last)]
         return days[0] if days[0] == days[1] else " – ".join(days)
+
+    def _balance(self, rows: list[dict[str, Any]], language: str) -> charts.Chart:
+        """Return the chart of a feeder's periods."""
+        said = translations(language).gettext
+        lines = [
+            charts.Line(said(name), [row[f"{name}_wh"] / 1000 for row in rows])
+            for name in ("supplied", "sold")
+        ]
+        names = [self._period(row["period"], language) for row in rows]
+        return charts.Chart("line", said("Balances"), said("period"), "kWh", names, lines)
 
     def text(self, name: str, language: str, **values: Any) -> str:
         """Return a template's text."""

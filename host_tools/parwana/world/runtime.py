@@ -91,7 +91,7 @@ def umqtt() -> Path:
     target = BUILD / "runtime" / f"umqtt-{UMQTT_VERSION}" / "simple.py"
     if target.exists():
         return target
-    with _alone("umqtt.simple"):
+    with alone("umqtt.simple"):
         if not target.exists():
             _fetch_umqtt(target)
     return target
@@ -147,7 +147,7 @@ def _output(command: list[str]) -> "str | None":
 
 
 @contextmanager
-def _alone(what: str) -> Iterator[None]:
+def alone(what: str) -> Iterator[None]:
     """Let one process at a time fetch; the others say what they wait for."""
     BUILD.mkdir(exist_ok=True)
     with (BUILD / "runtime.lock").open("w") as lock:
@@ -203,7 +203,7 @@ def debian_program(package: str, architecture: str, program: str) -> Path:
         return wrapper
     if architecture not in ARCHITECTURES:
         raise RuntimeMissing(f"no Debian packages are known for {architecture}")
-    with _alone(package):
+    with alone(package):
         if not wrapper.exists():
             _fetch_program(package, architecture, program, wrapper)
     return wrapper

@@ -1,0 +1,82 @@
+"""Charts: a picture for every browser, and the same numbers for uPlot."""
+
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from parwana.web.usage import Span
+
+WIDTH, HEIGHT = 600, 150
+_LINE_MOST = 400  # points of a line
+
+
+@dataclass(frozen=True)
+class Line:
+    """One row of numbers, in the unit that is shown; None: not known."""
+
+    label: str
+    values: Sequence[float | None]
+
+
+@dataclass(frozen=True)
+class Chart:
+    """Bars or lines over names (of days, months, times)."""
+
+    kind: str
+    label: str
+    axis: str
+    unit: str
+    names: Sequence[str]
+    lines: Sequence[Line]
+
+    def data(self) -> str:
+        """Return the numbers as JSON."""
+        series = [{"label": line.label, "values": list(line.values)} for line in self.lines]
+        values = {"kind": self.kind, "axis": self.axis, "unit": self.unit}
+        return json.dumps({**values, "names": list(self.names), "series": series})
+
+    @property
+    def _most(self) -> float:
+        return max([0.0, *(v for line in self.lines for v in line.values if v is not None)]) or 1
+
+    def bars(self) -> list[tuple[str, str, str, str, str]]:
+        """Return (x, y, width, height, words) of each bar of the first row."""
+        step = WIDTH / max(1, len(self.names))
+        found = []
+        for i, (name, value) in enumerate(zip(self.names, self.lines[0].values, strict=True)):
+            height = (value or 0) * (HEIGHT - 10) / self._most
+            at = (i * step + step * 0.12, HEIGHT - 2 - height, step * 0.76, height)
+            found.append((*(f"{number:.1f}" for number in at), f"{name}: {value} {self.unit}"))
+        return found  # type: ignore[return-value]
+
+    def paths(self) -> list[str]:
+        """Return the path of each line; it breaks where a value is not known."""
+        step = WIDTH / max(1, len(self.names) - 1)
+        found = []
+        for line in self.lines:
+            path, pen = "", "M"
+            for i, value in enumerate(line.values):
+                if value is None:
+                    pen = "M"
+                    continue
+                path += (
+                    f"{pen}{i * step:.1f} {HEIGHT - 2 - value * (HEIGHT - 10) / self._most:.1f}"
+                )
+                pen = "L"
+            found.append(path)
+        return found
+
+
+def energy(
+    spans: Sequence[Span], label: str, axis: str, unit: str, name: Callable[[Span], str]
+) -> Chart:
+    """Return the bars of what was used."""
+    values = [span.energy_wh / 1000 for span in spans]
+    return Chart("bars", label, axis, unit, [name(s) for s in spans], [Line(unit, values)])
+
+
+def curve(points: Sequence[tuple[int, int]], label: str, name: Callable[[int], str]) -> Chart:
+    """Return the line of a power (time_s, tenths of a watt)."""
+    shown = points[-_LINE_MOST:]
+    values = [power_dw / 10 for _, power_dw in shown]
+    return Chart("line", label, "", "W", [name(at) for at, _ in shown], [Line(label, values)])
