@@ -190,17 +190,6 @@ def test_bounds_are_read():
     assert limits.coins(1_234_567_890 * 10**9, "ETH") == "1.23457 ETH"
 
 
-def test_chains_that_are_known():
-    known = presets.known()
-    assert {11155111, 84532, 11155420, 80002, 10200} <= set(known)
-    for chain_id, rules in known.items():
-        assert rules.name, chain_id
-        assert rules.block_s > 0
-        assert 0 < rules.raise_after_s <= 60
-        assert rules.finality == "finalized" or type(rules.finality) is int
-    assert presets.preset(5).coin == "ETH"
-
-
 def test_a_chains_least_tip_is_paid(fake):
     rules = presets.preset(80002)
     fields = fees.market(Rpc(fake.url, 5), rules)
