@@ -77,14 +77,15 @@ class Closer:
         waited = self._now() >= self._periods.start(period) + self.deadline_s
         if closing.period + 1 < period and not waited:
             return False
-        self._refused.add(reading.digest)
+        done = True
         try:
             self._chain.send(self._energy.functions.finish(reading.frame + reading.signature))
         except Reverted as error:
             log.warning("last reading of %s: %s", meter.hex(), error)
-            return False
-        self.last[meter] = self._read(meter)
-        return True
+            done = False
+        self._refused.add(reading.digest)
+        self.last[meter] = self._read(meter)  # refused, too: another relay may have been first
+        return done
 
     def _turn(self, rows: dict[bytes, Any], current: int) -> list[SignedFrame]:
         """Return the next closing of each meter that lacks one and whose turn it is."""
@@ -145,6 +146,8 @@ class Closer:
                 log.warning(text, frame.meter.hex(), period, result)
                 if result != _AHEAD:
                     self._refused.add(frame.digest)
+                    # Another relay may have landed it first, and not live to bill it.
+                    self.last[frame.meter] = self._read(frame.meter)
             closed = sum(isinstance(result, Closing) for result in results)
             taken += closed
             if not closed:

@@ -165,16 +165,19 @@ class Landing:
             address = to_checksum_address(meter)
             closed_s = known.chain.call(known.ledgers.energy.functions.closing(address)).time_s
             if closed_s and known.chain.call(functions.account(address)).period < last:
-                houses.append(address)
-            known.billed[meter] = last
+                houses.append(meter)
+            else:
+                known.billed[meter] = last
         bills = 0
         for start in range(0, len(houses), HOUSES_MAX):
-            batch = houses[start : start + HOUSES_MAX]
+            meters = houses[start : start + HOUSES_MAX]
+            batch = [to_checksum_address(meter) for meter in meters]
             try:
                 bills += self._bill(known, functions.settle_many(batch))
             except Reverted:
                 # One house must not keep the others from their bills.
                 bills += sum(self._bill_one(known, house) for house in batch)
+            known.billed.update((meter, known.closer.last[meter]) for meter in meters)
         return bills
 
     def _bill_one(self, known: _Known, house: str) -> int:
