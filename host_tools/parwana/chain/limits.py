@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from parwana.chain.errors import ChainError
+from parwana.world import secretfiles
 
 DAY_S = 86400
 WEI = 10**18
@@ -94,24 +95,23 @@ class Tally:
     def _today(self, now_s: float) -> Iterator[dict[str, int]]:
         day = int(now_s // DAY_S)
         try:
-            handle = os.open(self._path, os.O_RDWR | os.O_CREAT, 0o600)
+            lock = os.open(self._path.with_suffix(".lock"), os.O_RDWR | os.O_CREAT, 0o600)
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX)
+                spent = self._read(self._path.read_text() if self._path.exists() else None, day)
+                before = dict(spent)
+                yield spent
+                if spent != before:
+                    kept = json.dumps({"day": day, "wei": spent})
+                    secretfiles.replace(self._path, kept.encode(), durable=True)
+            finally:
+                os.close(lock)
         except OSError as error:
             raise ChainError(f"{self._path}: {error.strerror}; check it") from None
-        with os.fdopen(handle, "r+") as file:
-            fcntl.flock(file, fcntl.LOCK_EX)
-            spent = self._read(file.read(), day)
-            before = dict(spent)
-            yield spent
-            if spent != before:
-                file.seek(0)
-                file.truncate()
-                json.dump({"day": day, "wei": spent}, file)
-                file.flush()
-                os.fsync(file.fileno())
 
-    def _read(self, text: str, day: int) -> dict[str, int]:
+    def _read(self, text: str | None, day: int) -> dict[str, int]:
         try:
-            kept: Any = json.loads(text) if text else {}
+            kept: Any = {} if text is None else json.loads(text)
             if kept.get("day") != day:
                 return {}
             return {str(nonce): int(wei) for nonce, wei in kept["wei"].items()}

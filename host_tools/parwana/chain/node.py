@@ -28,7 +28,7 @@ from parwana.chain.provider import Provider
 from parwana.chain.ranges import Ranges
 from parwana.chain.reader import Reader, there
 from parwana.chain.rpc import Rpc
-from parwana.chain.sender import Call, Sender
+from parwana.chain.sender import Call, Done, Sender
 
 __all__ = ["Chain", "ChainError", "Ledgers", "OutOfGas", "Reverted", "Unreachable"]
 
@@ -244,17 +244,19 @@ class Chain:
         *,
         value: int = 0,
         timeout_s: float = 180.0,
+        done: Done | None = None,
     ) -> TxReceipt:
         """Send a transaction and return its receipt once it is in a block and succeeded.
 
         Gas is estimated first, so what would revert is refused before it costs anything. After
         45 s without a receipt its fee is raised. A call that an ended run sent, and whose outcome
-        nobody learnt, is not sent again: its receipt is returned. Raises Reverted, OutOfGas.
+        nobody learnt, is not sent again: its receipt is returned. `done` gets the receipt before
+        that counts as learnt. Raises Reverted, OutOfGas.
         """
         sender = self._paying()
         what = getattr(function, "fn_name", "deploy")
         with translated(what, self.rpc_url, self.key.address if self.key else ""):
-            receipt = sender.send(_call(what, function, value), timeout_s)
+            receipt = sender.send(_call(what, function, value), timeout_s, done)
         self._marks[receipt["blockNumber"]] = bytes(receipt["blockHash"])
         return receipt
 

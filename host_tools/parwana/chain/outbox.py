@@ -18,6 +18,7 @@ from typing import Any
 from eth_utils import keccak
 
 from parwana.chain.errors import ChainError
+from parwana.world import secretfiles
 
 VARIABLE = "PARWANA_STATE"
 
@@ -98,22 +99,8 @@ class Outbox:
     def keep(self, signed: Signed, *, durable: bool = True) -> None:
         """Write it down; on return it outlasts a power cut, if `durable`."""
         path = self.folder / f"{signed.nonce}.json"
-        aside = self.folder / f"{signed.nonce}.new"
         with _told(path):
-            handle = os.open(aside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-            with os.fdopen(handle, "w") as file:
-                json.dump(asdict(signed), file)
-                file.flush()
-                if durable:
-                    os.fsync(file.fileno())
-            aside.replace(path)
-            if not durable:
-                return
-            folder = os.open(self.folder, os.O_RDONLY)
-            try:
-                os.fsync(folder)
-            finally:
-                os.close(folder)
+            secretfiles.replace(path, json.dumps(asdict(signed)).encode(), durable=durable)
 
     def drop(self, nonce: int) -> None:
         """Forget a nonce; within `lock()`."""

@@ -8,6 +8,7 @@ stranger's transaction at the first. docs/nodes.md tells it situation by situati
 
 import logging
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from web3.types import TxReceipt
@@ -29,6 +30,8 @@ STRANGE_S = 10.0  # how long an unknown word is doubted, before it is taken for 
 SAME_S = 3600.0  # so long a call that nobody heard the end of is the one that is asked for again
 _ATTEMPTS = 5
 log = logging.getLogger("parwana.chain")
+
+Done = Callable[[TxReceipt], None]
 
 
 @dataclass(frozen=True)
@@ -69,14 +72,17 @@ class Sender:
         self._chain_id = chain_id
         self._desk = Desk(reader, key, chain_id, limits)
 
-    def send(self, call: Call, timeout_s: float) -> TxReceipt:
-        """Return the receipt of a call that succeeded; its own, if an ended run sent it."""
+    def send(self, call: Call, timeout_s: float, done: Done | None = None) -> TxReceipt:
+        """Return the receipt of a call that succeeded; its own, if an ended run sent it.
+
+        `done` gets it before the call counts as heard of: what it writes down is not done again.
+        """
         deadline_s = time.monotonic() + timeout_s
         for _ in range(_ATTEMPTS):
             with self._desk.box.lock():
                 work = self._begin(call)
             try:
-                receipt = self._wait(work, deadline_s)
+                receipt = self._wait(work, deadline_s, done)
             except SomebodyElse as error:
                 log.warning("%s: %s; it is sent anew", call.what, error)
                 continue
@@ -203,7 +209,7 @@ class Sender:
             self._rpc.ask("eth_call", message, hex(self._reader.head()))
             raise NotYet("the node that estimates gas lies behind") from None
 
-    def _wait(self, work: Work, deadline_s: float) -> TxReceipt:
+    def _wait(self, work: Work, deadline_s: float, done: Done | None = None) -> TxReceipt:
         """Wait for a receipt of ours, raise the fee; what cannot be read is no verdict."""
         signed, start_s, pause_s, said = work.signed, time.monotonic(), 0.02, ""
         again_s = start_s + AGAIN_S
@@ -211,6 +217,8 @@ class Sender:
             try:
                 receipt = self._reader.receipt(signed.hashes)
                 if receipt is not None:
+                    if done is not None and receipt["status"] == 1:
+                        done(receipt)
                     signed.told = int(receipt["blockNumber"])
                     self._reader.remember(signed.told, signed.hashes)
                     self._desk.box.keep(signed, durable=False)

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from eth_utils import keccak
+from web3.types import TxReceipt
 
 from parwana.chain import contracts
 from parwana.chain.contracts import Artifact
@@ -54,13 +55,16 @@ class Steps:
             self._say(f"{name} is there already")
             return address
         self._say(f"deploying {name}")
-        address = str(self._chain.send(constructor)["contractAddress"])
+
+        def done(receipt: TxReceipt) -> None:
+            self._made[digest] = str(receipt["contractAddress"])
+            self._save()
+
+        address = str(self._chain.send(constructor, done=done)["contractAddress"])
         if not self._is_there(artifact, address):
             raise ChainError(
                 f"{name}: other code than ours is at {address}; do not use this chain"
             )
-        self._made[digest] = address
-        self._save()
         return address
 
     def _is_there(self, artifact: Artifact, address: str) -> bool:

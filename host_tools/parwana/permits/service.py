@@ -84,7 +84,11 @@ def serve(
     publisher = Publisher(deployment)
     clock = WorldClock.from_environment()
     permits = PermitSigner(
-        deployment, store, keys, lambda: Chain.of(deployment, keys[0], rpc, limits)
+        deployment,
+        store,
+        keys,
+        lambda: Chain.of(deployment, keys[0], rpc, limits),
+        patient=not once,
     )
     chores = [Chore("permits", permits.step)]
     if time_step_s:

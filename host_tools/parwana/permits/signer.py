@@ -96,7 +96,8 @@ class Quorum:
 class PermitSigner:
     """Follow the PaymentLedger's locks up to finality; sign and claim. `step()` does what is due.
 
-    `connect` gives a chain with the key that pays for claims.
+    `connect` gives a chain with the key that pays for claims. `patient` leaves a claim for a while
+    to who brought the last signature; who looks only once must not.
     """
 
     def __init__(
@@ -105,9 +106,12 @@ class PermitSigner:
         store: Store,
         keys: list[Key],
         connect: Callable[[], Chain],
+        *,
+        patient: bool = True,
     ) -> None:
         self._deployment = deployment
         self._store = store
+        self._patient = patient
         self._quorum = Quorum(deployment, store, indexed(keys, deployment.signers))
         self._connect = connect
         self._connected: tuple[Chain, Ledgers] | None = None
@@ -230,7 +234,7 @@ class PermitSigner:
             return []
         # Who brought the last signature claims at once; the others only if nothing comes of it.
         first = self._ready.setdefault(lock, time.monotonic())
-        if not new and time.monotonic() - first < CLAIM_WAIT_S:
+        if not new and self._patient and time.monotonic() - first < CLAIM_WAIT_S:
             return []
         joined = b"".join(bytes([index]) + signature for index, signature in enough)
         return [(lock, meter, frame, joined)]

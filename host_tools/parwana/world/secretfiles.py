@@ -18,12 +18,27 @@ def create(path: Path, data: bytes) -> None:
     path.write_bytes(data)
 
 
-def replace(path: Path, data: bytes) -> None:
-    """Write a file in the place of the one that is there, if one is."""
+def replace(path: Path, data: bytes, *, durable: bool = False) -> None:
+    """Write a file in the place of the one that is there, if one is: all of it or nothing.
+
+    `durable`: on return it outlasts a power cut.
+    """
     aside = path.with_name(path.name + ".new")
     aside.unlink(missing_ok=True)
     create(aside, data)
+    if durable:
+        _sync(aside)
     aside.replace(path)
+    if durable:
+        _sync(path.parent)
+
+
+def _sync(path: Path) -> None:
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
 
 
 def exposed(path: Path) -> bool:
