@@ -3,6 +3,7 @@
 import io
 from dataclasses import dataclass
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import segno
 from PIL import Image, ImageDraw, ImageFont
@@ -16,17 +17,23 @@ _NUMBER, _TEXT, _SMALL = 60, 34, 25
 
 @dataclass(frozen=True)
 class Label:
-    """What a label says. `address` is 0x and 40 digits, `serial` the board's, `feeder` 0: none."""
+    """What a label says. `address` is 0x and 40 digits, `serial` the board's, `feeder` 0: none.
+
+    With a `link` to the house's page the code leads there, and the label says so.
+    """
 
     utility_id: str
     number: int
     address: str
     serial: str
     feeder: int
+    link: str = ""
 
     @property
     def content(self) -> str:
         """Return what the QR code holds."""
+        if self.link:
+            return self.link
         return (
             f"parwana:{self.address}?utility={self.utility_id}&number={self.number}"
             f"&serial={self.serial}&feeder={self.feeder}"
@@ -58,7 +65,7 @@ class Label:
             (self.utility_id, _TEXT),
             (f"No. {self.number}", _NUMBER),
             (f"feeder {self.feeder or 'none'}", _TEXT),
-            (f"board {self.serial}", _SMALL),
+            (str(urlsplit(self.link).netloc) or f"board {self.serial}", _SMALL),
             *((digits[at : at + 20], _SMALL) for at in (0, 20)),
         ]
         for text, size in rows:

@@ -13,7 +13,7 @@ from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp
 
 from parwana.store.reader import StoreError
-from parwana.web import assets, health, houses, office
+from parwana.web import assets, doors, health, houses, office
 from parwana.web.guard import Guard
 from parwana.web.render import STATIC, VENDOR, Pages
 from parwana.web.site import Site
@@ -43,6 +43,7 @@ def build(site: Site) -> ASGIApp:
         routes=[
             *houses.routes(),
             *office.routes(),
+            *doors.routes(),
             *health.routes(health.metrics(site)),
             Mount("/static", Assets(directory=STATIC)),
             Mount(VENDOR, Assets(directory=assets.folder())),

@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+from parwana import BUILD
 from parwana.web.site import Public
 from parwana.world import logs
 from parwana.world.clock import WorldClock
@@ -33,6 +34,24 @@ def command(
         Path | None,
         typer.Option(help="Folder for what it keeps; default: beside the deployment file."),
     ] = None,
+    invite: Annotated[
+        bool, typer.Option("--invite", help="Print a link for one user of the utility, and end.")
+    ] = False,
+    link: Annotated[
+        int | None,
+        typer.Option(
+            metavar="NUMBER",
+            help="Print a new link to a house's page, write its label, and end. The one before "
+            "opens no more.",
+        ),
+    ] = None,
+    unlink: Annotated[
+        int | None,
+        typer.Option(metavar="NUMBER", help="Let a house's link open no more, and end."),
+    ] = None,
+    labels: Annotated[
+        Path, typer.Option(help="Folder for labels.", show_default="build/labels")
+    ] = BUILD / "labels",
     every: Annotated[
         float, typer.Option(min=0.1, help="Seconds between looks at chain and store.")
     ] = 5.0,
@@ -46,27 +65,31 @@ def command(
 ) -> None:
     """Serve pages for households, the utility and everybody, from the store and the chain.
 
-    It holds no key and changes nothing. Over a network put a TLS proxy before it.
+    It holds no key and changes nothing. Over a network put a TLS proxy before it, and say --url.
 
     Example: parwana serve --deployment build/demo/deployment.json --port 8000
+
+    Example: parwana serve --deployment town.json --url https://meter.example --invite
     """
     # Imported now: --help and what is wrong on the command line need no chain.
-    from parwana.web.service import Options, serve
+    from parwana.web.service import Options, admit, serve
 
     logs.start(log_level)
-    serve(
-        Options(
-            file=deployment,
-            host=host,
-            port=port,
-            public=public,
-            url=url.rstrip("/"),
-            state=state or deployment.with_name(deployment.stem + "-web"),
-            every_s=every,
-            silent_s=silent_after,
-            store_url=store_url,
-            rpc=rpc,
-            energy_rpc=energy_rpc,
-        ),
-        WorldClock.from_environment(),
+    options = Options(
+        file=deployment,
+        host=host,
+        port=port,
+        public=public,
+        url=url.rstrip("/"),
+        state=state or deployment.with_name(deployment.stem + "-web"),
+        every_s=every,
+        silent_s=silent_after,
+        store_url=store_url,
+        rpc=rpc,
+        energy_rpc=energy_rpc,
     )
+    if invite or link is not None or unlink is not None:
+        for line in admit(options, invite=invite, link=link, unlink=unlink, labels=labels):
+            print(line)
+        return
+    serve(options, WorldClock.from_environment())

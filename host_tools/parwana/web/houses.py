@@ -52,5 +52,6 @@ def show(request: Request) -> Response:
         paid=paid,
         is_bad=is_bad,
         place=site_of(request).book.place(),
+        linked=site_of(request).people.has_link(found.number),
     )
     return answer

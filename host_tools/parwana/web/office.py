@@ -12,7 +12,7 @@ from starlette.routing import Route
 from parwana.audit.balance import ALARMS
 from parwana.audit.energy import OVERBILLING, THEFT
 from parwana.fleet.rows import Row
-from parwana.web.access import is_staff, site_of, staff_only
+from parwana.web.access import site_of, staff_only
 
 PAGE = 100  # meters
 
@@ -70,8 +70,7 @@ def home(request: Request) -> Response:
         "power_dw": sum(row.power_dw for row in served if row.kind == "house"),
     }
     answer: Response = request.app.state.pages.page(
-        request, "home.html", branches=tree(request), totals=totals, view=view,
-        staff=is_staff(request),
+        request, "home.html", branches=tree(request), totals=totals, view=view
     )  # fmt: skip
     return answer
 
@@ -90,7 +89,6 @@ def feeder(request: Request) -> Response:
         alarms=ALARMS,
         meter=next((row.meter for row in view.rows if row.number == number), ""),
         view=view,
-        staff=is_staff(request),
     )
     return answer
 

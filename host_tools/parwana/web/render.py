@@ -18,6 +18,7 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse
 
 from parwana.web import assets, charts
+from parwana.web.access import is_staff, seat_of
 from parwana.web.household import local
 from parwana.web.site import Site
 from parwana.web.usage import Span
@@ -148,7 +149,15 @@ class Pages:
     def page(self, request: Request, name: str, status: int = 200, **values: Any) -> HTMLResponse:
         """Answer with a page; it knows its own place for links that keep it."""
         language = language_of(request)
-        body = self.text(name, language, request=request, here=request.url.path, **values)
+        body = self.text(
+            name,
+            language,
+            request=request,
+            here=request.url.path,
+            seat=seat_of(request),
+            staff=is_staff(request),
+            **values,
+        )
         answer = HTMLResponse(body, status_code=status)
         answer.headers["Vary"] = "Cookie, Accept-Language"
         if "lang" in request.query_params:

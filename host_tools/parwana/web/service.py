@@ -3,7 +3,7 @@
 import logging
 import socket
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,10 +11,12 @@ import uvicorn
 
 from parwana.chain.deployment import Deployment
 from parwana.chain.node import Chain
+from parwana.meter.label import Label
 from parwana.store.reader import Store
 from parwana.web.app import build
 from parwana.web.book import Book
 from parwana.web.outlook import Outlook
+from parwana.web.people import People
 from parwana.web.site import Public, Site
 from parwana.world.clock import WorldClock
 
@@ -56,10 +58,40 @@ def site(options: Options, clock: WorldClock) -> Iterator[Site]:
     outlook = Outlook(made, store, book, connect, clock, options.silent_s, options.every_s)
     try:
         outlook.start()
-        yield Site(made, store, book, outlook, clock, options.public, options.url)
+        people = People(options.state)
+        yield Site(made, store, book, outlook, clock, people, options.public, options.url)
     finally:
         outlook.stop()
         store.close()
+
+
+def admit(
+    options: Options, *, invite: bool, link: int | None, unlink: int | None, labels: Path
+) -> Iterator[str]:
+    """Make or revoke what lets somebody in; give what there is to say.
+
+    Raises DeploymentError, StoreError, ServeError.
+    """
+    made = Deployment.load(options.file)
+    options.state.mkdir(mode=0o700, parents=True, exist_ok=True)
+    people = People(options.state)
+    base = options.url or f"http://{options.host}:{options.port}"
+    if invite:
+        yield f"{base}/invite/{people.invite()}"
+        yield "open it within 24 hours; it makes one user, who sees each meter"
+    if unlink is not None:
+        people.unlink(unlink)
+        yield f"number {unlink}: its link opens no more, and who used it must come in anew"
+    if link is not None:
+        with closing(Store(options.store_url or made.store, create=False)) as store:
+            rows = [row for row in store.meters() if row.number == link and row.in_service]
+        if not rows or rows[0].kind != 1:
+            raise ServeError(f"no house {link} is in service; see: parwana meters")
+        address = "0x" + rows[0].meter.hex()
+        url = f"{base}/o/{people.link(link)}"
+        label = Label(made.utility_id, link, address, "", rows[0].feeder, url)
+        yield url
+        yield f"its label: {', '.join(str(path) for path in label.save(labels))}"
 
 
 def server(of: Site) -> uvicorn.Server:

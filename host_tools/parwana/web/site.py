@@ -7,6 +7,7 @@ from parwana.chain.deployment import Deployment
 from parwana.store.reader import Store
 from parwana.web.book import Book
 from parwana.web.outlook import Outlook
+from parwana.web.people import People
 from parwana.world.clock import WorldClock
 
 
@@ -27,6 +28,7 @@ class Site:
     book: Book
     outlook: Outlook
     clock: WorldClock
+    people: People
     public: Public
     url: str = ""
 
