@@ -12,6 +12,7 @@ import resource
 import sys
 import tempfile
 import time
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import replace
 from multiprocessing import get_context
 from pathlib import Path
@@ -74,8 +75,8 @@ def main() -> int:
                 for number in range(1, meters + 1):
                     words += ["--number", str(number)]
                 started = time.monotonic()
-                with get_context("spawn").Pool(1) as fresh:  # a fork would have our memory, too
-                    peaks.append(fresh.apply(_run, (words,)))
+                with ProcessPoolExecutor(1, get_context("spawn")) as fresh:  # not our memory
+                    peaks.append(fresh.submit(_run, words).result())
                 took_s, size = time.monotonic() - started, out.stat().st_size
                 print(
                     f"{kind:>11}, {meters} meters, {meters * 96 * given.days} readings: "

@@ -63,6 +63,7 @@ COMMANDS = {
         "parwana.audit.prove",
         "Prove a reading to anyone who reads the chain, or check such a proof.",
     ),
+    "homeassistant": ("parwana.homeassistant.command", "Show meters in Home Assistant."),
     "export": ("parwana.export.command", "Write readings as CSV, Green Button or Parquet."),
     "deploy": ("parwana.chain.deploy", "Deploy the contracts and write the deployment file."),
     "contracts": ("parwana.chain.bundle", "Write what explorers need to verify the contracts."),
@@ -73,7 +74,13 @@ OF_A_CHECKOUT = ("demo", "flash")
 # By the package that is missing.
 EXTRAS = {"eth": "devchain", "vyper": "contracts", "uvicorn": "web"}
 ALIASES = {"permit": "permits"}
-SERVICES = (["relay"], ["devchain"], ["permits", "run"], ["serve"])  # which end by being told to
+SERVICES = (
+    ["relay"],
+    ["devchain"],
+    ["permits", "run"],
+    ["serve"],
+    ["homeassistant"],
+)  # end when told
 _STOPPED = 130
 _OURS = ("parwana", "boards", "wire")
 

@@ -78,6 +78,7 @@ class Session:
         packet_bytes: int | None = None,
         inflight: int | None = None,
         client_id: str = "",
+        will: tuple[str, bytes] | None = None,
         ca: bytes = b"",
     ) -> None:
         scheme, self._host, self._port, user, password = parse_url(url)
@@ -101,6 +102,8 @@ class Session:
         )
         if user is not None:
             client.username_pw_set(user, password)
+        if will:
+            client.will_set(*will, qos=1, retain=True)
         self._tls = scheme == "mqtts"
         if self._tls:
             client.tls_set_context(_tls(ca))

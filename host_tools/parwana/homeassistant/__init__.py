@@ -1,0 +1,1 @@
+"""Show meters in Home Assistant."""
