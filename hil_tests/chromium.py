@@ -34,8 +34,7 @@ exec "$root/usr/lib/chromium/chromium" "$@"
 _FONTS = """<?xml version="1.0"?>
 <!DOCTYPE fontconfig SYSTEM "fonts.dtd">
 <fontconfig><dir>{root}/usr/share/fonts</dir><dir>/usr/share/fonts</dir>
-<alias binding="same"><family>system-ui</family><prefer><family>Noto Sans</family></prefer></alias>
-<alias binding="same"><family>sans</family><prefer><family>Noto Sans</family></prefer></alias>
+<match><edit name="family" mode="append_last"><string>Noto Sans</string></edit></match>
 <cachedir>{root}/../fontcache</cachedir></fontconfig>
 """
 

@@ -16,10 +16,13 @@ from hil_tests.permits.test_command import one
 from hil_tests.rights.conftest import Run, runner
 from hil_tests.services import SignedMeter, wait_until
 from hil_tests.town import Town
+from hil_tests.web.browser import browser
 from parwana.store.reader import Store
-from parwana.web import service
+from parwana.web import assets, service
+from parwana.web.render import VENDOR
 from parwana.web.service import Options
 from parwana.web.site import Public, Site
+from parwana.world.runtime import RuntimeMissing
 
 WH = 5000
 
@@ -87,6 +90,18 @@ def lived(folder: Path) -> Iterator[Town]:
         for day in range(1, 4):
             live_a_day(town, day)
         yield town
+
+
+@pytest.fixture(scope="session")
+def chromium() -> Iterator[Any]:
+    """Lend a Chromium."""
+    if not assets.urls(VENDOR):
+        pytest.skip("npm is missing: there is nothing to look at in a browser")
+    try:
+        with browser() as started:
+            yield started
+    except RuntimeMissing as missing:
+        pytest.skip(str(missing))
 
 
 @pytest.fixture

@@ -6,24 +6,10 @@ from typing import Any
 import pytest
 
 from hil_tests.town import FEEDER, Town
-from hil_tests.web.browser import SIZES, Looker, browser
+from hil_tests.web.browser import SIZES, Looker
 from hil_tests.web.conftest import Window
-from parwana.web import assets
-from parwana.web.render import VENDOR
-from parwana.world.runtime import RuntimeMissing
 
 FIRST_VIEW_MOST = 100_000  # bytes over the wire
-
-
-@pytest.fixture(scope="module")
-def chromium() -> Iterator[Any]:
-    if not assets.urls(VENDOR):
-        pytest.skip("npm is missing: there are no charts to look at")
-    try:
-        with browser() as started:
-            yield started
-    except RuntimeMissing as missing:
-        pytest.skip(str(missing))
 
 
 @pytest.fixture(scope="module")

@@ -10,10 +10,10 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Mount
 from starlette.staticfiles import StaticFiles
-from starlette.types import ASGIApp
+from starlette.types import ASGIApp, Scope
 
 from parwana.store.reader import StoreError
-from parwana.web import assets, doors, health, houses, office
+from parwana.web import assets, doors, health, houses, live, office
 from parwana.web.guard import Guard
 from parwana.web.render import STATIC, VENDOR, Pages
 from parwana.web.site import Site
@@ -22,12 +22,16 @@ _ASSETS_S = 365 * 86400
 
 
 class Assets(StaticFiles):
-    """Files that a page names with a word of their content: kept for ever."""
+    """Files; what is named with a word of its content is kept for ever, others are asked after."""
 
-    def file_response(self, *args: Any, **kwargs: Any) -> Response:
+    def file_response(
+        self, full_path: Any, stat_result: Any, scope: Scope, status_code: int = 200
+    ) -> Response:
         """Answer with a file."""
-        answer = super().file_response(*args, **kwargs)
-        answer.headers["Cache-Control"] = f"public, max-age={_ASSETS_S}, immutable"
+        answer = super().file_response(full_path, stat_result, scope, status_code)
+        named = scope["query_string"].startswith(b"v=") or scope["path"].startswith(VENDOR)
+        kept = f"public, max-age={_ASSETS_S}, immutable" if named else "public, no-cache"
+        answer.headers["Cache-Control"] = kept
         return answer
 
 
@@ -42,6 +46,7 @@ def build(site: Site) -> ASGIApp:
     app = Starlette(
         routes=[
             *houses.routes(),
+            *live.routes(),
             *office.routes(),
             *doors.routes(),
             *health.routes(health.metrics(site)),

@@ -9,6 +9,7 @@ from starlette.routing import Route
 
 from parwana.web.access import may_see, site_of
 from parwana.web.household import House, house
+from parwana.web.paying import carried, code, payment
 from parwana.web.words import is_bad, supply_words
 
 
@@ -52,6 +53,9 @@ def show(request: Request) -> Response:
         paid=paid,
         is_bad=is_bad,
         place=site_of(request).book.place(),
+        payment=payment(site_of(request), found.bill) if found.bill else None,
+        code=code,
+        carried=carried,
         linked=site_of(request).people.has_link(found.number),
     )
     return answer

@@ -62,6 +62,7 @@ class Outlook:
         self._first = threading.Event()
         self._view = View(0, [])
         self.currency = Currency("units", 0)
+        self.token = ""  # what is billed in: its address, zero for the coin; "" as yet unknown
         self.troubles = {name: Trouble(log, name) for name in ("chain", "store")}
 
     @property
@@ -101,8 +102,9 @@ class Outlook:
         """Bring the book up to the chain's head."""
         try:
             chain, ledgers, made = self.ledgers()
-            if self.currency.name == "units":
+            if not self.token:
                 self.currency = currency_of(chain, ledgers, made)
+                self.token = str(chain.call(ledgers.payment.functions.token()))
             self.book.follow(chain, ledgers)
         except ChainError as error:
             self.troubles["chain"].failed(str(error))

@@ -94,7 +94,20 @@ def admit(
         yield f"its label: {', '.join(str(path) for path in label.save(labels))}"
 
 
-def server(of: Site) -> uvicorn.Server:
+class Server(uvicorn.Server):
+    """A server that tells the site when it ends, so that open streams end, too."""
+
+    def __init__(self, config: uvicorn.Config, site: Site) -> None:
+        super().__init__(config)
+        self._site = site
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """End."""
+        self._site.ending.set()
+        await super().shutdown(sockets)
+
+
+def server(of: Site) -> Server:
     """Return a server of a site's pages."""
     config = uvicorn.Config(
         build(of),
@@ -102,9 +115,9 @@ def server(of: Site) -> uvicorn.Server:
         access_log=False,
         server_header=False,
         lifespan="off",
-        timeout_graceful_shutdown=2,
+        timeout_graceful_shutdown=5,
     )
-    return uvicorn.Server(config)
+    return Server(config, of)
 
 
 def listening(host: str, port: int) -> socket.socket:

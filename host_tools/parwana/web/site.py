@@ -1,7 +1,8 @@
 """What every page is made from, built once by `parwana serve`."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
+from threading import Event
 
 from parwana.chain.deployment import Deployment
 from parwana.store.reader import Store
@@ -31,6 +32,7 @@ class Site:
     people: People
     public: Public
     url: str = ""
+    ending: Event = field(default_factory=Event)  # set when the server shall end
 
     @property
     def now_s(self) -> int:
