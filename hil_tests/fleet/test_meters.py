@@ -14,6 +14,7 @@ from hil_tests.services import SignedMeter
 from hil_tests.town import FEEDER, Town
 from parwana.chain.periods import DAY_S
 from parwana.store.reader import Store
+from parwana.store.tables import meters
 
 
 @pytest.fixture
@@ -27,8 +28,9 @@ def town(world: Utility, store: Store) -> Town:
     permit: Any = wire.parse(bundle[:40])
     made.event(one, wire.EVENT_PERMIT_ACCEPTED, now_s, permit.serial)
     with store.transaction() as tx:
-        hello = wire.pack_hello(1, 9, permit.serial, 0, 2, 0x000203, wire.CONTROL_CONNECTED)
-        tx.heard(one.address, wire.parse_message(hello)[1], now_s)
+        state = {"control_state": wire.CONTROL_CONNECTED, "version": 0x000203, "next": 9}
+        heard = {"permit_serial": permit.serial, "heard_s": now_s, "boots": 2}
+        tx.heard([{"meter": one.address, **state, **heard}])
     made.read(one, now_s, 1234, flags=wire.CONTROL_CONNECTED << wire.CONTROL_SHIFT)
     cut = wire.pack_reading(wire.FLAG_TAMPER, 1, now_s, 500, 0, 0, 0, 2300, 2280, 500, 97, 1)
     made.keep(two, two.sign(cut))
@@ -178,6 +180,5 @@ def test_a_store_that_is_not_there_is_one_line(run: Run, tmp_path: Any) -> None:
 def test_a_stranger_in_the_store_is_no_meter(town: Town, run: Run) -> None:
     stranger = SignedMeter(666)
     with town.store.transaction() as tx:
-        hello = wire.pack_hello(1, 9, 0, 0, 2, 0x000203, wire.CONTROL_CONNECTED)
-        tx.heard(stranger.address, wire.parse_message(hello)[1], 5)
+        tx.connection.execute(meters.insert(), {"meter": stranger.address, "heard_s": 5})
     assert len(listed(run)) == 5

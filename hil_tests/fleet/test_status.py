@@ -256,5 +256,5 @@ def test_a_permit_that_no_meter_lacks_is_no_line(world: Utility, town: Town, loo
     serial = wire.parse(bundle[:40])[1]
     town.event(town.houses[0], wire.EVENT_PERMIT_ACCEPTED, world.clock.time_s, serial)
     with town.store.transaction() as tx:
-        tx.accepted(town.houses[0].address, serial)
+        tx.heard([{"meter": town.houses[0].address, "permit_serial": serial}])
     assert "permit" not in look(code=0)

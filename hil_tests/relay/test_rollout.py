@@ -191,7 +191,8 @@ def test_who_listens_is_told_again_after_a_while(world: World) -> None:
     assert len(world.step()) == 2
     with world.store.transaction() as tx:
         for house in world.houses(1):
-            tx.heard(house.address, wire.Hello(1, 2, 0, 0, 1, VERSION, 0), world.now_s)
+            heard = {"version": VERSION, "heard_s": world.now_s}
+            tx.heard([{"meter": house.address, **heard}])
     world.now_s += 700
     assert world.step() == [], "they run it, as they say"
 

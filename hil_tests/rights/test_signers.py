@@ -105,7 +105,7 @@ def test_the_table_rests_on_what_meters_signed(world: Utility, town: Town, run: 
     town.keep(four, (frame, signature))  # a row that somebody put into the store
     with town.store.transaction() as tx:
         tx.tell()
-        tx.trusts(three.address, serial, signed=False)
+        tx.trusts({three.address: [(serial, False)]})
     change = run(*SHOW).json["change"]
     rows = {row["number"]: (row["state"], row["taken_s"]) for row in change["meters"]}
     assert rows == {
@@ -245,7 +245,7 @@ def test_a_meter_without_a_network_gets_it_as_text(
     [row] = [row for row in town.store.trust() if row.meter == town.houses[0].address]
     assert wire.parse_text(out.read_bytes().rstrip()) == row.bundle
     with town.store.transaction() as tx:
-        tx.trusts(row.meter, row.serial, signed=True)
+        tx.trusts({row.meter: [(row.serial, True)]})
     assert "lacks no change" in run(*line, "101").err
 
 

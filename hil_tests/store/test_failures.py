@@ -278,7 +278,7 @@ def test_a_row_that_another_session_holds_is_named(
             pytest.raises(StoreError, match="locked by another session"),
             store.transaction() as tx,
         ):
-            tx.lock(METER.address)
+            tx.lock([METER.address])
     store.close()
 
 

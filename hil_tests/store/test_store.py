@@ -20,7 +20,7 @@ OTHER = SignedMeter(2)
 def add(store: Store, meter: SignedMeter, *sequences: int, **values: int) -> writer.Added:
     with store.transaction() as tx:
         tx.enrol(meter.address, meter.address[0], 1, 0)
-        tx.lock(meter.address)
+        tx.lock([meter.address])
         return tx.add_frames(meter.address, [meter.stored(s, **values) for s in sequences], 99)
 
 
@@ -136,40 +136,21 @@ def test_closings_are_found_by_time(store: Store) -> None:
     assert store.last_reading(METER.address, 999) is None
 
 
-def test_hello_is_advice_that_a_frame_corrects(store: Store) -> None:
-    hello = wire.Hello(500, 600, 7, 0, 3, 0x000102, wire.CONTROL_CONNECTED)
-    with store.transaction() as tx:
-        tx.enrol(METER.address, 1, 1, 0)
-        tx.heard(METER.address, hello, 1234)
-    row = store.meter(METER.address)
-    assert row is not None
-    assert (row.oldest, row.next, row.permit_serial, row.heard_s) == (500, 600, 7, 1234)
-    with store.transaction() as tx:
-        tx.lower_oldest(METER.address, 20)
-        tx.lower_oldest(METER.address, 400)
-    row = store.meter(METER.address)
-    assert row is not None
-    assert row.oldest == 20
-    assert store.meter(OTHER.address) is None
-
-
 def test_only_an_enrolled_meter_has_a_row_to_lock(store: Store) -> None:
     with store.transaction() as tx:
-        assert tx.lock(METER.address) is None
+        assert tx.lock([METER.address, OTHER.address]) == {}
         tx.enrol(METER.address, 17, 1, 3)
-        row = tx.lock(METER.address)
-        assert row is not None
+        row = tx.lock([OTHER.address, METER.address])[METER.address]
         assert (row.number, row.oldest, row.in_service) == (17, 1, True)
         tx.retire(METER.address)
-        row = tx.lock(METER.address)
-    assert row is not None
+        row = tx.lock([METER.address])[METER.address]
     assert not row.in_service
 
 
 def test_enrolment_does_not_touch_what_a_hello_said(store: Store) -> None:
-    hello = wire.Hello(5, 6, 7, 0, 3, 1, 0)
     with store.transaction() as tx:
-        tx.heard(METER.address, hello, 1)
+        tx.enrol(METER.address, 17, 1, 3)
+        tx.heard([{"meter": METER.address, "oldest": 5, "next": 6, "heard_s": 1}])
         tx.enrol(METER.address, 17, 1, 3)
         tx.enrol(OTHER.address, 3, 2, 0)
     assert [(m.number, m.feeder, m.oldest) for m in store.meters()] == [
@@ -234,9 +215,8 @@ def test_a_permit_is_outstanding_until_the_meter_signed_that_it_took_it(store: S
             tx.enrol(meter.address, meter.address[0], 1, 3)
             tx.add_permit(meter.address, 5, b"old", 1)
             tx.add_permit(meter.address, 9, b"new", 1)
-        tx.accepted(OTHER.address, 9)
-        tx.accepted(METER.address, 5)
-        tx.accepted(METER.address, 4)
+        tx.heard([{"meter": OTHER.address, "permit_serial": 9}])
+        tx.heard([{"meter": METER.address, "permit_serial": 5}])
     assert [(row.meter, row.bundle) for row in store.outstanding()] == [(METER.address, b"new")]
 
 

@@ -19,7 +19,7 @@ def add(store: Store, meter: bytes, *serials: int) -> None:
 
 def tell(store: Store, meter: bytes | None = None) -> list[tuple[bytes, int]]:
     with store.transaction() as tx:
-        return [(row.meter, row.serial) for row in tx.tell(meter)]
+        return [(row.meter, row.serial) for row in tx.tell(None if meter is None else [meter])]
 
 
 def states(store: Store) -> dict[tuple[bytes, int], int]:
@@ -44,14 +44,14 @@ def test_a_hello_says_what_is_lacking_until_the_next_and_a_signature_says_it_for
     add(store, TWO, 3)
     tell(store)
     with store.transaction() as tx:
-        tx.trusts(ONE, 2**32 - 1, signed=False)  # anybody can say it
+        tx.trusts({ONE: [(2**32 - 1, False)]})  # anybody can say it
     assert states(store) == {(ONE, 3): TAKEN, (ONE, 5): TAKEN, (TWO, 3): TOLD}
     with store.transaction() as tx:
-        tx.trusts(ONE, 3, signed=False)
+        tx.trusts({ONE: [(3, False)]})
     assert states(store)[ONE, 5] == UNTOLD
     assert tell(store, ONE) == [(ONE, 5)]
     with store.transaction() as tx:
-        tx.trusts(ONE, 5, signed=True)
+        tx.trusts({ONE: [(5, True)]})
     assert states(store) == {(ONE, 3): TAKEN, (ONE, 5): TAKEN, (TWO, 3): TOLD}
 
 

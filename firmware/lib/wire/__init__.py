@@ -42,6 +42,7 @@ from .messages import (
     pack_want,
     parse_bundle,
     parse_down,
+    parse_frames,
     parse_message,
     parse_text,
     parse_topic,

@@ -168,9 +168,9 @@ def parse(frame: bytes) -> "Reading | Event | Permit | Time | Signer | Ledger | 
     values = struct.unpack(layout, frame)[2:]
     # What unpacking skips, packing writes as zero: a difference is a reserved byte in use.
     canonical = _pack(kind, *values)
-    for i in range(codes.FRAME_SIZE):
-        if canonical[i] != frame[i]:
-            raise FrameError("kind %d, byte %d: reserved, must be 0" % (kind, i))
+    if canonical != frame:
+        at = [canonical[i] == frame[i] for i in range(codes.FRAME_SIZE)].index(False)
+        raise FrameError("kind %d, byte %d: reserved, must be 0" % (kind, at))
     return fields(*values)
 
 

@@ -191,7 +191,7 @@ def parse_message(data: bytes) -> tuple:
     """
     message_type = data[0] if data else 0
     if message_type == codes.MESSAGE_FRAMES:
-        return message_type, _parse_frames(data)
+        return message_type, [(frame, signature) for frame, signature, _ in parse_frames(data)]
     if message_type == codes.MESSAGE_HELLO:
         return message_type, _parse_hello(data)
     if message_type == codes.MESSAGE_GET:
@@ -252,7 +252,8 @@ def _check_signature(signature: bytes) -> bytes:
     return bytes(signature)
 
 
-def _parse_frames(data: bytes) -> "list[tuple[bytes, bytes]]":
+def parse_frames(data: bytes) -> "list[tuple[bytes, bytes, Reading | Event]]":
+    """Return the (frame, signature, fields) of a MESSAGE_FRAMES. Raises FrameError."""
     count, rest = divmod(len(data) - 1, _SIGNED)
     if rest or not 1 <= count <= codes.FRAMES_MAX:
         raise FrameError("frames: %d bytes, must be 1 + 1 to 16 times 104" % len(data))
@@ -266,7 +267,7 @@ def _parse_frames(data: bytes) -> "list[tuple[bytes, bytes]]":
         if previous is not None and fields.sequence != previous + 1:
             raise FrameError("frames: sequence %d after %d" % (fields.sequence, previous))
         previous = fields.sequence
-        signed.append((frame, bytes(data[at + codes.FRAME_SIZE : at + _SIGNED])))
+        signed.append((frame, bytes(data[at + codes.FRAME_SIZE : at + _SIGNED]), fields))
     return signed
 
 

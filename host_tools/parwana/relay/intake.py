@@ -5,6 +5,9 @@ What cannot be kept goes to the quarantine, with a reason of store/letters.py or
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from typing import Any
+
+import sqlalchemy as sa
 
 import wire
 from parwana.store.letters import Letter
@@ -69,52 +72,81 @@ def commit(
                 tx.quarantine(letter.topic, payload, reason, detail, time_s)
             if letter.hello or letter.frames:
                 by_meter.setdefault(letter.meter, []).append(letter)
-        for meter in sorted(by_meter):
-            row = tx.lock(meter)
-            if row is not None:
-                answers.append(_answer(tx, meter, row.oldest, by_meter[meter], time_s, counters))
-                continue
+        known = tx.lock(by_meter)
+        for meter in by_meter.keys() - known.keys():
             unknown += by_meter[meter]
             for letter in by_meter[meter]:
                 counters.quarantined += 1
                 detail = "enrol it: parwana pair"
                 tx.quarantine(letter.topic, letter.payload, UNKNOWN, detail, time_s)
+        said = [_Said(row, by_meter[meter], time_s) for meter, row in known.items()]
+        _keep(tx, said, time_s, counters)
+        answers = _answers(tx, said)
     counters.answers = len(answers)
     return answers, counters, unknown
 
 
-def _answer(
-    tx: Writer, meter: bytes, oldest: int, letters: list[Letter], time_s: int, counters: Counters
-) -> Answer:
-    has_serial: int | None = None
-    for letter in letters:
-        if letter.hello:
-            counters.hellos += 1
-            oldest, has_serial = letter.hello.oldest, letter.hello.permit_serial
-            tx.heard(meter, letter.hello, time_s)
-            tx.trusts(meter, letter.hello.trust_serial, signed=False)
-            continue
-        added = tx.add_frames(meter, letter.frames, time_s)
-        counters.frames_new += added.new
-        counters.frames_repeated += added.repeated
-        counters.contradictions += len(added.contradicting)
-        for frame in added.refused:
-            tx.quarantine(letter.topic, frame.frame + frame.signature, CONTRADICTION, "", time_s)
-        first = letter.frames[0].sequence
-        if first < oldest:
-            oldest = first
-            tx.lower_oldest(meter, first)
-        for frame in letter.frames:
-            fields = wire.parse(frame.frame)
-            if isinstance(fields, wire.Event) and fields.code == wire.EVENT_PERMIT_ACCEPTED:
-                tx.accepted(meter, fields.a)
-            if isinstance(fields, wire.Event) and fields.code in TRUST_EVENTS:
-                serial = fields.b if fields.code == wire.EVENT_SIGNER_CHANGED else fields.a
-                tx.trusts(meter, serial, signed=True)
-    bundle, changes = None, []
-    if has_serial is not None:
-        changes = [row.bundle for row in tx.tell(meter)]
-        permit = tx.newest_permit(meter)
-        if permit is not None and permit.serial > has_serial:
+class _Said:
+    """What the letters of one meter say of it, in their order."""
+
+    def __init__(self, row: sa.Row, letters: list[Letter], time_s: int) -> None:
+        self.meter: bytes = row.meter
+        self.topic = letters[0].topic
+        self.frames = [frame for letter in letters for frame in letter.frames]
+        self.hellos = [letter.hello for letter in letters if letter.hello]
+        self.trusts: list[tuple[int, bool]] = []  # serial, signed
+        self.before = {"oldest": row.oldest, "permit_serial": row.permit_serial}
+        self.heard: dict[str, int] = dict(self.before)
+        for letter in letters:
+            if letter.hello:
+                self.heard.update(letter.hello._asdict(), heard_s=time_s)
+                self.trusts.append((self.heard.pop("trust_serial"), False))
+            elif letter.frames[0].sequence < self.heard["oldest"]:
+                # It has this one, so that a hello of a higher oldest was not true.
+                self.heard["oldest"] = letter.frames[0].sequence
+            for frame in letter.frames:
+                if frame.kind == wire.KIND_EVENT:
+                    self._event(wire.parse(frame.frame))
+
+    def _event(self, event: Any) -> None:
+        if event.code == wire.EVENT_PERMIT_ACCEPTED:
+            self.heard["permit_serial"] = max(self.heard["permit_serial"], event.a)
+        elif event.code in TRUST_EVENTS:
+            serial = event.b if event.code == wire.EVENT_SIGNER_CHANGED else event.a
+            self.trusts.append((serial, True))
+
+
+def _keep(tx: Writer, said: list[_Said], time_s: int, counters: Counters) -> None:
+    added = tx.add_all({one.meter: one.frames for one in said if one.frames}, time_s)
+    for one in said:
+        counters.hellos += len(one.hellos)
+        if one.meter in added:
+            counters.frames_new += added[one.meter].new
+            counters.frames_repeated += added[one.meter].repeated
+            counters.contradictions += len(added[one.meter].contradicting)
+            for frame in added[one.meter].refused:
+                payload = frame.frame + frame.signature
+                tx.quarantine(one.topic, payload, CONTRADICTION, "", time_s)
+    changed = [{"meter": one.meter, **one.heard} for one in said if one.heard != one.before]
+    tx.heard([row for row in changed if "heard_s" in row])
+    tx.heard([row for row in changed if "heard_s" not in row])
+    trusts = {one.meter: one.trusts for one in said if one.trusts}
+    if trusts:
+        tx.trusts(trusts)
+
+
+def _answers(tx: Writer, said: list[_Said]) -> list[Answer]:
+    greeted = [one.meter for one in said if one.hellos]
+    changes: dict[bytes, list[bytes]] = {}
+    for row in tx.tell(greeted) if greeted else ():
+        changes.setdefault(row.meter, []).append(row.bundle)
+    newest = tx.newest_permits(greeted) if greeted else {}
+    wanted = tx.lowest_missing({one.meter: one.heard["oldest"] for one in said})
+    answers = []
+    for one in said:
+        permit = newest.get(one.meter)
+        bundle = None
+        if permit is not None and permit.serial > one.hellos[-1].permit_serial:
             bundle = permit.bundle
-    return Answer(meter, tx.lowest_missing(meter, oldest), bundle, changes)
+        answers.append(Answer(one.meter, wanted[one.meter], bundle, changes.get(one.meter, [])))
+    return answers

@@ -29,9 +29,14 @@ class SignedFrame:
         return self.frame[1]
 
 
-def signed_frame(meter: bytes, domain: bytes, frame: bytes, signature: bytes) -> SignedFrame:
-    """Make a SignedFrame of a reading or event. It checks no signature. Raises wire.FrameError."""
-    fields = wire.parse(frame)
+def signed_frame(
+    meter: bytes, domain: bytes, frame: bytes, signature: bytes, fields: object = None
+) -> SignedFrame:
+    """Make a SignedFrame of a reading or event; `fields` are the frame's, if it is parsed already.
+
+    It checks no signature. Raises wire.FrameError.
+    """
+    fields = fields or wire.parse(frame)
     if not isinstance(fields, wire.Reading | wire.Event):
         raise wire.FrameError(f"kind {frame[1]} is no meter's")
     return SignedFrame(

@@ -4,6 +4,7 @@ What proves nothing is for the quarantine, with one of the reasons below.
 """
 
 from dataclasses import dataclass, field
+from functools import lru_cache
 
 import wire
 from parwana.store.frames import SignedFrame, signed_frame
@@ -12,6 +13,8 @@ from parwana.store.signatures import SignatureError, signer
 TOPIC = "topic"  # not a meter's `up` topic of this utility
 MALFORMED = "malformed"  # the payload does not parse, or is not for a relay
 SIGNATURE = "signature"  # a frame was not signed by the topic's meter
+_FRAMES = bytes([wire.MESSAGE_FRAMES])
+_parse_topic = lru_cache(maxsize=16384)(wire.parse_topic)  # the same of each meter
 
 
 @dataclass(frozen=True)
@@ -34,20 +37,20 @@ def examine(topic: str, payload: bytes, utility_id: str, domain: bytes) -> Lette
         return Letter(topic, payload, refused=[(payload, reason, str(error))])
 
     try:
-        utility, meter, leaf = wire.parse_topic(topic)
+        utility, meter, leaf = _parse_topic(topic)
         if utility != utility_id or leaf != "up":
             raise wire.FrameError(f"must be an `up` topic of {utility_id}")
     except wire.FrameError as error:
         return refuse(TOPIC, error)
     try:
-        kind, value = wire.parse_message(payload)
-        if kind == wire.MESSAGE_HELLO:
-            return Letter(topic, payload, meter, hello=value)
-        if kind == wire.MESSAGE_GET:
-            return Letter(topic, payload, meter, get=value)
-        if kind != wire.MESSAGE_FRAMES:
+        if payload[:1] != _FRAMES:
+            kind, value = wire.parse_message(payload)
+            if kind == wire.MESSAGE_HELLO:
+                return Letter(topic, payload, meter, hello=value)
+            if kind == wire.MESSAGE_GET:
+                return Letter(topic, payload, meter, get=value)
             raise wire.FrameError(f"message {kind} is not for a relay")
-        frames = [signed_frame(meter, domain, *pair) for pair in value]
+        frames = [signed_frame(meter, domain, *one) for one in wire.parse_frames(payload)]
         if frames[0].sequence == 0:
             raise wire.FrameError("sequence 0, the first is 1")
     except wire.FrameError as error:

@@ -14,6 +14,7 @@ import wire
 from parwana.store.advice import StoreAway, StoreError, label, translated
 from parwana.store.database import engine, prepare
 from parwana.store.frames import SignedFrame, signed_frame
+from parwana.store.held import Held
 from parwana.store.looks import MeterReader
 from parwana.store.tables import (
     cursors,
@@ -27,7 +28,7 @@ from parwana.store.tables import (
     trust,
 )
 from parwana.store.updates import UpdateReader
-from parwana.store.writer import Added, Writer, lowest_missing_of, newest_permit_of
+from parwana.store.writer import Added, Writer, newest_permits_of
 
 DAY_S = 86400
 _METERS_MAX = 500  # a query; SQLite takes 32,766 values in one
@@ -192,7 +193,7 @@ class Store(MeterReader, UpdateReader):
     def lowest_missing(self, meter: bytes, oldest: int) -> int:
         """Return the lowest sequence, not below `oldest`, that is not held."""
         with self._connected() as db:
-            return lowest_missing_of(db, meter, oldest)
+            return Held(db, [(meter, oldest, oldest)]).lowest_missing(meter, oldest)
 
     def runs(self, meter: bytes) -> list[tuple[int, int]]:
         """Return the held sequences as (first, last), rising."""
@@ -203,7 +204,7 @@ class Store(MeterReader, UpdateReader):
     def newest_permit(self, meter: bytes) -> sa.Row | None:
         """Return the permit (meter, serial, bundle, block) of the greatest serial, if any."""
         with self._connected() as db:
-            return newest_permit_of(db, meter)
+            return newest_permits_of(db, [meter]).get(meter)
 
     def outstanding(self) -> list[sa.Row]:
         """Return the newest permit of each meter that is not known to have accepted it."""

@@ -1,6 +1,6 @@
 """Write to the store within one transaction."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
 from typing import Any
@@ -9,13 +9,13 @@ import sqlalchemy as sa
 
 import wire
 from parwana.store.frames import SignedFrame
+from parwana.store.held import Held, Span, digests, many, ranges
 from parwana.store.tables import (
     cursors,
     frames,
     meters,
     permits,
     quarantine,
-    runs,
     signatures,
     tallies,
 )
@@ -25,7 +25,31 @@ QUARANTINE_ROWS = 1000  # a reason
 QUARANTINE_BYTES = 2048  # a payload
 QUARANTINE_KEEP_S = 30 * 86400
 CONTRADICTIONS_KEPT = 4  # frames of one sequence
-_SEQUENCE_MAX = 0xFFFFFFFF
+
+_OF: sa.BindParameter[bytes] = sa.bindparam("of")
+_AMONG: sa.BindParameter[bytes] = sa.bindparam("of", expanding=True)
+_LOCK = (
+    sa.select(meters)
+    .where(meters.c.meter.in_(_AMONG), meters.c.number.is_not(None))
+    .order_by(meters.c.meter)
+    .with_for_update()
+)
+_HEARD = meters.update().where(meters.c.meter == _OF)
+_ADD = frames.insert()
+_DOUBT = (
+    frames.update()
+    .where(frames.c.meter == _OF, frames.c.sequence == sa.bindparam("at"))
+    .values(contradicted=True)
+)
+_LAST = (
+    sa.select(permits.c.meter, sa.func.max(permits.c.serial).label("serial"))
+    .where(permits.c.meter.in_(_AMONG))
+    .group_by(permits.c.meter)
+    .subquery()
+)
+_NEWEST = sa.select(permits).join(
+    _LAST, (permits.c.meter == _LAST.c.meter) & (permits.c.serial == _LAST.c.serial)
+)
 
 
 @dataclass(frozen=True)
@@ -48,103 +72,51 @@ class Writer(UpdateChanges):
         statement = self._insert(table).values(values)
         self._db.execute(statement.on_conflict_do_update(index_elements=keys, set_=change))
 
-    def lock(self, meter: bytes) -> sa.Row | None:
-        """Return the row of an enrolled meter, held for this transaction; None if it is unknown.
+    def lock(self, of: Iterable[bytes]) -> dict[bytes, sa.Row]:
+        """Return the rows of those that are enrolled, held for this transaction.
 
-        Whoever writes several meters takes them in rising order, or two relays deadlock.
+        They are taken in rising order, as by everyone, or two relays deadlock.
         """
-        enrolled = (meters.c.meter == meter) & meters.c.number.is_not(None)
-        return self._db.execute(sa.select(meters).where(enrolled).with_for_update()).one_or_none()
+        return {row.meter: row for row in self._db.execute(_LOCK, {"of": sorted(of)})}
 
     def add_frames(self, meter: bytes, added: Sequence[SignedFrame], received_s: int) -> Added:
         """Keep frames of one meter; two of one sequence with other content are both kept."""
-        held: dict[int, set[bytes]] = {}
-        query = sa.select(frames.c.sequence, frames.c.digest).where(
-            frames.c.meter == meter, frames.c.sequence.in_([f.sequence for f in added])
-        )
-        for sequence, digest in self._db.execute(query):
-            held.setdefault(sequence, set()).add(digest)
-        rows, contradicting, refused, repeated = [], [], [], 0
-        for signed in added:
-            known = held.setdefault(signed.sequence, set())
-            if signed.digest in known:
-                repeated += 1
-                continue
-            if known:
-                contradicting.append(signed)
-                if len(known) >= CONTRADICTIONS_KEPT:
-                    refused.append(signed)
-                    continue
-            known.add(signed.digest)
-            place = {"kind": signed.kind, "contradicted": False, "received_s": received_s}
-            rows.append({**vars(signed), **place})
+        return self.add_all({meter: added}, received_s)[meter]
+
+    def add_all(
+        self, added: Mapping[bytes, Sequence[SignedFrame]], received_s: int
+    ) -> dict[bytes, Added]:
+        """Keep frames of many meters, as `add_frames` does."""
+        every = [signed for of in added.values() for signed in of]
+        held = Held(self._db, [*_spans(added), *_given_up(every)])
+        doubtful = {(f.meter, f.sequence) for f in every if (f.meter, f.sequence) in held}
+        known = digests(self._db, doubtful)
+        fresh: list[SignedFrame] = []
+        done = {meter: _sort(of, known, fresh) for meter, of in added.items()}
+        if fresh:
+            place = {"contradicted": False, "received_s": received_s}
+            rows = [{**vars(signed), "kind": signed.kind, **place} for signed in fresh]
+            many(self._db, _ADD, rows)
+        for span in (*_spans(added), *_given_up(fresh)):
+            held.add(*span)
+        held.save()
+        doubted = {(f.meter, f.sequence) for one in done.values() for f in one.contradicting}
+        if doubted:
+            self._db.execute(_DOUBT, [{"of": m, "at": s} for m, s in sorted(doubted)])
+        return done
+
+    def heard(self, rows: Sequence[Mapping[str, Any]]) -> None:
+        """Keep what hellos and frames said: rows of the columns `meter` and others, all alike.
+
+        Anyone can say a hello: it decides nothing but what `want` names.
+        """
         if rows:
-            self._db.execute(frames.insert(), rows)
-            for first, last in _ranges(sorted({row["sequence"] for row in rows})):
-                self._hold(meter, first, last)
-            for row in rows:
-                self._give_up(meter, wire.parse(row["frame"]))
-        if contradicting:
-            doubted = {signed.sequence for signed in contradicting}
-            self._db.execute(
-                frames.update()
-                .where(frames.c.meter == meter, frames.c.sequence.in_(doubted))
-                .values(contradicted=True)
-            )
-        return Added(len(rows), repeated, contradicting, refused)
+            self._db.execute(_HEARD, [{**row, "of": row["meter"]} for row in rows])
 
-    def _give_up(self, meter: bytes, fields: Any) -> None:
-        """Want no more what the meter signed that it cannot read, so that it can go on."""
-        if isinstance(fields, wire.Event) and fields.code == wire.EVENT_STATE_LOST:
-            journal = fields.a == wire.STATE_JOURNAL
-            if journal and 1 <= fields.b <= fields.c < fields.sequence:
-                self._hold(meter, fields.b, fields.c)
-
-    def _hold(self, meter: bytes, first: int, last: int) -> None:
-        """Merge first … last into the meter's runs."""
-        query = (
-            sa.select(runs.c.first, runs.c.last)
-            .where(runs.c.meter == meter, runs.c.first <= last + 1)
-            .order_by(runs.c.first.desc())
-            .limit(last - first + 3)
-        )
-        touching = [run for run in self._db.execute(query) if run.last >= first - 1]
-        start = min([first, *(run.first for run in touching)])
-        stop = max([last, *(run.last for run in touching)])
-        for run in touching:
-            if run.first != start:
-                self._db.execute(
-                    runs.delete().where(runs.c.meter == meter, runs.c.first == run.first)
-                )
-        self._row(runs, {"meter": meter, "first": start, "last": stop})
-
-    def heard(self, meter: bytes, hello: wire.Hello, time_s: int) -> None:
-        """Keep what a hello said. Anyone can say it: it decides nothing but what `want` names."""
-        self._row(
-            meters,
-            {
-                "meter": meter,
-                "oldest": hello.oldest,
-                "next": hello.next,
-                "permit_serial": hello.permit_serial,
-                "boots": hello.boots,
-                "version": hello.version,
-                "control_state": hello.control_state,
-                "heard_s": time_s,
-            },
-        )
-
-    def lowest_missing(self, meter: bytes, oldest: int) -> int:
-        """Return the lowest sequence, not below `oldest`, that is not held."""
-        return lowest_missing_of(self._db, meter, oldest)
-
-    def lower_oldest(self, meter: bytes, sequence: int) -> None:
-        """Note that the meter has `sequence`, so that a hello of a higher oldest was not true."""
-        self._db.execute(
-            meters.update()
-            .where(meters.c.meter == meter, meters.c.oldest > sequence)
-            .values(oldest=sequence)
-        )
+    def lowest_missing(self, oldest: Mapping[bytes, int]) -> dict[bytes, int]:
+        """Return by meter the lowest sequence, not below its `oldest`, that is not held."""
+        held = Held(self._db, [(meter, first, first) for meter, first in oldest.items()])
+        return {meter: held.lowest_missing(meter, first) for meter, first in oldest.items()}
 
     def quarantine(
         self, topic: str, payload: bytes, reason: str, detail: str, time_s: int
@@ -203,14 +175,9 @@ class Writer(UpdateChanges):
         mine = meters.c.meter == meter
         self._db.execute(meters.update().where(mine).values(in_service=False))
 
-    def accepted(self, meter: bytes, serial: int) -> None:
-        """Keep the greatest serial of a permit that the meter signed to have accepted."""
-        mine = (meters.c.meter == meter) & (meters.c.permit_serial < serial)
-        self._db.execute(meters.update().where(mine).values(permit_serial=serial))
-
-    def newest_permit(self, meter: bytes) -> sa.Row | None:
-        """Return the permit (meter, serial, bundle, block) of the greatest serial, if any."""
-        return newest_permit_of(self._db, meter)
+    def newest_permits(self, of: Iterable[bytes]) -> dict[bytes, sa.Row]:
+        """Return by meter its permit (meter, serial, bundle, block) of the greatest serial."""
+        return newest_permits_of(self._db, of)
 
     def forget_permits(self, above: int) -> None:
         """Forget the permits of blocks above `above`: they may be reorganised away."""
@@ -239,33 +206,49 @@ class Writer(UpdateChanges):
         self._row(cursors, {"name": name, "block": block})
 
 
-def _ranges(rising: list[int]) -> Iterator[tuple[int, int]]:
-    """Give (first, last) of each unbroken range of rising numbers."""
-    start = 0
-    for i in range(1, len(rising) + 1):
-        if i == len(rising) or rising[i] != rising[i - 1] + 1:
-            yield rising[start], rising[i - 1]
-            start = i
+def _spans(added: Mapping[bytes, Sequence[SignedFrame]]) -> Iterator[Span]:
+    for meter, of in added.items():
+        for span in ranges(sorted({signed.sequence for signed in of})):
+            yield meter, *span
 
 
-def lowest_missing_of(db: sa.Connection, meter: bytes, oldest: int) -> int:
-    oldest = max(1, oldest)
-    query = (
-        sa.select(runs.c.last)
-        .where(runs.c.meter == meter, runs.c.first <= oldest)
-        .order_by(runs.c.first.desc())
-        .limit(1)
-    )
-    last = db.execute(query).scalar_one_or_none()
-    if last is None or last < oldest:
-        return oldest
-    return min(last + 1, _SEQUENCE_MAX)
+def _sort(
+    added: Sequence[SignedFrame],
+    known: dict[tuple[bytes, int], set[bytes]],
+    fresh: list[SignedFrame],
+) -> Added:
+    """Say what is new of one meter's frames; put that into `fresh`, and all into `known`."""
+    contradicting, refused, repeated, before = [], [], 0, len(fresh)
+    for signed in added:
+        alike = known.setdefault((signed.meter, signed.sequence), set())
+        if signed.digest in alike:
+            repeated += 1
+            continue
+        if alike:
+            contradicting.append(signed)
+            if len(alike) >= CONTRADICTIONS_KEPT:
+                refused.append(signed)
+                continue
+        alike.add(signed.digest)
+        fresh.append(signed)
+    return Added(len(fresh) - before, repeated, contradicting, refused)
 
 
-def newest_permit_of(db: sa.Connection, meter: bytes) -> sa.Row | None:
-    """Return the permit of the greatest serial, if any."""
-    query = sa.select(permits).where(permits.c.meter == meter)
-    return db.execute(query.order_by(permits.c.serial.desc()).limit(1)).one_or_none()
+def _given_up(of: Iterable[SignedFrame]) -> Iterator[Span]:
+    """Give what meters signed that they cannot read: wanted no more, so that they can go on."""
+    for signed in of:
+        event = wire.parse(signed.frame) if signed.kind == wire.KIND_EVENT else None
+        if (
+            isinstance(event, wire.Event)
+            and (event.code, event.a) == (wire.EVENT_STATE_LOST, wire.STATE_JOURNAL)
+            and 1 <= event.b <= event.c < event.sequence
+        ):
+            yield signed.meter, event.b, event.c
+
+
+def newest_permits_of(db: sa.Connection, of: Iterable[bytes]) -> dict[bytes, sa.Row]:
+    """Return by meter the permit of the greatest serial."""
+    return {row.meter: row for row in db.execute(_NEWEST, {"of": list(of)})}
 
 
 def _text(text: str) -> str:
