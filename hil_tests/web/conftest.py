@@ -153,4 +153,4 @@ def claim(town: Town, house: SignedMeter) -> None:
     now_s = int(town.world.clock.now())
     town.event(house, wire.EVENT_PERMIT_ACCEPTED, now_s, permit.serial, permit.valid_until_s)
     with town.store.transaction() as tx:
-        tx.accepted(house.address, permit.serial)
+        tx.heard([{"meter": house.address, "permit_serial": permit.serial}])
