@@ -43,9 +43,9 @@ class Kept:
         self.keep(self.meter.event(code, self.sequence, time_s, 0))
 
     def hello(self, next_sequence: int) -> None:
-        said = wire.pack_hello(1, next_sequence, 0, 0, 1, 0x000203, 1)
+        heard = {"next": next_sequence, "version": 0x000203, "heard_s": NOW_S, "boots": 1}
         with self.store.transaction() as tx:
-            tx.heard(self.meter.address, wire.parse_message(said)[1], NOW_S)
+            tx.heard([{"meter": self.meter.address, "control_state": 1, **heard}])
 
     def look(self, now_s: int = NOW_S, permit: bytes | None = None) -> State | None:
         return look(self.store, self.store.meter(self.meter.address), permit, now_s, STALE_S)

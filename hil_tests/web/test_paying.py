@@ -72,7 +72,7 @@ def test_a_house_that_is_cut_pays_and_is_connected(
         assert row is not None
         lived.event(house, wire.EVENT_PERMIT_ACCEPTED, int(world.clock.now()), row.serial)
         with lived.store.transaction() as tx:
-            tx.accepted(house.address, row.serial)
+            tx.heard([{"meter": house.address, "permit_serial": row.serial}])
         reads(lived, house, closed=True)
         step_done(looker, "connected")
         assert page.inner_text("#supply").startswith("connected")
