@@ -39,7 +39,7 @@ def wrong(words: list[str]) -> list[str]:
     found: Any = command(name) if name in cli.COMMANDS else None
     rest = words[1:]
     if hasattr(found, "commands") and rest and not rest[0].startswith("-"):
-        found, rest = found.commands.get(rest[0]), rest[1:]
+        _, found, rest = found.resolve_command(typer.Context(found), rest)
     if found is None:
         return words[:2]
     known = {"--help", "-h"}.union(*(p.opts + p.secondary_opts for p in found.params))

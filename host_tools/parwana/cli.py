@@ -55,6 +55,10 @@ COMMANDS = {
         "parwana.audit.balance",
         "Compare what a feeder supplied with what its meters sold.",
     ),
+    "losses": (
+        "parwana.losses.command",
+        "Say what a feeder loses and why, and where to look first.",
+    ),
     "audit": (
         "parwana.audit.command",
         "Recompute everything from chain and store; name what is wrong.",

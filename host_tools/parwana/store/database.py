@@ -12,6 +12,7 @@ from parwana.store.tables import (
     VERSION,
     frames_day,
     frames_events,
+    inspections,
     metadata,
     schema,
     trust,
@@ -102,3 +103,4 @@ def prepare(db: sa.Connection, create: bool, name: str) -> None:
     frames_events.create(db, checkfirst=True)
     trust.create(db, checkfirst=True)
     updates.create(db, checkfirst=True)
+    inspections.create(db, checkfirst=True)

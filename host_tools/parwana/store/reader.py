@@ -15,6 +15,7 @@ from parwana.store.advice import StoreAway, StoreError, label, translated
 from parwana.store.database import engine, prepare
 from parwana.store.frames import SignedFrame, signed_frame
 from parwana.store.held import Held
+from parwana.store.inspections import InspectionReader
 from parwana.store.looks import MeterReader
 from parwana.store.tables import (
     cursors,
@@ -36,7 +37,7 @@ _METERS_MAX = 500  # a query; SQLite takes 32,766 values in one
 __all__ = ["Added", "SignedFrame", "Store", "StoreAway", "StoreError", "Writer", "signed_frame"]
 
 
-class Store(MeterReader, UpdateReader):
+class Store(MeterReader, UpdateReader, InspectionReader):
     """Open a store; `create=False` refuses one that is not there. Raises StoreError.
 
     `url` is sqlite:///path or postgresql://user:password@host/name. Any thread may use it.

@@ -7,6 +7,7 @@ permits      the bundles that were published on the chain, to deliver
 trust        kinds 5 and 6 that a meter is to take, in the order of their serials
 updates      what is offered to meters: frame, archive, bundle once m signed, and to how many
 signatures   what permit signers sign, so that they can find each other
+inspections  what somebody found who went to look at a house for theft
 quarantine   what arrived and was not believed, bounded; `tallies` counts it and what was dropped
 cursors      up to which block a reader of the chain has read
 """
@@ -129,6 +130,14 @@ signatures = sa.Table(
     sa.Column("frame", sa.LargeBinary(40), nullable=False),
     sa.Column("scope", sa.LargeBinary, nullable=False, index=True),
     sa.Column("made_s", _Integer, nullable=False),
+)
+
+inspections = sa.Table(
+    "inspections",
+    metadata,
+    sa.Column("number", _Integer, primary_key=True, autoincrement=False),  # of the point
+    sa.Column("at_s", _Integer, primary_key=True, autoincrement=False),
+    sa.Column("found", sa.String(20), nullable=False),
 )
 
 quarantine = sa.Table(

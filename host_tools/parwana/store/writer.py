@@ -10,6 +10,7 @@ import sqlalchemy as sa
 import wire
 from parwana.store.frames import SignedFrame
 from parwana.store.held import Held, Span, digests, many, ranges
+from parwana.store.inspections import InspectionChanges
 from parwana.store.tables import (
     cursors,
     frames,
@@ -62,7 +63,7 @@ class Added:
     refused: list[SignedFrame]
 
 
-class Writer(UpdateChanges):
+class Writer(UpdateChanges, InspectionChanges):
     """Write within one transaction; the store's only door for writing."""
 
     def _row(self, table: sa.Table, values: dict[str, Any]) -> None:

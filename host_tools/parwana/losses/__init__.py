@@ -1,0 +1,1 @@
+"""Who taps the line: what a feeder loses, why, and where to look first."""
