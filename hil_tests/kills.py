@@ -22,11 +22,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
 from typing import Any
+from unittest import mock
 
 Place = tuple[str, int, int]  # module, line, which time
 TIMEOUT_S = 120
 _context = multiprocessing.get_context("forkserver")
-_context.set_forkserver_preload([__name__, "parwana.cli", "parwana.pay", "parwana.relay.service"])
+# What is not here each process imports by itself, which takes the longest of all that it does.
+_context.set_forkserver_preload(
+    [
+        *(__name__, "hil_tests.relay.killable", "parwana.cli", "parwana.pay"),
+        *("parwana.chain.deploy", "parwana.meter.handover", "parwana.relay.command"),
+    ]
+)
 
 
 @dataclass(frozen=True)
@@ -56,7 +63,11 @@ class Killable:
         (beside / "places").unlink(missing_ok=True)
         (beside / "log").touch()
         process = _context.Process(target=_live, args=(self, dict(env), beside, at), daemon=True)
-        process.start()
+        # multiprocessing would run this process's main program in it, which is pytest.
+        main = vars(sys.modules["__main__"])
+        with mock.patch.dict(main, {"__spec__": None}):
+            main.pop("__file__", None)
+            process.start()
         return Running(process, beside)
 
     def run(self, env: Mapping[str, str], beside: Path, at: Place | None = None) -> Ended:

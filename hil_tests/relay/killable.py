@@ -1,0 +1,33 @@
+"""A relay to be killed: `parwana relay` without its patience."""
+
+import signal
+import threading
+from pathlib import Path
+
+from parwana.chain.deployment import Deployment
+from parwana.chain.keys import dev_key
+from parwana.chain.node import Chain
+from parwana.relay import service
+from parwana.store.reader import Store
+from parwana.world.clock import WorldClock
+
+
+def relay(path: Path, broker: str, store: str, key: int) -> int:
+    """Run until SIGTERM; return the exit code."""
+    stop, made, opened = threading.Event(), Deployment.load(path), Store(store, patient=True)
+    signal.signal(signal.SIGTERM, lambda *_: stop.set())
+    service.run(
+        made,
+        broker_url=broker,
+        store=opened,
+        connect=lambda: Chain.of(made, dev_key(key)),
+        land=True,
+        stop=stop,
+        clock=WorldClock.from_environment(),
+        report=lambda _: None,
+        pause_s=0.1,
+        report_s=0.1,
+        gather_s=0,
+    )
+    opened.close()
+    return 0
