@@ -38,13 +38,36 @@ def stated_s(source: Path, **options: float) -> int:
     return built_s
 
 
-def test_it_is_the_commits_time_however_often_it_is_built(source: Path) -> None:
+def test_it_is_the_commits_time_however_often_it_is_built(
+    source: Path, tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
+) -> None:
     commit(source)
     now_s = COMMITTED_S + 86400.0
     assert stated_s(source, now_s=now_s) == COMMITTED_S
     built = firmware.build(None, source, now_s)
     os.utime(source / "lib" / "version.py")
+    monkeypatch.setattr(firmware, "BUILD", tmp_path_factory.mktemp("nothing_kept"))
     assert firmware.build(None, source, now_s + 86400) == built
+
+
+def test_a_build_is_kept_for_the_same_sources_alone(
+    source: Path, tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    build = tmp_path_factory.mktemp("build")
+    monkeypatch.setattr(firmware, "BUILD", build)
+    built = firmware.build(None, source)
+    [kept] = (build / "firmware").iterdir()
+    monkeypatch.setattr(firmware.constants, "inline", None)
+    assert firmware.build(None, source) == built
+    monkeypatch.undo()
+    monkeypatch.setattr(firmware, "BUILD", build)
+    for damage in (b"", kept.read_bytes()[:-9], b"\xff", b"[]", b'{"main.mpy": 7}'):
+        kept.write_bytes(damage)
+        assert firmware.build(None, source) == built, damage
+    (source / "lib" / "version.py").write_text(VERSION.replace("0.1.0", "0.1.1"))
+    assert firmware.build(None, source) != built
+    monkeypatch.setattr(firmware, "BUILD", kept)  # no folder can be made in a file
+    assert firmware.build(None, source)
 
 
 def test_without_git_it_is_what_the_source_says(source: Path) -> None:

