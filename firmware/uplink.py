@@ -22,6 +22,7 @@ _PING_MS = 20000
 _DEAD_MS = 45000
 _KEEPALIVE_S = 60
 _SETTLED_PINGS = 3
+_FLOOD = 100  # messages that are of no use, and no answer among them
 _DNS_PORT = 53
 _DNS_MS = 2000
 _DNS_TRIES = 3
@@ -36,8 +37,8 @@ class Uplink:
     """Keep a session with the broker.
 
     `random(size)` returns random bytes, `umqtt` is the module umqtt.simple.
-    `bundle(data)` takes what may be a bundle, `update.piece` what may be one of an update;
-    `update.step()` returns what to publish for it. None of them raises.
+    `bundle(data)` returns whether it took what may be a bundle; `update.piece` takes what may be
+    one of an update, `update.step()` returns what to publish for it. None of them raises.
     """
 
     def __init__(self, config, link, umqtt, journal, recorder, identity, permits, supply, bundle,
@@ -69,6 +70,7 @@ class Uplink:
         self._pings = 0  # of this session
         self._heard_ms = 0
         self._asked_ms = None  # when a hello or frames went out that no want has answered
+        self._asked_ignored = 0  # what `ignored` was then
         self._pause_ms = _ANSWER_MS
         self.connected = False
         self.sessions = 0
@@ -161,7 +163,7 @@ class Uplink:
         pinged_ms = self._heard_ms
         dropped = whole = 0
         while True:
-            session.heard()
+            more = session.heard()
             message = session.receive()
             while message:
                 self._handle(*message)
@@ -186,11 +188,11 @@ class Uplink:
                 message = self._update.step()
                 if message:
                     session.publish(self._up, message)
-            await asyncio.sleep_ms(_STEP_MS)
+            # What a flood leaves in the broker's queue is gone soon; others have their turn.
+            await asyncio.sleep_ms(0 if more else _STEP_MS)
 
     def _say_hello(self):
         self._backlog.go_to(None)
-        self._asked_ms = self._ticks.ticks_ms()
         journal = self._journal
         message = wire.pack_hello(
             journal.oldest,
@@ -201,13 +203,21 @@ class Uplink:
             version.number(),
             self._supply.control_state,
         )
+        self._ask(message)
+
+    def _ask(self, message):
         self._session.publish(self._up, message)
+        self._asked_ms = self._ticks.ticks_ms()
+        self._asked_ignored = self.ignored
 
     async def _send(self):
         """Say hello until a relay wants something; then send it, and again until it wants more."""
         if self._asked_ms is not None:
             if self._since(self._asked_ms) < self._pause_ms:
                 return
+            if self.ignored - self._asked_ignored > _FLOOD:
+                # A new session begins with an empty queue, and with the retained permit.
+                raise NetworkError("a flood keeps answers away")
             if self.pointer is None:
                 self._pause_ms = min(2 * self._pause_ms, 6 * _ANSWER_MS)
                 self._say_hello()
@@ -217,8 +227,7 @@ class Uplink:
         for _ in range(_STEPS):
             message = self._backlog.step()
             if message:
-                self._session.publish(self._up, message)
-                self._asked_ms = self._ticks.ticks_ms()
+                self._ask(message)
                 self._pause_ms = _ANSWER_MS
                 self.sent += 1
                 return
@@ -244,7 +253,8 @@ class Uplink:
             self._ignore(str(error))
             return
         if kind == wire.MESSAGE_BUNDLE and topic in self._listen:
-            self._bundle(value)
+            if not self._bundle(value):
+                self._ignore("too many bundles")
         elif kind == wire.MESSAGE_WANT and topic == self._down:
             self._want(value)
         elif kind == wire.MESSAGE_PIECE and topic == self._down:

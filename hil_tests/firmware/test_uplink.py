@@ -140,8 +140,8 @@ class Session:
         self.coming = []
         self.full = False
         self.pings = 0
-        self.mute = self.drips = False
-        self.dropped = self.whole = self.subscribed = 0
+        self.mute = self.drips = self.dry = False
+        self.dropped = self.whole = self.subscribed = self.answered = 0
         self.grants = True
 
     def connect(self, client_id, _user, _password, _keepalive_s, will_topic, will):
@@ -154,10 +154,14 @@ class Session:
     def heard(self):
         if not self.mute:
             self.accepted = True
-        return self.drips or (not self.mute and bool(self.coming or self.pings))
+        if self.drips:
+            self.dry = not self.dry
+            return not self.dry
+        return not self.mute and bool(self.coming or self.pings > self.answered)
 
     def receive(self):
-        if not self.mute and (self.coming or self.pings):
+        if not self.mute and (self.coming or self.pings > self.answered):
+            self.answered = self.pings
             self.whole += 1
         return self.coming.pop(0) if self.coming else None
 
@@ -219,18 +223,23 @@ class Town:
         self.identity = Identity()
         self.log = Quiet()
         self.bundles = []
+        self.room = True
         self.update = Update()
         self.acts = []
         Session.made = []
         under_test.Session = Session
         self.uplink = Uplink(
             Config(), self.link, None, self.journal, self.recorder, self.identity, Permits(),
-            Supply(), self.bundles.append, self._random, self.ticks, self.log,
+            Supply(), self._bundle, self._random, self.ticks, self.log,
             self.update,
         )  # fmt: skip
 
     def _random(self, size):
         return bytes(size)  # no jitter
+
+    def _bundle(self, data):
+        self.bundles.append(data)
+        return self.room
 
     def _tick(self):
         for act in list(self.acts):
@@ -346,8 +355,6 @@ def test_sends_again_until_something_new_is_wanted():
 
 def test_hello_is_repeated_ever_more_rarely():
     town = Town(2)
-    for i in range(40):
-        town.act(1000 + 5000 * i, lambda: setattr(town.session, "pings", 1))
     town.run(200_000)
     assert len(Session.made) == 1
     assert 4 <= len(town.session.hellos()) <= 6
@@ -413,6 +420,47 @@ def test_dead_connection_is_left():
     assert len(Session.made[1].hellos()) >= 1
 
 
+def test_a_flood_is_heard_without_pauses_and_others_run():
+    town = Town(2)
+    flood = [(TIME, b"\x04flood")] * 1000 + [(DOWN, wire.pack_want(1))]
+
+    def hear():
+        if flood:
+            town.session.coming.append(flood.pop(0))
+        return bool(town.session.coming)
+
+    town.act(1000, lambda: setattr(town.session, "heard", hear))
+    sleeps = []
+    tick = town.ticks.on_sleep
+    town.ticks.on_sleep = lambda: (sleeps.append(len(town.bundles)), tick())
+    town.run(2000)
+    assert len(town.bundles) == 1000
+    assert town.session.frames() == [[1, 2]]
+    assert max(sleeps[i] - sleeps[i - 1] for i in range(1, len(sleeps))) == 1
+
+
+def test_a_flood_that_keeps_answers_away_is_left():
+    for junk, room, sessions in ((b"\xff", True, 2), (b"\x04forged", False, 2), (b"", None, 1)):
+        town = Town(20)
+        town.room = room
+
+        def hear(town=town, junk=junk):
+            town.session.coming.append((DOWN, junk))
+            return False
+
+        if junk:
+            town.act(1000, lambda town=town, hear=hear: setattr(town.session, "heard", hear))
+        town.run(14_000)
+        assert len(Session.made) == sessions, junk
+        town = Town(20)  # answers come, if late
+        town.room = room
+        town.act(1000, lambda town=town, hear=hear: setattr(town.session, "heard", hear))
+        for ms in range(9000, 30_000, 9000):
+            town.want(ms, 1 + ms // 9000)
+        town.run(30_000)
+        assert len(Session.made) == 1, junk
+
+
 def test_bytes_that_make_no_packet_show_no_life():
     town = Town()
 
@@ -440,6 +488,7 @@ def test_a_session_longer_than_ticks_tell_is_no_failure():
             town = Town()
             town.link.there = False
             town.act(120_000, lambda town=town: setattr(town.link, "there", True))
+            town.want(240_000, 1)  # and nothing is left to say
             end_ms = days * 86_400_000
             town.act(end_ms, lambda town=town: setattr(town.session, "mute", True))
             town.run(end_ms + 75_000)
