@@ -5,6 +5,7 @@ import hashlib
 import os
 import re
 import shutil
+import signal
 import socket
 import subprocess
 import threading
@@ -16,6 +17,7 @@ from typing import Any, BinaryIO
 from hil_tests.services import Broker
 from parwana import REPO
 from parwana.world import runtime
+from parwana.world.programs import free_port
 
 PASSWORD = "sesame, open"
 URL_PASSWORD = "sesame%2C%20open"
@@ -56,7 +58,7 @@ class GuardedBroker(Broker):
         """Change the rights of a user while it runs."""
         self._rights[user] = rights
         self._write_acl()
-        self._program._process.send_signal(1)  # SIGHUP: mosquitto reads its files again
+        self._program._process.send_signal(signal.SIGHUP)  # it reads its files again
 
     def _write_acl(self) -> None:
         users = [f"user {user}\n{lines}\n" for user, lines in self._rights.items()]
@@ -75,7 +77,31 @@ class FolderBroker(Broker):
 
     def read_again(self) -> None:
         """Have it read its passwords again, as systemctl reload does."""
-        self._program._process.send_signal(1)  # SIGHUP
+        self._program._process.send_signal(signal.SIGHUP)
+
+
+class SealedBroker(Broker):
+    """A mosquitto that has a second port for TLS, whose certificate can be exchanged."""
+
+    def __init__(self, folder: Path, tls: tuple[Path, Path]) -> None:
+        folder.mkdir(parents=True)
+        self._files = folder / "tls.pem", folder / "tls.key"
+        self.tls_port = free_port()
+        self.settings = (
+            f"user root\nallow_anonymous true\nlistener {self.tls_port} 127.0.0.1\n"
+            "certfile {}\nkeyfile {}\n".format(*self._files)
+        )
+        self._place(tls)
+        super().__init__(folder)
+
+    def show(self, tls: tuple[Path, Path]) -> None:
+        """Show new connections another certificate, as after a renewal."""
+        self._place(tls)
+        self._program._process.send_signal(signal.SIGHUP)
+
+    def _place(self, tls: tuple[Path, Path]) -> None:
+        for source, place in zip(tls, self._files, strict=True):
+            shutil.copy(source, place)
 
 
 def rights_of_the_guide(utility_id: str) -> dict[str, str]:
@@ -170,7 +196,8 @@ class Stranger:
         self.connack, self.suback, self.puback, self.goodbye = connack, suback, puback, goodbye
         self._properties = b"" if old else bytes([len(properties)]) + properties
         self._server = socket.create_server(("127.0.0.1", 0))
-        self.url = f"mqtt://someone:{URL_PASSWORD}@127.0.0.1:{self._server.getsockname()[1]}"
+        self.port: int = self._server.getsockname()[1]
+        self.url = f"mqtt://someone:{URL_PASSWORD}@127.0.0.1:{self.port}"
         self.connections = 0
         threading.Thread(target=self._serve, daemon=True).start()
 

@@ -134,6 +134,10 @@ class Relay:
         """Publish on one of the meter's topics."""
         self._session.publish(wire.topic(UTILITY, METER, leaf), payload, retain=retain)
 
+    def send(self, topic: str, payload: bytes, retain: bool = False) -> None:
+        """Publish on any topic."""
+        self._session.publish(topic, payload, retain=retain)
+
     def publish_time(self, payload: bytes) -> None:
         """Publish on the utility's time topic."""
         self._session.publish(wire.time_topic(UTILITY), payload, retain=True)
@@ -196,9 +200,16 @@ class Relay:
 class Meter:
     """A virtual board that meters a house of 800 W, in a world `factor` times faster."""
 
-    def __init__(self, folder: Path, stack: ExitStack, factor: float, contactor: str) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        stack: ExitStack,
+        factor: float,
+        contactor: str,
+        broker: Broker | None = None,
+    ) -> None:
         self.clock = WorldClock.starting(START_S, factor)
-        self.broker = Broker(folder)
+        self.broker = broker or Broker(folder)
         stack.callback(self.broker.stop)
         self.relay = Relay(self.broker.url)
         stack.callback(self.relay.close)
