@@ -59,16 +59,14 @@ class Uplink:
         self._update = update
         self._domain = wire.reading_domain(config.utility_id)
         self._up = wire.topic(config.utility_id, config.meter, "up").encode()
-        self._down = wire.topic(config.utility_id, config.meter, "down").encode()
         self._status = wire.topic(config.utility_id, config.meter, "status").encode()
         self._listen = (
-            self._down,
+            wire.topic(config.utility_id, config.meter, "down").encode(),  # first
             wire.topic(config.utility_id, config.meter, "permit").encode(),
             wire.time_topic(config.utility_id).encode(),
         )
         self._session = None
         self._pings = 0  # of this session
-        self._heard_ms = 0
         self._asked_ms = None  # when a hello or frames went out that no want has answered
         self._asked_ignored = 0  # what `ignored` was then
         self._pause_ms = _ANSWER_MS
@@ -134,20 +132,20 @@ class Uplink:
             wire.STATUS_OFFLINE,
         )
         await self._until(session.pump, "the broker takes no bytes")
-        await self._until(self._accepted, "the broker does not accept the connection")
+
+        def accepted():
+            session.heard()
+            session.receive()
+            return session.accepted
+
+        await self._until(accepted, "the broker does not accept the connection")
         for topic in self._listen:
             session.subscribe(topic)
         session.publish(self._status, wire.STATUS_ONLINE, True)
-        self._heard_ms = self._ticks.ticks_ms()
         self._say_hello()
         self.connected = True
         self.sessions += 1
         self._log.info("connected to %s:%d", address, config.broker_port)
-
-    def _accepted(self):
-        self._session.heard()
-        self._session.receive()
-        return self._session.accepted
 
     async def _until(self, done, otherwise):
         """Let others run until `done()`. Raises NetworkError after 10 s."""
@@ -160,8 +158,8 @@ class Uplink:
     async def _serve(self):
         """Listen and send until the connection fails. Raises OSError."""
         session = self._session
-        pinged_ms = self._heard_ms
-        dropped = whole = 0
+        heard_ms = pinged_ms = self._ticks.ticks_ms()
+        dropped = count = 0
         while True:
             more = session.heard()
             message = session.receive()
@@ -172,16 +170,16 @@ class Uplink:
             while dropped < session.dropped:
                 dropped += 1
                 self._ignore("too long")
-            if whole != session.whole:
-                whole = session.whole
-                self._heard_ms = self._ticks.ticks_ms()
+            if count != session.count:
+                count = session.count
+                heard_ms = self._ticks.ticks_ms()
             if self._since(pinged_ms) > _PING_MS:
-                if session.subscribed < len(self._listen):
+                if session.accepted <= len(self._listen):
                     raise NetworkError("the broker does not answer a subscription")
                 pinged_ms = self._ticks.ticks_ms()
                 self._pings += 1
                 session.ping()
-            if self._since(self._heard_ms) > _DEAD_MS or not self._link.up:
+            if self._since(heard_ms) > _DEAD_MS or not self._link.up:
                 raise NetworkError("the connection is dead")
             if session.pump():
                 await self._send()
@@ -255,9 +253,9 @@ class Uplink:
         if kind == wire.MESSAGE_BUNDLE and topic in self._listen:
             if not self._bundle(value):
                 self._ignore("too many bundles")
-        elif kind == wire.MESSAGE_WANT and topic == self._down:
+        elif kind == wire.MESSAGE_WANT and topic == self._listen[0]:
             self._want(value)
-        elif kind == wire.MESSAGE_PIECE and topic == self._down:
+        elif kind == wire.MESSAGE_PIECE and topic == self._listen[0]:
             self._update.piece(*value)
         else:
             self._ignore("message %d does not belong there" % kind)

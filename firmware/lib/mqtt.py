@@ -46,7 +46,7 @@ class Stream:
         self._topic_left = 0
         self._acknowledge = False
         self.dropped = 0
-        self.whole = 0
+        self.count = 0
 
     # umqtt opens its socket through the module `socket`; the Stream stands for that as well.
     def socket(self):
@@ -169,7 +169,7 @@ class Stream:
     def _drop(self, size):
         size = min(size, len(self._in))
         self._in = self._in[size:]
-        self.whole += self._left // _PACKET_MOST - (self._left - size) // _PACKET_MOST
+        self.count += self._left // _PACKET_MOST - (self._left - size) // _PACKET_MOST
         self._left -= size
         return size
 
@@ -187,8 +187,7 @@ class Session:
         self._wait_msg = None
         self._answer = 0
         self._message = None
-        self.accepted = False
-        self.subscribed = 0
+        self.accepted = 0  # by the broker: the connection, and each subscription
 
     def connect(self, client_id, user, password, keepalive_s, will_topic, will):
         """Send CONNECT with a clean session and a retained last will at QoS 1.
@@ -209,7 +208,7 @@ class Session:
         client.connect()
 
     def subscribe(self, topic):
-        """Subscribe to `topic` at QoS 1; `subscribed` counts what the broker granted."""
+        """Subscribe to `topic` at QoS 1."""
         self._answer = _SUBACK
         self._client.subscribe(topic, 1)
 
@@ -236,12 +235,12 @@ class Session:
         return self._stream.dropped
 
     @property
-    def whole(self):
+    def count(self):
         """How many packets have come whole, and kilobytes of those too long.
 
         Bytes alone show no living broker: they may belong to a packet whose length is spoilt.
         """
-        return self._stream.whole
+        return self._stream.count
 
     def receive(self):
         """Return the next message as (topic, payload), None when there is none.
@@ -249,7 +248,7 @@ class Session:
         Raises BrokerError when the broker refuses something or sends what is no MQTT.
         """
         while self._stream.packet():
-            self._stream.whole += 1
+            self._stream.count += 1
             try:
                 answer = self._wait_msg()
             except (AssertionError, IndexError, TypeError):
@@ -281,10 +280,10 @@ class Session:
             if rest[1]:
                 why = _REFUSED[rest[1] if rest[1] < len(_REFUSED) else 0]
                 raise BrokerError("the broker refused the connection: %s" % why)
-            self.accepted = True
+            self.accepted += 1
         elif answer == _SUBACK and size == 3:
             if rest[2] > 2:
                 raise BrokerError("the broker refused a subscription")
-            self.subscribed += 1
+            self.accepted += 1
         elif answer != _PUBACK:
             raise BrokerError("the broker sends what is not MQTT 3.1.1")

@@ -134,14 +134,14 @@ class Session:
     def __init__(self, _umqtt, sock):
         Session.made.append(self)
         self.sock = sock
-        self.accepted = False
+        self.accepted = 0
         self.published = []
         self.topics = []
         self.coming = []
         self.full = False
         self.pings = 0
         self.mute = self.drips = self.dry = False
-        self.dropped = self.whole = self.subscribed = self.answered = 0
+        self.dropped = self.count = self.answered = 0
         self.grants = True
 
     def connect(self, client_id, _user, _password, _keepalive_s, will_topic, will):
@@ -153,7 +153,7 @@ class Session:
 
     def heard(self):
         if not self.mute:
-            self.accepted = True
+            self.accepted = max(1, self.accepted)
         if self.drips:
             self.dry = not self.dry
             return not self.dry
@@ -162,12 +162,12 @@ class Session:
     def receive(self):
         if not self.mute and (self.coming or self.pings > self.answered):
             self.answered = self.pings
-            self.whole += 1
+            self.count += 1
         return self.coming.pop(0) if self.coming else None
 
     def subscribe(self, topic):
         self.topics.append(topic)
-        self.subscribed += self.grants
+        self.accepted += self.grants
 
     def publish(self, topic, payload, retain=False):
         self.published.append((topic, payload, retain))
@@ -475,7 +475,7 @@ def test_bytes_that_make_no_packet_show_no_life():
 def test_a_broker_that_grants_no_subscription_is_left():
     town = Town()
     town.act(100, lambda: setattr(town.session, "grants", False))
-    town.act(100, lambda: setattr(town.session, "subscribed", 2))
+    town.act(100, lambda: setattr(town.session, "accepted", 3))
     town.run(30_000)
     assert len(Session.made) == 2
     assert any("subscription" in line for line in town.log.lines)
