@@ -113,14 +113,17 @@ class _Connection:
     def __init__(self, road: Road, near: socket.socket, far: socket.socket) -> None:
         self._road = road
         self._ends = near, far
-        self.over = False
+        self._ways = threading.Semaphore(1)  # that may end before the last
         for way, source, sink in ((UP, near, far), (DOWN, far, near)):
             for end in (source, sink):
                 end.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             threading.Thread(target=self._carry, args=(way, source, sink), daemon=True).start()
 
+    @property
+    def over(self) -> bool:
+        return all(end.fileno() < 0 for end in self._ends)
+
     def reset(self) -> None:
-        self.over = True
         for end in self._ends:
             _reset(end)
 
@@ -136,6 +139,10 @@ class _Connection:
         except (OSError, ValueError):  # of a socket that was closed meanwhile
             if not state.hole:
                 self.reset()
+        finally:
+            if not self._ways.acquire(blocking=False):
+                for end in self._ends:
+                    end.close()
 
     def _pass(self, fault: Fault | None, way: str, state: "_Way", packet: bytes) -> bool:
         """Let a packet pass, or what the fault leaves of it; return whether the way goes on."""
@@ -153,7 +160,6 @@ class _Connection:
             for end in self._ends:
                 with suppress(OSError):
                     end.shutdown(socket.SHUT_RDWR)
-            self.over = True
         elif fault.kind == "half-close":
             state.sink.shutdown(socket.SHUT_WR)
         elif fault.kind == "reset":
