@@ -137,7 +137,7 @@ def test_a_sample_of_all_that_a_network_can_do(tmp_path: Path) -> None:
         took |= hostilities.names(meter, ["failure"], [])
         took |= hostilities.flaps(meter, [(1, 0, 1)])
         took |= hostilities.messages(meter, ["time"], (0, 44, 1025))
-        took |= hostilities.floods(meter, ["permit"], ["forged permits"], [0], 1)
+        took |= hostilities.floods(meter, ["permit"], ["forged permits"], [0], 0.5)
         took |= refused(meter, certificates, ["for another name"])
         took |= renewed(meter, certificates)
         keep("a sample", meter, took)
