@@ -47,12 +47,14 @@ class Window:
 
 
 @contextmanager
-def window(town: Town, folder: Path, public: Public = Public.ALL) -> Iterator[Window]:
+def window(
+    town: Town, folder: Path, public: Public = Public.ALL, **options: Any
+) -> Iterator[Window]:
     """Serve a town's pages."""
     file = folder / "deployment.json"
-    options = Options(file, folder / "web", public=public, every_s=3600)
+    of = Options(file, folder / "web", public=public, every_s=3600, **options)
     clock: Any = town.world.clock
-    with service.site(options, clock) as site, service.listening("127.0.0.1", 0) as sock:
+    with service.site(of, clock) as site, service.listening("127.0.0.1", 0) as sock:
         server = service.server(site)
         thread = threading.Thread(target=server.run, kwargs={"sockets": [sock]})
         thread.start()
@@ -107,7 +109,7 @@ def chromium() -> Iterator[Any]:
 @pytest.fixture
 def serve(lived: Town, folder: Path) -> Serve:
     """Serve the pages of `lived`: `with serve(Public.ALL) as window:`."""
-    return lambda public=Public.ALL: window(lived, folder, public)
+    return lambda public=Public.ALL, **more: window(lived, folder, public, **more)
 
 
 @pytest.fixture

@@ -14,6 +14,7 @@ from parwana.web.people import OWNER, OWNER_S, STAFF, STAFF_S, Seat
 from parwana.web.site import Public, Site
 
 COOKIE = "seat"
+SUM_LEAST = 3  # houses: of fewer a sum tells too much of each
 _BODY_MOST = 8192
 
 
@@ -47,12 +48,17 @@ def staff_only(request: Request) -> None:
 
 
 def may_see(request: Request, number: int | None) -> bool:
-    """Say whether a house's page may be shown; None is nobody's number."""
+    """Say whether a meter's page may be shown; None is nobody's number.
+
+    A feeder's is everybody's, where it is the sum of several houses.
+    """
     if is_staff(request):
         return True
-    seat = seat_of(request)
+    site, seat = site_of(request), seat_of(request)
+    if number is not None and site.outlook.view.houses(number) >= SUM_LEAST:
+        return True
     return (
-        site_of(request).public is Public.OWNER
+        site.public is Public.OWNER
         and seat is not None
         and seat.kind == OWNER
         and seat.number == number

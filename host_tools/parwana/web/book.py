@@ -37,6 +37,7 @@ class Told:
     name: str
     time_s: int
     values: dict[str, Any]
+    block: int
 
 
 @dataclass(frozen=True)
@@ -100,10 +101,11 @@ class Book:
         return Place(*found) if found else None
 
     def _told(self, where: str, *values: Any) -> list[Told]:
-        query = f"SELECT name, time_s, args FROM logs WHERE {where} ORDER BY block, position, item"
+        query = f"SELECT name, time_s, args, block FROM logs WHERE {where}"
+        order = " ORDER BY block, position, item"
         with self._open() as db:
-            rows = db.execute(query, values)
-            return [Told(name, time_s, json.loads(args)) for name, time_s, args in rows]
+            rows = db.execute(query + order, values)
+            return [Told(name, time_s, json.loads(args), at) for name, time_s, args, at in rows]
 
     def bill(self, meter: str, number: int) -> Bill:
         """Return the account of a point that `meter` serves."""
@@ -119,13 +121,21 @@ class Book:
         paid = self._told("number = ? AND name = 'Paid'", number)
         return [str(told.values["payer"]) for told in reversed(paid)]
 
+    def closings(self, meter: str) -> list[Closing]:
+        """Return the meter's closings on the chain, in their order."""
+        found = self._told("meter = ? AND name = 'Closing'", meter.lower())
+        return [
+            Closing(bytes.fromhex(meter[2:]), told.values["period"], told.values["energy_wh"])
+            for told in found
+        ]
+
     def closed(self, meter: str) -> Closing | None:
         """Return the meter's last closing on the chain, if any."""
-        found = self._told("meter = ? AND name = 'Closing'", meter.lower())
-        if not found:
-            return None
-        values = found[-1].values
-        return Closing(bytes.fromhex(meter[2:]), values["period"], values["energy_wh"])
+        return next(reversed(self.closings(meter)), None)
+
+    def last_bills(self, number: int, count: int) -> list[Told]:
+        """Return the last bills of a point, in their order."""
+        return self._told("number = ? AND name = 'Billed'", number)[-count:]
 
     def enrolment(self, meter: str) -> Told | None:
         """Return the log of a meter's enrolment, or of its replacing another, if any."""

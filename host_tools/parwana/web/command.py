@@ -55,6 +55,9 @@ def command(
     every: Annotated[
         float, typer.Option(min=0.1, help="Seconds between looks at chain and store.")
     ] = 5.0,
+    audit_every: Annotated[
+        float, typer.Option(min=0, help="Hours between audits, 0: none is made.")
+    ] = 24,
     silent_after: Annotated[
         int, typer.Option(min=1, help="Seconds after which a meter counts as silent.")
     ] = SILENT_S,
@@ -87,6 +90,7 @@ def command(
         store_url=store_url,
         rpc=rpc,
         energy_rpc=energy_rpc,
+        audit_s=audit_every * 3600,
     )
     if invite or link is not None or unlink is not None:
         for line in admit(options, invite=invite, link=link, unlink=unlink, labels=labels):

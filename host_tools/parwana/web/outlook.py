@@ -31,6 +31,13 @@ class View:
     kinds: dict[int, str] = field(default_factory=dict)
     balances: dict[int, list[dict[str, Any]]] = field(default_factory=dict)
 
+    def houses(self, feeder: int) -> int:
+        """Return how many houses in service are below a feeder, 0 for what is none."""
+        if feeder not in self.kinds:
+            return 0
+        below = [row for row in self.rows if row.in_service and row.feeder == feeder]
+        return sum(1 if row.kind == "house" else self.houses(row.number) for row in below)
+
     def last_balance(self, feeder: int) -> dict[str, Any] | None:
         """Return a feeder's last balance that was logged, if any."""
         found = [row for row in self.balances.get(feeder, ()) if row["reconciled"]]

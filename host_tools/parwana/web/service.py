@@ -14,6 +14,7 @@ from parwana.chain.node import Chain
 from parwana.meter.label import Label
 from parwana.store.reader import Store
 from parwana.web.app import build
+from parwana.web.auditor import Auditor
 from parwana.web.book import Book
 from parwana.web.outlook import Outlook
 from parwana.web.people import People
@@ -42,6 +43,15 @@ class Options:
     store_url: str | None = None
     rpc: list[str] | None = None
     energy_rpc: list[str] | None = None
+    audit_s: float = 0
+
+
+def _again(options: Options) -> list[str]:
+    """Return what says the same to another of our commands."""
+    named = [("--rpc", one) for one in options.rpc or ()]
+    named += [("--energy-rpc", one) for one in options.energy_rpc or ()]
+    named += [("--store", options.store_url)] if options.store_url else []
+    return [word for pair in named for word in pair]
 
 
 @contextmanager
@@ -56,12 +66,15 @@ def site(options: Options, clock: WorldClock) -> Iterator[Site]:
     store = Store(options.store_url or made.store, create=False)
     book = Book(options.state, made)
     outlook = Outlook(made, store, book, connect, clock, options.silent_s, options.every_s)
+    auditor = Auditor(options.file, _again(options), options.audit_s, clock)
     try:
         outlook.start()
+        auditor.start()
         people = People(options.state)
-        yield Site(made, store, book, outlook, clock, people, options.public, options.url)
+        yield Site(made, store, book, outlook, clock, people, auditor, options.public, options.url)
     finally:
         outlook.stop()
+        auditor.stop()
         store.close()
 
 

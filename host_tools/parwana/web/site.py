@@ -6,6 +6,7 @@ from threading import Event
 
 from parwana.chain.deployment import Deployment
 from parwana.store.reader import Store
+from parwana.web.auditor import Auditor
 from parwana.web.book import Book
 from parwana.web.outlook import Outlook
 from parwana.web.people import People
@@ -30,6 +31,7 @@ class Site:
     outlook: Outlook
     clock: WorldClock
     people: People
+    auditor: Auditor
     public: Public
     url: str = ""
     ending: Event = field(default_factory=Event)  # set when the server shall end

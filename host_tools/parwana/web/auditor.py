@@ -1,0 +1,82 @@
+"""Run `parwana audit` again and again, as a process of its own, and keep what it found."""
+
+import json
+import logging
+import subprocess
+import sys
+import threading
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from parwana.world.clock import WorldClock
+from parwana.world.logs import Trouble
+
+log = logging.getLogger("parwana.web")
+_LOOK_S = 0.5
+_NICE = 10  # pages come first
+
+
+@dataclass(frozen=True)
+class Audited:
+    """What the last audit looked at and found; `at_s` 0: none has ended yet."""
+
+    at_s: int = 0
+    counts: dict[str, int] = field(default_factory=dict)
+    findings: list[dict[str, Any]] = field(default_factory=list)
+
+
+class Auditor:
+    """Audit every so many real seconds, 0: never. `last` is what the last one found."""
+
+    def __init__(
+        self, deployment: Path, more: list[str], every_s: float, clock: WorldClock
+    ) -> None:
+        self._command = [sys.executable, "-m", "parwana.cli", "audit", "--json"]
+        self._command += ["--deployment", str(deployment), *more]
+        self._every_s, self._clock = every_s, clock
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._run, daemon=True)
+        self._trouble = Trouble(log, "audit")
+        self.last = Audited()
+
+    def start(self) -> None:
+        """Begin, in a thread of its own."""
+        if self._every_s:
+            self._thread.start()
+
+    def stop(self) -> None:
+        """End, also an audit that runs."""
+        self._stop.set()
+        if self._every_s:
+            self._thread.join(20)
+
+    def _run(self) -> None:
+        while not self._stop.is_set():
+            self.audit()
+            self._stop.wait(self._every_s)
+
+    def audit(self) -> None:
+        """Audit once; what goes wrong is told, and the last result stays."""
+        now_s = int(self._clock.now())
+        command = ["nice", "-n", str(_NICE), *self._command]
+        with subprocess.Popen(
+            command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+        ) as process:
+            out = err = b""
+            while not self._stop.is_set():
+                try:
+                    out, err = process.communicate(timeout=_LOOK_S)
+                    break
+                except subprocess.TimeoutExpired:
+                    continue
+            else:
+                process.kill()
+                return
+        try:
+            told = json.loads(out.splitlines()[-1])
+            self.last = Audited(now_s, told["counts"], told["findings"])
+            self._trouble.over()
+        except (ValueError, LookupError):
+            said = err.decode(errors="replace").strip().splitlines() or ["it said nothing"]
+            self._trouble.failed(said[-1])
