@@ -328,7 +328,8 @@ def _unpack(data):
         held=_split(data, at, len(data), wire.FRAME_SIZE),
     )
     for frame in saved.held:
-        wire.parse(frame)
+        if not isinstance(wire.parse(frame), wire.Permit):
+            raise wire.FrameError("record of permits: it holds another kind")
     return saved
 
 

@@ -97,6 +97,8 @@ class Register:
         self.energy_wh = struct.unpack_from(_HEAD, saved)[1]
         for at in range(_HEAD_SIZE, len(saved), _UNIT_SIZE):
             unit_id, state, last_wh, level_wh, seen_wh = struct.unpack_from(_UNIT, saved, at)
+            if seen_wh < level_wh or self.energy_wh >> 60 == 15:
+                raise RegisterError("the saved register is none: a count fell, or is too great")
             if unit_id in self._units and state & _KNOWN:
                 self._units[unit_id].restart(last_wh)
                 if state & _JUMPED:

@@ -127,6 +127,7 @@ class Supply:
         if (
             size < _SAVED_SIZE
             or saved[0] != _VERSION
+            or saved[1] > CONTROL_READY
             or size != _SAVED_SIZE + 4 * saved[_SAVED_SIZE - 1]
         ):
             self.lost = True
@@ -146,7 +147,7 @@ class Supply:
         self.bypassed = self.warning > 0x7F
         self.warning &= 0x7F
         for at in range(_SAVED_SIZE, size, 4):
-            self._trips.append(struct.unpack_from(">I", saved, at)[0])
+            self._trips.append(min(TRIPS_WINDOW_MS, struct.unpack_from(">I", saved, at)[0]))
 
     def _pass(self, ticks_ms):
         elapsed_ms = 0

@@ -15,6 +15,7 @@ _HEAD_SIZE = 32
 _HEAD_SIZE_1 = 26  # of version 1, which ended with `overwritten` and how many frames follow
 _RANGE_SIZE = 8
 _SPARE = 285  # sequences that may be used without the record's knowledge
+_COUNT_MOST = 0xF0000000  # no meter lives to see it
 _NEWEST_FRAMES = 8  # that are looked at for one that can be read
 
 
@@ -35,7 +36,7 @@ def state(path, journal, log):
         log.error("%s", error)
     if saved is not None and saved[0] == 1 and len(saved) >= _HEAD_SIZE_1:
         saved = bytes([VERSION]) + saved[1:25] + told.to_bytes(4, "big") + b"\0\0" + saved[25:]
-    if saved is not None and (len(saved) < _HEAD_SIZE or saved[0] != VERSION):
+    if saved is not None and not _whole(saved):
         saved = None
         lost = True
     if saved is None:
@@ -49,6 +50,25 @@ def state(path, journal, log):
     start, end = end, end + ranges * _RANGE_SIZE
     damaged = [struct.unpack_from(RANGE, saved, at) for at in range(start, end, _RANGE_SIZE)]
     return lost, values[1:8] + (bool(overwrote), damaged, pending, saved[end:])
+
+
+def _whole(saved):
+    """Tell whether a record is of this version, and its frames and ranges are there."""
+    if len(saved) < _HEAD_SIZE or saved[0] != VERSION:
+        return False
+    _, boots, _, _, _, asked, overwritten, told, _, ranges, count = struct.unpack_from(HEAD, saved)
+    if max(boots, asked, overwritten, told) > _COUNT_MOST:
+        return False
+    end = _HEAD_SIZE + count * wire.FRAME_SIZE
+    if len(saved) < end + ranges * _RANGE_SIZE:
+        return False
+    try:
+        for at in range(_HEAD_SIZE, end, wire.FRAME_SIZE):
+            if wire.parse(saved[at : at + wire.FRAME_SIZE]).sequence > _COUNT_MOST:
+                return False
+    except (wire.FrameError, AttributeError):  # the latter: of another kind
+        return False
+    return True
 
 
 def catch_up(journal, pending, asked, log):
