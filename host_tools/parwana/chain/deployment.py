@@ -212,7 +212,7 @@ class Deployment:
             values = json.loads(path.read_text())
         except FileNotFoundError:
             raise DeploymentError(f"{path} does not exist; make it with: parwana deploy") from None
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError, RecursionError) as error:
             raise DeploymentError(f"{path} cannot be read: {error}") from None
         names = {item.name for item in fields(cls)}
         if not isinstance(values, dict):

@@ -217,7 +217,7 @@ def _after_s(header: str, words: str) -> float:
     Source: RFC 9110, 10.2.3.
     """
     if header.strip().isdecimal():
-        return float(header)
+        return float(header.strip())
     with suppress(ValueError, TypeError):
         until = parsedate_to_datetime(header)
         return max(0.0, until.timestamp() - time.time())

@@ -88,11 +88,12 @@ def load(path: Path, password: str) -> Key:
         keystore = json.loads(path.read_text())
     except FileNotFoundError:
         raise KeySourceError(f"{path} does not exist; make it: parwana key new {path}") from None
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         raise KeySourceError(f"{path} is not a readable keystore file") from None
     try:
         return Key(bytes(Account.decrypt(keystore, password)))
-    except (ValueError, TypeError, LookupError, NotImplementedError):
+    except (ArithmeticError, AssertionError, AttributeError, LookupError, NotImplementedError,
+            TypeError, ValueError):  # fmt: skip
         raise KeySourceError(f"{path} does not open: wrong password or no keystore") from None
 
 

@@ -41,7 +41,7 @@ class Logs:
             raise self._behind(last, rpc.url) from None
         found = rpc.ask("eth_getLogs", query)
         teller = rpc.url
-        if not isinstance(found, list) or not all(isinstance(log, dict) for log in found):
+        if not isinstance(found, list) or not all(map(self._is_log, found)):
             raise rpc.nonsense(found)
         told = {rpc.whole(log.get("blockNumber")): log.get("blockHash") for log in found}
         wanted = _bits(query)
@@ -54,6 +54,17 @@ class Logs:
             elif header.bloom & wanted == wanted and self._logs_of(header, query):
                 raise self._behind(header.number, teller)
         return found
+
+    def _is_log(self, log: Any) -> bool:
+        """Say whether a log is whole. Raises InvalidAnswer where a part of it has no form."""
+        if not isinstance(log, dict) or not isinstance(log.get("topics"), list):
+            return False
+        for name in ("blockNumber", "logIndex", "transactionIndex"):
+            self._rpc.whole(log.get(name))
+        self._rpc.octets(log.get("data"))
+        words = [log.get("blockHash"), log.get("transactionHash"), *log["topics"]]
+        sizes = {len(self._rpc.octets(word)) for word in words}
+        return sizes == {32} and len(self._rpc.octets(log.get("address"))) == 20
 
     def _line(self, top: Header, lowest: int) -> list[Header]:
         """Return the headers lowest … top, each the parent of the next."""

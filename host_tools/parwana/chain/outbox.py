@@ -87,10 +87,13 @@ class Outbox:
 
     def _read(self, path: Path) -> Signed | None:
         try:
-            return Signed(**json.loads(path.read_text()))
+            signed = Signed(**json.loads(path.read_text()))
+            if signed.nonce != int(path.stem) or not all(map(str, signed.hashes)):
+                raise ValueError("it is of another nonce")
+            return signed
         except FileNotFoundError:
             return None
-        except (OSError, ValueError, TypeError) as error:
+        except (OSError, ValueError, TypeError, RecursionError) as error:
             raise ChainError(
                 f"{path} cannot be read ({error}); look up the key's transactions, then move it "
                 "away"

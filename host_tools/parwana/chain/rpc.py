@@ -5,6 +5,7 @@ taken for the newest (docs/nodes.md).
 """
 
 import logging
+import re
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -28,6 +29,8 @@ PAUSE_S = 0.1
 PAUSE_MOST_S = 4.0
 COMPARE_S = 15.0  # how often the heads of several nodes are compared
 LAG_BLOCKS = 4  # a node that is so far behind another is asked last
+_QUANTITY = re.compile(r"0x[0-9a-fA-F]+")
+_DATA = re.compile(r"0x(?:[0-9a-fA-F]{2})*")
 log = logging.getLogger("parwana.chain")
 
 
@@ -215,17 +218,15 @@ class Rpc:
 
     def whole(self, value: Any) -> int:
         """Read a quantity, 0x-hexadecimal text."""
-        try:
-            return int(value, 16)
-        except (TypeError, ValueError):
-            raise self.nonsense(value) from None
+        if not isinstance(value, str) or not _QUANTITY.fullmatch(value):
+            raise self.nonsense(value)
+        return int(value, 16)
 
     def octets(self, value: Any) -> bytes:
         """Read bytes, 0x-hexadecimal text."""
-        try:
-            return bytes.fromhex(value.removeprefix("0x"))
-        except (AttributeError, ValueError):
-            raise self.nonsense(value) from None
+        if not isinstance(value, str) or not _DATA.fullmatch(value):
+            raise self.nonsense(value)
+        return bytes.fromhex(value[2:])
 
     def nonsense(self, value: Any) -> InvalidAnswer:
         """Return the error for a result that is not of the specification's shape."""

@@ -72,7 +72,7 @@ def read_tariff(path: Path, from_period: int = 0) -> Tariff:
         found = json.loads(path.read_text())
     except OSError as error:
         raise refuse(str(error.strerror)) from None
-    except ValueError:
+    except (ValueError, RecursionError):
         raise refuse(f"no JSON; write {_FORM}") from None
     slabs = found.get("slabs") if isinstance(found, dict) else None
     if not isinstance(slabs, list) or not all(isinstance(slab, dict) for slab in slabs):

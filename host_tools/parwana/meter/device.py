@@ -5,14 +5,17 @@ Snippets import the meter's own modules, so what they find is what the firmware 
 
 import hashlib
 import json
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 import wire
 from parwana.image import firmware
 from parwana.meter.repl import Meter, MeterError
 from parwana.meter.snippets import TELL_IMPORTS
 from parwana.store.signatures import address
+
+_T = TypeVar("_T")
 
 _SLOT = (
     TELL_IMPORTS
@@ -197,11 +200,15 @@ class State:
 def identify(meter: Meter) -> Identity:
     """Read the public key; the meter makes its key now if it has none. Raises MeterError."""
     try:
-        version, public_key, serial, in_service = _last(meter, _SLOT + _IDENTITY)
+        return _last(meter, _SLOT + _IDENTITY, _identity)
     except MeterError as error:
         if "ImportError" in str(error):
             raise MeterError(f"{meter.port}: no firmware is here; run ./flash.sh first") from None
         raise
+
+
+def _identity(told: Any) -> Identity:
+    version, public_key, serial, in_service = told
     key = bytes.fromhex(public_key)
     return Identity(version, key, address(key), serial, in_service)
 
@@ -216,7 +223,7 @@ def write_config(meter: Meter, values: dict[str, Any]) -> bool:
     if there.get("/config.json") == hashlib.sha256(data).hexdigest():
         return False
     meter.write("/config.json.new", data)
-    refusal = _last(meter, _SLOT + _CHECK)
+    refusal = _last(meter, _SLOT + _CHECK, str)
     if refusal:
         meter.run("import os\nos.remove('/config.json.new')")
         raise MeterError(f"the meter refuses its configuration: {refusal}")
@@ -230,7 +237,7 @@ def join_wifi(meter: Meter) -> int:
     A soft reset leaves a station joined to the network of before: that is left first. Why it
     cannot join it tells only when it has given up.
     """
-    return int(_last(meter, _SLOT + _LOADED + _WIFI))
+    return _last(meter, _SLOT + _LOADED + _WIFI, int)
 
 
 def reach_broker(meter: Meter) -> str:
@@ -238,7 +245,7 @@ def reach_broker(meter: Meter) -> str:
 
     Through TLS it only connects: no certificate is valid before the meter knows the time.
     """
-    return str(_last(meter, _SLOT + _LOADED + _BROKER))
+    return _last(meter, _SLOT + _LOADED + _BROKER, str)
 
 
 def sensors(meter: Meter) -> list[tuple[int, Any]]:
@@ -246,31 +253,36 @@ def sensors(meter: Meter) -> list[tuple[int, Any]]:
 
     Instead of the values, a text tells why there are none.
     """
-    return list(_last(meter, _SLOT + _LOADED + _ASK + _SENSORS))
+    return _last(
+        meter,
+        _SLOT + _LOADED + _ASK + _SENSORS,
+        lambda told: [(int(unit_id), values) for unit_id, values in told],
+    )
 
 
 def click_contactor(meter: Meter) -> Click:
     """Close the contactor for at most some seconds, and open it, whatever happens to the host."""
-    return Click(*_last(meter, _SLOT + _LOADED + _ASK + _CONTACTOR))
+    return _last(meter, _SLOT + _LOADED + _ASK + _CONTACTOR, lambda told: Click(*told))
 
 
 def state(meter: Meter) -> State:
     """Read what the meter has done so far."""
-    return State(*_last(meter, _SLOT + _LOADED + _STATE))
+    return _last(meter, _SLOT + _LOADED + _STATE, lambda told: State(*map(int, told)))
 
 
 def set_clock(meter: Meter, time_s: int) -> int:
     """Set the meter's RTC, so that it starts with an idea of the time; return what it shows."""
-    return int(_last(meter, _SLOT + _LOADED + _CLOCK % time_s))
+    return _last(meter, _SLOT + _LOADED + _CLOCK % time_s, int)
 
 
-def _last(meter: Meter, code: str) -> Any:
-    """Run code and return the value of the literal that it printed last."""
+def _last(meter: Meter, code: str, read: Callable[[Any], _T]) -> _T:
+    """Run code and return what `read` makes of the value of the literal that it printed last."""
     import ast
 
     lines = meter.run(code).strip().splitlines()
     try:
-        return ast.literal_eval(lines[-1])
-    except (IndexError, ValueError, SyntaxError):
+        return read(ast.literal_eval(lines[-1]))
+    except (ArithmeticError, LookupError, MemoryError, RecursionError, SyntaxError, TypeError,
+            ValueError):  # fmt: skip
         said = lines[-1][:200] if lines else "nothing"
         raise MeterError(f"{meter.port}: the meter answered {said!r}; flash it again") from None

@@ -140,7 +140,7 @@ def _matches(line: str, user: str, password: str) -> bool:
         return False
     try:
         return kept == _hashed(password, base64.b64decode(parts[3]), int(parts[2]))
-    except ValueError:
+    except (ValueError, OverflowError):
         return False
 
 

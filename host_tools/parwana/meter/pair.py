@@ -151,7 +151,7 @@ def _more(path: Path) -> dict[str, Any]:
     """Read more of the meter's configuration; the meter itself checks the keys."""
     try:
         values = json.loads(_read("--config", path))
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise PairError(f"--config {path} is not JSON: {error}") from None
     if not isinstance(values, dict):
         raise PairError(f'--config {path}: write a JSON object, as {{"pins": {{"led": 23}}}}')
