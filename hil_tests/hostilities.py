@@ -69,6 +69,10 @@ def names(meter: Beset, lies: Iterable[str] = LIES, where: Iterable[str] = ELSEW
         meter.wait_asked()
         meter.names.address = "127.0.0.1"
         took[name] = meter.back(name)
+        meter.names.address = f"{ELSEWHERE[name]} 127.0.0.1"
+        meter.road.reset()
+        took[f"{name}, at one of two addresses"] = meter.back(name)
+        meter.names.address = "127.0.0.1"
     return took
 
 

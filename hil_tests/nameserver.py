@@ -14,7 +14,8 @@ LIES = (*_REFUSED, "silence", "another question", "another's answer", "no addres
 class NameServer:
     """Answers on a port of the loopback that every name has `address`. Use it as a context.
 
-    `lie`, one of LIES or "", may be set at any time. `asked` counts questions.
+    `address` may be several, with blanks between them, and may be set at any time, as may
+    `lie`, one of LIES or "". `asked` counts questions.
     Source: RFC 1035, section 4.
     """
 
@@ -49,7 +50,9 @@ class NameServer:
         """Return what it says to a query, b"" for nothing."""
         lie, question = self.lie, query[12:]
         identity, code = int.from_bytes(query[:2], "big"), _REFUSED.get(self.lie, 0)
-        record = b"\xc0\x0c" + struct.pack(">HHIH", 1, 1, 60, 4) + socket.inet_aton(self.address)
+        head = b"\xc0\x0c" + struct.pack(">HHIH", 1, 1, 60, 4)
+        addresses = [socket.inet_aton(address) for address in self.address.split()]
+        record, count = b"".join(head + address for address in addresses), len(addresses)
         if lie == "silence":
             return b""
         if lie == "garbage":
@@ -65,7 +68,9 @@ class NameServer:
             record = struct.pack(">HHHIH", 0xC000 | at, 5, 1, 60, 2) + b"\xc0" + bytes([at])
         if lie == "huge":
             record = (b"\xc0\x0c" + struct.pack(">HHIH", 16, 1, 60, 255) + bytes(255)) * 30
-        count = 0 if code else 30 if lie == "huge" else 1
+            count = 30
+        if code:
+            record, count = b"", 0
         header = struct.pack(_HEADER, identity, 0x8180 | code, 1, count, 0, 0)
-        answer = header + question + (record if count else b"")
+        answer = header + question + record
         return answer[:-6] if lie == "torn" else answer

@@ -37,6 +37,7 @@ def pack_query(name, query_id):
 def parse_answer(data, query):
     """Return the address (dotted quad) that `data` answers to `query`, None for another's answer.
 
+    Of several one by the query's id, which is random: behind another, somebody may be there.
     Raises NameServerError.
     """
     if len(data) < len(query) or data[:2] != query[:2] or not data[2] & 0x80:
@@ -46,6 +47,7 @@ def parse_answer(data, query):
     if data[3] & 0x0F:
         raise NameServerError("the name server says error %d" % (data[3] & 0x0F))
     at = len(query)
+    found = []
     for _ in range(struct.unpack_from(">H", data, 6)[0]):
         at = _skip_name(data, at)
         if at + _RECORD_SIZE > len(data):
@@ -53,9 +55,11 @@ def parse_answer(data, query):
         kind, sort, _, size = struct.unpack_from(_RECORD, data, at)
         at += _RECORD_SIZE
         if kind == _A and sort == _IN and size == 4 and at + 4 <= len(data):
-            return "%d.%d.%d.%d" % tuple(data[at : at + 4])
+            found.append(data[at : at + 4])
         at += size
-    raise NameServerError("the name server's answer holds no address")
+    if not found:
+        raise NameServerError("the name server's answer holds no address")
+    return "%d.%d.%d.%d" % tuple(found[query[1] % len(found)])
 
 
 def _skip_name(data, at):

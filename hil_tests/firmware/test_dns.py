@@ -32,6 +32,16 @@ def test_answer():
     assert parse_answer(ANSWER, QUERY) == "93.184.216.34"
 
 
+def test_of_several_addresses_each_is_found():
+    second = b"\xc0\x29\x00\x01\x00\x01\x00\x00\x0e\x10\x00\x04\x0a\x00\x00\x07"
+    found = []
+    for identity in range(2):
+        header = bytes([0x12, identity])
+        answer = header + ANSWER[2:6] + b"\x00\x03" + ANSWER[8:] + second
+        found.append(parse_answer(answer, header + QUERY[2:]))
+    assert found == ["93.184.216.34", "10.0.0.7"]
+
+
 def test_answers_to_others_are_none():
     assert parse_answer(b"\x12\x35" + ANSWER[2:], QUERY) is None
     assert parse_answer(QUERY, QUERY) is None
