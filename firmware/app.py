@@ -15,6 +15,7 @@ _RESTARTS_MOST = 5
 _CONFIRM_MS = 15000
 _TRIAL_MORE_S = 600
 _FULL = 28  # ENOSPC
+_TICKS_MASK = 0x3FFFFFFF  # ticks wrap at 2**30 on 32-bit boards, at a multiple of it elsewhere
 
 
 def tell(error):
@@ -44,7 +45,7 @@ async def supervise(name, run, restarted, ticks, log):
             tell(error)
         failed = True
         gc.collect()
-        if ticks.ticks_diff(ticks.ticks_ms(), started) > _SETTLED_MS:
+        if (ticks.ticks_ms() - started) & _TICKS_MASK > _SETTLED_MS:  # it may be days
             backoff_ms = 1000
         await asyncio.sleep_ms(backoff_ms)
         backoff_ms = min(2 * backoff_ms, _BACKOFF_MOST_MS)

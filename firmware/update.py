@@ -27,6 +27,7 @@ _AGAIN_MS = 60000
 _AGAIN_MOST_MS = 3600000
 _SYNC = 8  # pieces: a block of flash
 _VERSION = 0xFFFFFF
+_TICKS_MASK = 0x3FFFFFFF  # ticks wrap at 2**30 on 32-bit boards, at a multiple of it elsewhere
 
 
 class Update:
@@ -120,7 +121,7 @@ class Update:
         if self._state != _FETCHING or self._runs():
             return None
         now = self._ticks.ticks_ms()
-        if self._ticks.ticks_diff(now, self._asked_ms) < self._wait_ms:
+        if (now - self._asked_ms) & _TICKS_MASK < self._wait_ms:  # it may have been days ago
             return None
         try:
             return self._step(now)

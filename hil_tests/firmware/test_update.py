@@ -95,6 +95,17 @@ def test_what_is_no_whole_piece_goes():
             os.remove(folder + "/update.rec")
 
 
+def test_a_piece_is_asked_for_again_after_any_time_without_a_network():
+    for days in (1, 7, 11):  # ticks come round in 12.4
+        with in_folder() as folder:
+            meter = Meter(folder)
+            meter.update.take(offer())
+            assert meter.live(3) == [0]
+            meter.ticks.now_ms += days * 1440 * MINUTE_MS
+            assert meter.live(1) == [0], days
+            meter.update._file.close()
+
+
 def test_another_hash_is_told_and_fetched_again_later():
     with in_folder() as folder:
         meter = Meter(folder)
