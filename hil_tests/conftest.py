@@ -3,6 +3,8 @@
 Imports stay in the fixtures: most runs of a bench need none of them.
 """
 
+import os
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -40,10 +42,17 @@ def long(request: pytest.FixtureRequest) -> bool:
 
 
 @pytest.fixture(autouse=True, scope="session")
-def state(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """Keep what is signed out of the home of who runs the tests."""
-    with pytest.MonkeyPatch.context() as patched:
-        patched.setenv("PARWANA_STATE", str(tmp_path_factory.mktemp("state")))
+def state() -> Iterator[None]:
+    """Keep what is signed out of the home of who runs the tests; in memory, where there is room.
+
+    Each call that is sent waits some ten times for a disk.
+    """
+    memory = "/dev/shm" if os.access("/dev/shm", os.W_OK | os.X_OK) else None
+    with (
+        tempfile.TemporaryDirectory(dir=memory) as folder,
+        pytest.MonkeyPatch.context() as patched,
+    ):
+        patched.setenv("PARWANA_STATE", folder)
         yield
 
 
