@@ -99,11 +99,14 @@ class Server:
         self._data.mkdir(parents=True)
         self._log = folder / "postgresql.log"
         self._databases = 0
+        self._make()
+        self.start()
+
+    def _make(self) -> None:
         if os.geteuid() == 0:
             os.chown(self._data, _NOBODY, _NOBODY)
         kind = ["--auth=trust", "--username=parwana", "--locale=C", "--encoding=UTF8"]
         self.run("initdb", *kind, "--no-sync", "--pgdata", self._data)
-        self.start()
 
     def run(self, program: str, *arguments: "str | Path") -> None:
         """Run one of PostgreSQL's programs to its end. Raises RuntimeError."""
@@ -121,14 +124,19 @@ class Server:
         command = self._unprivileged([self.programs / "postgres", *place, *options])
         self._server = Program("postgres", command, self._log)
         try:
-            self._server.wait_for("ready to accept connections", _START_S)
+            self._server.wait_for("ready to accept (read-only )?connections", _START_S)
         except Exception:
             self.stop()
             raise
 
-    def stop(self) -> None:
-        """Close all sessions, then end the server; its data stays."""
-        self._server.stop(signal.SIGINT)
+    @property
+    def running(self) -> bool:
+        """Say whether it has not ended."""
+        return self._server.running
+
+    def stop(self, by: int = signal.SIGINT) -> None:
+        """Close all sessions, then end the server, unless `by` is SIGKILL; its data stays."""
+        self._server.stop(by)
 
     def url(self, database: str, user: str = "parwana") -> str:
         """Return a URL of this server."""
@@ -165,6 +173,37 @@ class Server:
             drop += ["--securebits=+no_setuid_fixup"]
             drop += ["--inh-caps=+dac_override", "--ambient-caps=+dac_override"]
         return ["setpriv", "--pdeathsig=INT", *drop, *command]
+
+
+class Standby(Server):
+    """A copy of a server, that follows it and takes no writes until `promote`."""
+
+    def __init__(self, primary: Server, folder: Path) -> None:
+        self._primary = primary
+        super().__init__(folder)
+
+    def _make(self) -> None:
+        self._primary.stop()
+        copy = ["cp", "-a", f"{self._primary._data}/.", str(self._data)]
+        subprocess.run(copy, check=True, timeout=120)
+        self._primary.start()
+        (self._data / "standby.signal").touch()
+
+    def start(self, *settings: str) -> None:
+        """Start it; it waits for its primary, if that is away."""
+        follows = f"primary_conninfo=host=127.0.0.1 port={self._primary.port} user=parwana"
+        super().start(follows, *settings)
+
+    @property
+    def caught_up(self) -> bool:
+        """Say whether it holds all that the primary holds."""
+        [(wrote,)] = self._primary.execute("SELECT pg_current_wal_lsn()")
+        [(holds,)] = self.execute("SELECT pg_last_wal_replay_lsn()")
+        return wrote == holds
+
+    def promote(self) -> None:
+        """Take writes from now on."""
+        self.execute("SELECT pg_promote()")
 
 
 if __name__ == "__main__":

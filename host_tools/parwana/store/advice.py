@@ -28,11 +28,12 @@ _LOST = {
     "25P03": _CLOSED,
     "25006": "takes no writes: it is a standby, or set to read only; lead the URL to the primary",
 }
+_LACKS = "lacks a table of the store; restore a copy, or start again with an empty database"
 _SERVER = {
     "28": "does not let us in; check user and password in the URL, and the server's pg_hba.conf",
     "3D000": "has no such database; make it (createdb) or mend the URL",
     "42501": "does not let our user do this; make it the owner of the database",
-    "42P01": "lacks a table of the store; restore a copy, or start again with an empty database",
+    "42P01": _LACKS,
     "53100": "has a full disk; make room on the server",
     "53300": "has no session left for us; raise its max_connections, or end other sessions",
     "55P03": f"is locked by another session for {WAIT_S} s; end that one first",
@@ -69,7 +70,7 @@ def translated(error: SQLAlchemyError, name: str) -> StoreError:
     kind, advice = StoreError, None
     code, state = getattr(orig, "sqlite_errorcode", None), getattr(orig, "sqlstate", None)
     if code is not None:
-        advice = _FILE.get(code & 0xFF)
+        advice = _LACKS if "no such table" in said else _FILE.get(code & 0xFF)
     elif state is not None:
         advice = _of(_SERVER, state)
         if advice is None and lost(state):

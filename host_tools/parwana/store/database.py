@@ -1,5 +1,6 @@
 """Open the store's database, SQLite or PostgreSQL."""
 
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -48,9 +49,51 @@ def engine(url: str, create: bool) -> sa.Engine:
     if kind == "sqlite":
         sa.event.listen(made, "connect", _sqlite_connect)
         sa.event.listen(made, "begin", _sqlite_begin)
+        if "uri" not in parsed.query:
+            File(Path(str(parsed.database)), advice.label(made.url)).watch(made)
     else:
         sa.event.listen(made, "handle_error", _drop_pool)
     return made
+
+
+class File:
+    """The file of a SQLite store: it is made once, and not written when it is another's place.
+
+    SQLite goes on writing to a file that was removed or replaced, which nobody finds again.
+    """
+
+    def __init__(self, path: Path, name: str) -> None:
+        self._path, self._name = path, name
+        with suppress(OSError):  # SQLite says what is wrong
+            path.touch()
+
+    def watch(self, made: sa.Engine) -> None:
+        """Look at each connection and transaction."""
+        sa.event.listen(made, "do_connect", self._connects)
+        sa.event.listen(made, "connect", self._connected)
+        sa.event.listen(made, "begin", self._begins)
+
+    def _connects(self, *_: Any) -> None:
+        if self._path.parent.is_dir() and not self._path.exists():
+            raise StoreError(f"{self._name} is gone; put it back, or start again without it")
+
+    def _connected(self, _connection: Any, record: Any) -> None:
+        record.info["file"] = self._identity()
+
+    def _begins(self, connection: sa.Connection) -> None:
+        if connection.info["file"] != self._identity():
+            connection.invalidate()
+            raise StoreError(
+                f"{self._name} was moved away or replaced while it was open; what is there now is "
+                "opened next"
+            )
+
+    def _identity(self) -> tuple[int, int] | None:
+        try:
+            state = self._path.stat()
+        except OSError:
+            return None
+        return state.st_dev, state.st_ino
 
 
 def _waits(kind: str) -> dict[str, Any]:
