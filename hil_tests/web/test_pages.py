@@ -147,3 +147,55 @@ def test_health(lived: Town, serve: Serve, monkeypatch: pytest.MonkeyPatch) -> N
         assert 'parwana_web_failing{part="chain"} 1.0' in window.get("/metrics").text
         page = window.get(f"/m/{lived.houses[0].key.address}")
         assert "Bills and payments" in words(page.text)  # of what was read before
+
+
+def test_what_to_do_next_and_what_is_owed(lived: Town, serve: Serve, run: Run) -> None:
+    world = lived.world
+    with serve() as window:
+        window.site.watch.look()
+        said = words(window.get("/office").text)
+        desk = window.site.watch.desk
+    status = run("status", "--json").json["lines"]
+    assert [(line.part, line.state) for line in desk.lines] == [
+        (line["part"], line["state"]) for line in status
+    ]
+    call, account = world.chain.call, world.ledgers.payment.functions.account
+    dues = {n: call(account(h.key.address)).due for n, h in enumerate(lived.houses, 101)}
+    assert {one.number: one.due for one in desk.owing} == {n: d for n, d in dues.items() if d}
+    assert desk.due == sum(dues.values()) > 0
+    currency = currency_of(world.chain, world.ledgers, world.deployment)
+    assert f"Due {currency.text(desk.due)}" in said
+    assert "3 houses owe" in said
+    assert "broker: " in said
+
+
+def test_the_journal_shows_each_frame_and_turns_pages(
+    lived: Town, serve: Serve, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from parwana.web import desk
+
+    monkeypatch.setattr(desk, "FRAMES", 10)
+    house = lived.houses[0]
+    frames = list(lived.store.frames(house.address))
+    path, shown = f"/m/{house.key.address}/journal?from=1", []
+    with serve() as window:
+        while path:
+            page = window.get(path).text
+            rows = page.split("<tbody>")[1].split("</tbody>")[0].split("<tr")[1:]
+            shown += [int(words("<tr" + row).split()[0]) for row in reversed(rows)]
+            newer = re.search(r'href="(\?from=\d+)" rel="next"', page)
+            path = f"/m/{house.key.address}/journal{newer[1]}" if newer else ""
+    assert shown == [frame.sequence for frame in frames]
+
+
+def test_downloads_are_those_of_export(lived: Town, serve: Serve, run: Run, tmp_path: Any) -> None:
+    house = lived.houses[0].key.address
+    with serve() as window:
+        got = {e: window.get(f"/m/{house}/readings.{e}") for e in ("csv", "xml")}
+        manifest = window.get(f"/m/{house}/manifest.json").json()
+    done = run("export", "--meter", house, "--out", tmp_path / "all.csv")
+    assert done.code == 0, done
+    assert got["csv"].content == (tmp_path / "all.csv").read_bytes()
+    assert got["csv"].headers["Content-Disposition"] == 'attachment; filename="test-101.csv"'
+    assert "<feed" in got["xml"].text
+    assert manifest["start_url"] == f"/m/{house.lower()}"

@@ -13,7 +13,7 @@ from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp, Scope
 
 from parwana.store.reader import StoreError
-from parwana.web import assets, doors, health, houses, live, office, regulator
+from parwana.web import assets, desk, doors, health, houses, live, office, regulator
 from parwana.web.guard import Guard
 from parwana.web.render import STATIC, VENDOR, Pages
 from parwana.web.site import Site
@@ -48,6 +48,7 @@ def build(site: Site) -> ASGIApp:
             *houses.routes(),
             *live.routes(),
             *office.routes(),
+            *desk.routes(),
             *regulator.routes(),
             *doors.routes(),
             *health.routes(health.metrics(site)),

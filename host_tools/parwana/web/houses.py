@@ -4,7 +4,7 @@ import re
 
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
-from starlette.responses import Response
+from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from parwana.web.access import may_see, site_of
@@ -15,7 +15,7 @@ from parwana.web.words import is_bad, supply_words
 
 def routes() -> list[Route]:
     """Return the paths of this page."""
-    return [Route("/m/{address}", show)]
+    return [Route("/m/{address}", show), Route("/m/{address}/manifest.json", manifest)]
 
 
 def address_of(request: Request) -> bytes:
@@ -39,6 +39,18 @@ def seen(request: Request) -> House:
     if found is None:
         raise HTTPException(404)
     return found
+
+
+def manifest(request: Request) -> Response:
+    """Tell a phone how to keep the page among its programs. It says nothing of the house."""
+    at = f"/m/0x{address_of(request).hex()}"
+    icon = {"src": "/static/icon.svg", "sizes": "any", "type": "image/svg+xml"}
+    colours = {"background_color": "#f6f7f5", "theme_color": "#0b5d52"}
+    return JSONResponse(
+        {"name": "Parwana", "id": at, "start_url": at, "display": "standalone", **colours,
+         "icons": [icon]},
+        media_type="application/manifest+json",
+    )  # fmt: skip
 
 
 def show(request: Request) -> Response:

@@ -12,6 +12,7 @@ import uvicorn
 from parwana.chain.deployment import Deployment
 from parwana.chain.node import Chain
 from parwana.meter.label import Label
+from parwana.rights.office import Office
 from parwana.store.reader import Store
 from parwana.web.app import build
 from parwana.web.auditor import Auditor
@@ -19,6 +20,7 @@ from parwana.web.book import Book
 from parwana.web.outlook import Outlook
 from parwana.web.people import People
 from parwana.web.site import Public, Site
+from parwana.web.watch import Watch
 from parwana.world.clock import WorldClock
 
 log = logging.getLogger("parwana.web")
@@ -67,14 +69,23 @@ def site(options: Options, clock: WorldClock) -> Iterator[Site]:
     book = Book(options.state, made)
     outlook = Outlook(made, store, book, connect, clock, options.silent_s, options.every_s)
     auditor = Auditor(options.file, _again(options), options.audit_s, clock)
+    offices = {"chain": lambda: Office(options.file, rpc=options.rpc)}
+    if made.energy:
+        offices["energy chain"] = lambda: Office(options.file, rpc=options.energy_rpc, energy=True)
+    url = options.store_url or made.store
+    watch = Watch(made, url, book, offices, clock, options.silent_s, options.every_s)
     try:
         outlook.start()
+        watch.start()
         auditor.start()
         people = People(options.state)
-        yield Site(made, store, book, outlook, clock, people, auditor, options.public, options.url)
+        yield Site(
+            made, store, book, outlook, clock, people, auditor, watch, options.public, options.url
+        )
     finally:
         outlook.stop()
         auditor.stop()
+        watch.stop()
         store.close()
 
 
