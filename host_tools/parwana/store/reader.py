@@ -18,6 +18,8 @@ from parwana.store.held import Held
 from parwana.store.inspections import InspectionReader
 from parwana.store.looks import MeterReader
 from parwana.store.tables import (
+    CLOSING,
+    CONTRADICTED,
     cursors,
     frames,
     meters,
@@ -135,7 +137,7 @@ class Store(MeterReader, UpdateReader, InspectionReader):
         found: list[SignedFrame] = []
         for start in range(0, len(of), _METERS_MAX):
             query = sa.select(frames).where(
-                frames.c.closing,
+                CLOSING,
                 frames.c.meter.in_(of[start : start + _METERS_MAX]),
                 frames.c.time_s >= from_s,
                 frames.c.time_s < to_s,
@@ -177,7 +179,7 @@ class Store(MeterReader, UpdateReader, InspectionReader):
         found: dict[bytes, list[SignedFrame]] = {}
         with self._connected() as db:
             query = sa.select(frames.c.meter, sa.func.min(frames.c.sequence))
-            doubted = db.execute(query.where(frames.c.contradicted).group_by(frames.c.meter)).all()
+            doubted = db.execute(query.where(CONTRADICTED).group_by(frames.c.meter)).all()
         for meter, sequence in doubted:
             pair = sa.select(frames).where(frames.c.meter == meter, frames.c.sequence == sequence)
             found[meter] = list(self._signed(pair.order_by(frames.c.digest).limit(2)))

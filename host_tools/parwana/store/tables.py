@@ -45,6 +45,8 @@ sa.Index(
     sqlite_where=frames.c.closing,
     postgresql_where=frames.c.closing,
 )
+# As the partial indexes say it: for SQLite `closing = 1` is another condition, and none of theirs.
+CLOSING, CONTRADICTED = sa.text("frames.closing"), sa.text("frames.contradicted")
 sa.Index(
     "frames_contradicted",
     frames.c.meter,
