@@ -23,6 +23,7 @@ GOOD: dict[str, Any] = {
     "claims_without_permit_in_log": 0,
     "audit": {"findings": []},
     "proof": {"meter": 1, "sequence": 30, "proven": 4},
+    "losses": {"feeder": 100, "month": 2, "suspects": [{"kind": "tap", "numbers": []}]},
     "supply": [
         {"meter": 2, "event": "disconnected", "reason": "expired", "time": 2},
         {"meter": 2, "event": "reconnected", "reason": "new_permit", "time": 3},
@@ -59,6 +60,8 @@ def test_the_story_as_it_should_be() -> None:
         lambda r: r.update(claims_without_permit_in_log=1),
         lambda r: r["audit"]["findings"].append({}),
         lambda r: r["proof"].update(proven=2),
+        lambda r: r["losses"]["suspects"].clear(),
+        lambda r: r["losses"]["suspects"][0].update(kind="bypass", numbers=[3]),
         lambda r: r["supply"].append(CUT),
         lambda r: r["supply"].pop(),
         lambda r: r["supply"].pop(0),

@@ -113,6 +113,18 @@ def test_a_quiet_window_names_nobody(town: Path, capsys: pytest.CaptureFixture[s
     assert "look first" not in out
 
 
+def test_a_window_alone_tells_what_it_can(
+    town: Path, lived: World, capsys: pytest.CaptureFixture[str]
+) -> None:
+    code, out, _ = losses(town, capsys, FEEDER, *WINDOW, "--alone", "--json")
+    told = json.loads(out)
+    assert lived.house is not None
+    assert (code, told["named"]) == (0, [lived.house + 1])
+    code, out, _ = losses(town, capsys, FEEDER, *WINDOW, "--alone")
+    assert f"look first at house {lived.house + 1}: by the balance" in out
+    assert "without a quiet time to learn from" in out
+
+
 @pytest.mark.parametrize(
     ("words", "advice"),
     [

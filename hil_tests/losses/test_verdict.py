@@ -4,9 +4,13 @@ import numpy as np
 import pytest
 
 from hil_tests.losses.worlds import DAYS, halves, judged, world
+from parwana import REPO
 from parwana.losses.inspections import Prior
 from parwana.losses.model import TooLittle
+from parwana.losses.series import Series
 from parwana.losses.verdict import judge, quantile
+
+HOUSEHOLDS = REPO / "hil_tests" / "data" / "households.csv"
 
 
 @pytest.mark.parametrize(("kind", "size"), [("low", 0.2), ("bypass", 0.2), ("silent", 1.0)])
@@ -59,6 +63,35 @@ def test_a_theft_of_the_detection_limit_is_an_alarm_as_often_as_said() -> None:
     assert limits["day"] > limits["week"] > limits["month"] > 0
     assert np.quantile(verdict.daily_w, 0.9) < limits["day"]
     assert limits["day"] < 0.003 * verdict.feeder_w
+
+
+def stiff(tap_w: float, bypass: float = 0.0) -> tuple[Series, Series]:
+    """Return two days by the hour of six recorded houses on a line whose voltage never moves."""
+    data = np.loadtxt(HOUSEHOLDS, delimiter=",", skiprows=1)[: 48 * 4, :6]
+    watts = data.reshape(48, 4, 6).mean(axis=1)
+    rng = np.random.default_rng(3)
+    late = np.arange(48) >= 24
+    head = watts.sum(axis=1) * 1.004 + tap_w * late + rng.normal(0, 8, 48)
+    shown = watts * (1 - bypass * late[:, None] * (np.arange(6) == 2))
+    still = np.full(watts.shape, 230.0)
+    made = Series(
+        (1, 2, 3, 4, 5, 6), 3600, np.arange(1, 49) * 3600, shown, still, head, still[:, 0]
+    )
+    return made.between(0, 24 * 3600), made.between(24 * 3600, 48 * 3600)
+
+
+def test_without_voltages_a_tap_is_a_tap_at_no_place() -> None:
+    verdict = judge(*stiff(700.0))
+    [suspect] = verdict.suspects
+    assert (suspect.kind, suspect.numbers) == ("tap", ())
+    assert suspect.missing_w == pytest.approx(700, abs=20)
+    assert "where on the line no voltage tells" in suspect.why
+
+
+def test_without_voltages_the_balance_alone_names_a_house() -> None:
+    [suspect] = judge(*stiff(0.0, bypass=0.5)).suspects
+    assert (suspect.kind, suspect.numbers) == ("low", (3,))
+    assert "no voltages tell: the balance alone says so" in suspect.why
 
 
 def test_an_alarm_without_a_culprit_names_nobody() -> None:

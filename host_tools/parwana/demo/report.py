@@ -12,6 +12,7 @@ import wire
 from parwana.audit.command import FOUND
 from parwana.chain.contracts import Closing, unpack_results
 from parwana.chain.periods import DAY_S
+from parwana.demo import theft
 from parwana.demo.evidence import Evidence, address_of, drain
 from parwana.demo.rehearsal import Rehearsal
 from parwana.store import signatures
@@ -29,12 +30,16 @@ REASONS = {
 
 
 def collect(
-    world: Rehearsal, first: int, offline: tuple[int, float, float], cut: int
+    world: Rehearsal,
+    first: int,
+    offline: tuple[int, float, float],
+    cut: int,
+    tapped: tuple[int, int],
 ) -> dict[str, Any]:
     """Return the report.
 
     `first` is the first whole period, `offline` (house, from, to), `cut` the house whose power was
-    cut.
+    cut, `tapped` (feeder, month).
     """
     on_board = {meter.number: drain(world, meter) for meter in world.meters}
     captured = sum(
@@ -89,6 +94,7 @@ def collect(
         report["proof"] = _prove(world, evidence, closing_s)
     command = parwana("audit", "--deployment", world.deployment_path, "--json")
     report["audit"] = json.loads(run("parwana audit", command, _AUDIT_S, good=(0, FOUND)))
+    report["losses"] = {"month": tapped[1], **theft.losses(world, first, *tapped)}
     report["time_factor"] = world.clock.factor
     return report
 
@@ -206,6 +212,7 @@ def unfulfilled(report: dict[str, Any], *, late: int, tapped_month: int, feeder:
         (cuts[late] == 1 and last == ["reconnected"], f"house {late} was not cut once and back"),
         (not others, f"others were cut: {others}"),
         (alarms == [(feeder, tapped_month)], f"the alarms are {alarms}"),
+        (theft.kinds(report) == ["tap"], f"the theft was told as {theft.kinds(report)}"),
         (offline["buffered"] == offline["backfilled"] > 0, "the offline house did not backfill"),
         (report["permits"]["accepted"] == report["permits"]["published"], "a permit is missing"),
         (report["claims_without_permit_in_log"] == 0, "a claim has no permit in the log"),
@@ -254,6 +261,7 @@ def show(report: dict[str, Any], console: Console, path: Path) -> None:
             if row["time"] >= report["first_month_s"]
         ),
         *(("feeder", _feeder_line(row)) for row in report["feeders"] if row["month"] > 0),
+        *(("theft", text) for text in theft.lines(report["losses"])),
         ("audit", f"{len(report['audit']['findings'])} findings"),
         (
             "roots",

@@ -6,11 +6,12 @@ from datetime import UTC, datetime, timedelta, timezone
 from pathlib import Path
 from typing import Annotated, Any
 
+import numpy as np
 import typer
 from typer.core import TyperGroup
 
 from parwana.chain.deployment import Deployment
-from parwana.losses import inspections, plot, words
+from parwana.losses import alone, inspections, plot, words
 from parwana.losses.readings import ReadingsError, read
 from parwana.losses.series import DAY_S, Series
 from parwana.losses.verdict import Verdict, judge
@@ -56,6 +57,10 @@ def feeder_command(
         str,
         typer.Option(help="Where the quiet time begins that it learns from; default: 60 days."),
     ] = "",
+    by_itself: Annotated[
+        bool,
+        typer.Option("--alone", help="No quiet time is known: tell what the window says itself."),
+    ] = False,
     plot_file: Annotated[
         Path | None, typer.Option("--plot", help="Also draw the evidence, as an SVG file.")
     ] = None,
@@ -78,10 +83,18 @@ def feeder_command(
         learn_s = _time(learn_from, made, "--learn-from") or begin_s - LEARN_DAYS * DAY_S
         if not learn_s < begin_s < end_s:
             raise LossesError("--learn-from, --from and --to must follow one another in time")
-        series = read(store, feeder, learn_s, end_s)
+        series = read(store, feeder, begin_s if by_itself else learn_s, end_s)
         known = store.inspections()
     finally:
         store.close()
+    if by_itself:
+        found = alone.look(series)
+        if as_json:
+            named = [meter.number for meter in found.named]
+            print(json.dumps({"feeder": feeder, "named": named, **_plain(asdict(found))}))
+        else:
+            print("\n".join(words.alone(feeder, found)))
+        return
     reference, window = series.between(learn_s, begin_s), series.between(begin_s, end_s)
     for name, part, option in (
         ("to learn from", reference, "--learn-from"),
@@ -146,6 +159,13 @@ def _time(text: str, made: Deployment, option: str) -> int:
             f"{option} {text}: write a date as 2026-01-31, or 2026-01-31T18:00"
         ) from None
     return int(local.timestamp()) - made.utc_offset_s
+
+
+def _plain(values: dict[str, Any]) -> dict[str, Any]:
+    """Return what JSON can hold: no NaN."""
+    for meter in values["meters"]:
+        meter["mirror"] = None if np.isnan(meter["mirror"]) else meter["mirror"]
+    return values
 
 
 def _told(feeder: int, series: Series, from_s: int, verdict: Verdict) -> dict[str, Any]:

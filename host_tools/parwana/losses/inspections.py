@@ -4,10 +4,15 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
-from parwana.losses.series import DAY_S
+from parwana.chain.periods import DAY_S
 
-FINDINGS = ("tap", "bypass", "low", "silent", "nothing")
-THEFTS = FINDINGS[:-1]
+WHAT = {
+    "tap": "a tap of the line, before all meters",
+    "bypass": "a load that goes around the meter",
+    "low": "a meter that reads low by a constant share",
+    "silent": "a meter that is silent while its house draws",
+}
+FINDINGS = (*WHAT, "nothing")
 _AGAIN = 5.0  # somebody who was found once, for others
 _CLEARED = 0.05  # a house in which somebody looked and found nothing
 _CLEAR_S = 90 * DAY_S

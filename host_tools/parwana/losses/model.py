@@ -35,13 +35,19 @@ class TooLittle(ValueError):
 
 @dataclass(frozen=True)
 class Model:
-    """What was learnt. Channels: the energy balance in W, then each house's voltage in V."""
+    """What was learnt. Channels: the energy balance in W, then each house's voltage in V.
 
+    `one_way` is Z and its error as the houses' currents told it, before both ways were taken
+    together; `gain` is the prior of the meters' errors.
+    """
+
+    gain: float
     energy: Floats
     energy_gram: Floats
     voltage: Floats
     ohm: Floats
     ohm_error: Floats
+    one_way: tuple[Floats, Floats]
     typical_v: float
     left: Floats
 
@@ -58,8 +64,15 @@ class Model:
         What was learnt at other loads than these is less sure.
         """
         mean = energy_design(series, voltage_design(series) @ self.voltage).mean(axis=0)
-        ridge = np.diag(_energy_prior(len(series.numbers)) * noise_w**2)
-        return float(noise_w * np.sqrt(mean @ np.linalg.solve(self.energy_gram + ridge, mean)))
+        return float(np.sqrt(mean @ self._spread(noise_w) @ mean))
+
+    def energy_errors(self, noise_w: float) -> Floats:
+        """Return the standard error of each coefficient of the balance."""
+        return np.asarray(np.sqrt(np.diag(self._spread(noise_w))))
+
+    def _spread(self, noise_w: float) -> Floats:
+        ridge = np.diag(_energy_prior(len(self.ohm), self.gain))
+        return np.asarray(np.linalg.inv(self.energy_gram / noise_w**2 + ridge))
 
 
 def imbalance(series: Series) -> Floats:
@@ -81,8 +94,8 @@ def changes(series: Series) -> Floats:
     return np.asarray(np.gradient(watts, axis=0)) if len(watts) > 1 else np.zeros_like(watts)
 
 
-def _energy_prior(houses: int) -> Floats:
-    return np.array([1e-6, _LOSS**-2, *[GAIN**-2] * houses, *[SKEW**-2] * houses])
+def _energy_prior(houses: int, gain: float) -> Floats:
+    return np.array([1e-6, _LOSS**-2, *[gain**-2] * houses, *[SKEW**-2] * houses])
 
 
 def voltage_design(series: Series) -> Floats:
@@ -92,8 +105,8 @@ def voltage_design(series: Series) -> Floats:
     return np.column_stack([np.ones(len(amps)), series.head_voltage_v, -amps])
 
 
-def learn(series: Series) -> Model:
-    """Learn from a quiet reference. Raises TooLittle."""
+def learn(series: Series, gain: float = GAIN) -> Model:
+    """Learn from a reference in which meters are right to about `gain`. Raises TooLittle."""
     houses = len(series.numbers)
     day = series.block()
     days = np.unique(day)
@@ -116,18 +129,21 @@ def learn(series: Series) -> Model:
     centre_e = np.zeros((2 * houses + 2, 1))
     centre_e[1] = 1
     energy, left_e, _ = _ridge(
-        energy_x, imbalance(series)[:, None], _energy_prior(houses), centre_e, fold, 1.0
+        energy_x, imbalance(series)[:, None], _energy_prior(houses, gain), centre_e, fold, 1.0
     )
-    ohm, error = _reciprocal(volts_x, voltage, noise, prior_v)
+    one_way = _one_way(volts_x, voltage, noise, prior_v)
+    ohm, error = _reciprocal(*one_way)
     left = np.column_stack([left_e, left_v])
     wide = _OUTLIER * 1.4826 * np.median(np.abs(left), axis=0)
     left = np.clip(left, -wide, wide)  # a fault of the line is no noise
     return Model(
+        gain,
         energy[:, 0],
         energy_x.T @ energy_x,
         voltage,
         ohm,
         error,
+        one_way,
         float(np.nanmean(series.head_voltage_v)),
         left,
     )
@@ -181,12 +197,15 @@ def _solve(gram: Floats, right: Floats, ridge: Floats, centre: Floats) -> Floats
     return np.asarray(np.linalg.solve(gram + np.diag(ridge), right + ridge[:, None] * centre))
 
 
-def _reciprocal(x: Floats, voltage: Floats, noise: Floats, prior: Floats) -> tuple[Floats, Floats]:
-    """Return Z [house, house that draws] and its error; both directions tell the same path."""
+def _one_way(x: Floats, voltage: Floats, noise: Floats, prior: Floats) -> tuple[Floats, Floats]:
+    """Return Z [house, house that draws] and its error."""
     ridge = prior * float(np.median(noise)) ** 2
     inverse = np.linalg.inv(x.T @ x + np.diag(ridge))
-    ohm = voltage[2:].T
-    error = np.sqrt(np.outer(noise**2, np.diag(inverse)[2:]))
+    return voltage[2:].T, np.sqrt(np.outer(noise**2, np.diag(inverse)[2:]))
+
+
+def _reciprocal(ohm: Floats, error: Floats) -> tuple[Floats, Floats]:
+    """Return the mean of both directions, as they tell the same path, and its error."""
     one, other = error**-2, error.T**-2
     mean = (ohm * one + ohm.T * other) / (one + other)
     return np.asarray(mean), np.asarray((one + other) ** -0.5)

@@ -90,7 +90,7 @@ def judge(reference: Series, window: Series, *, prior: Prior = EVEN, seed: int =
     if hidden is not None:
         gain[hidden] = gain.max() + _SILENCE
     weights = weigh.posterior(
-        gain, fitted.share, project, naming.prior(window, project, silent, prior)
+        gain, fitted.follows, project, naming.prior(window, project, silent, prior)
     )
     told: list[Suspect] = []
     if beyond and missing_w > 0:

@@ -12,6 +12,7 @@ SHUFFLES = 999
 _EXAMINED = 100  # places, the best ones
 _SCALE = 0.1  # relative error of a place's voltages as a whole: power factor, temperature
 _PHASE = 0.01 / 230  # ohm a volt, common to the houses of a phase: the transformer's reactance
+_FOLLOWS = 3.0
 _UNLIKE_ITSELF = np.log(0.03)  # a bypass whose power follows nothing that its house draws
 
 
@@ -35,9 +36,13 @@ class Profiles:
 
 @dataclass(frozen=True)
 class Fit:
-    """For each place: log of the likelihood against nothing, and u = steady + share·profile."""
+    """For each place: log of the likelihood against nothing, and u = steady + share·profile.
+
+    `follows` is how much of the gain the profile brings, `rest` the variance that is left over.
+    """
 
     gain: Floats
+    follows: Floats
     share: Floats
     steady_w: Floats
     rest: Floats
@@ -99,7 +104,7 @@ def _fitted(
     gain = gain - 0.5 * np.log(count) * (1.0 * (k > 0) + (c > 0) + 1)
     before = (project.reference.fast**2).sum(axis=(0, 1)) / project.reference.counts.sum()
     rest = fast_left / rows - before * noise[0]
-    return Fit(gain, k, c, np.maximum(rest, 0))
+    return Fit(gain, 0.5 * k**2 * kk, k, c, np.maximum(rest, 0))
 
 
 def _gain(before: Floats, after: Floats, count: Any) -> Floats:
@@ -177,7 +182,10 @@ def forgiven(
     trust = len(project.reference.slow) / (len(project.reference.slow) + len(means))
     inverse = np.linalg.inv(project.correlation[np.ix_(used, used)])
     wide, slow_wide = project.spread[used], project.slow_spread[used]
-    scales = (1 / (noise[0] * project.memory * project.fast_scale), trust / project.slow_scale)
+    scales = (
+        1 / (noise[0] * project.memory * project.fast_scale),
+        trust / (noise[1] * project.slow_scale),
+    )
     rows = np.flatnonzero(places.kind != HEAD)
     rows = rows[np.argsort(-found.gain[rows])[:_EXAMINED]]
     gained = np.full(len(places.kind), -np.inf)
@@ -213,10 +221,10 @@ def _marginal(precision: Floats, pull: Floats, error: Floats, direction: Floats)
     return float(0.5 * toward @ solved - 0.5 * np.linalg.slogdet(inner)[1])
 
 
-def posterior(gain: Floats, share: Floats, project: Projection, prior: Floats) -> Floats:
+def posterior(gain: Floats, follows: Floats, project: Projection, prior: Floats) -> Floats:
     """Return the probability of each place."""
     log = gain + np.log(prior)
-    alone = (project.places.kind == HOUSE) & (share == 0)
+    alone = (project.places.kind == HOUSE) & (follows < _FOLLOWS)
     log = log + np.where(alone, _UNLIKE_ITSELF, 0)
     weight = np.exp(log - log.max())
     return np.asarray(weight / weight.sum())

@@ -2,16 +2,14 @@
 
 from datetime import datetime, tzinfo
 
+import numpy as np
+
+from parwana.losses.alone import CLASS, SURE, Alone
+from parwana.losses.inspections import WHAT
 from parwana.losses.series import DAY_S, Series
 from parwana.losses.verdict import NAMED, Suspect, Verdict
 
 _MONTH_H = 720
-WHAT = {
-    "tap": "a tap of the line, before all meters",
-    "bypass": "a load that goes around the meter",
-    "low": "a meter that reads low by a constant share",
-    "silent": "a meter that is silent while its house draws",
-}
 
 
 def report(
@@ -63,3 +61,27 @@ def suspected(suspect: Suspect) -> list[str]:
         + f"; an inspection is worth {worth:.0f} kWh a month",
     ]
     return [*lines, *(f"  {text}" for text in suspect.why)]
+
+
+def alone(feeder: int, found: Alone) -> list[str]:
+    """Return what a window tells without a quiet time to learn from."""
+    lines = [
+        f"feeder {feeder}, without a quiet time to learn from: what was there all the time "
+        "shows only where it follows a house's own load",
+        f"missing at all hours, whatever is drawn: {found.steady_w:.0f} W "
+        f"± {SURE * found.steady_error_w:.0f} W, the meters' own use included",
+    ]
+    for meter in found.named:
+        why = (
+            "no voltages tell whether it is so"
+            if np.isnan(meter.mirror)
+            else f"by the voltages of its neighbours {100 * meter.mirror:.0f} % "
+            f"± {100 * found.mirror_error:.0f} %"
+        )
+        lines.append(
+            f"look first at house {meter.number}: by the balance {100 * meter.share:.1f} % "
+            f"± {100 * meter.error:.1f} % more flows than its meter shows, {why}"
+        )
+    if not found.named:
+        lines.append(f"no meter shows less than flows by more than {100 * CLASS:.0f} %, surely")
+    return lines
