@@ -82,6 +82,17 @@ def test_where_a_meter_did_not_measure_throughout_its_register_tells(flag: int) 
     assert np.isnan(found.voltage_v[1, 0])
 
 
+def test_polls_refine_the_register_and_never_overrule_it() -> None:
+    """A register counts 125 Wh, 500 W; polls may say 503.4 W, as a Wh is 4 W, but not 600 W."""
+    frames = [
+        frame(START_S + 900, 100, 4000),
+        frame(START_S + 1800, 225, 5034),
+        frame(START_S + 2700, 350, 6000),
+    ]
+    found = aligned(9, meter(900, [600, 600, 600]), (1,), one(columns(frames)))
+    assert found.power_w[:, 0].tolist() == [400, 503.4, 504]
+
+
 def test_a_reading_of_an_unknown_time_counts_for_nothing() -> None:
     frames = [frame(START_S + 900, 100, 4000), frame(START_S + 1800, 200, 4000, trust=0)]
     found = aligned(9, meter(900, [600, 600]), (1,), one(columns(frames)))

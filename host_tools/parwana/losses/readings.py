@@ -90,8 +90,8 @@ def aligned(
 def _of(found: np.ndarray, end_s: Integers, step_s: int, own_s: int) -> tuple[Floats, Floats]:
     """Return a meter's mean power and voltage in each interval, NaN where nobody knows.
 
-    Where the power was not measured throughout, or the meter's intervals are shorter, the register
-    tells it, to 1 Wh.
+    The register tells the power to 1 Wh; within that, the mean of what was polled tells it finer.
+    Where the polls do not tell of the whole interval the register stands alone.
     """
     found = found[found["trust"] > 0]
     time_s = found["time_s"].astype(np.int64)
@@ -105,7 +105,10 @@ def _of(found: np.ndarray, end_s: Integers, step_s: int, own_s: int) -> tuple[Fl
     power[power < 0] = np.nan  # a second meter in this one's place
     if step_s == own_s:
         even = inside & on_time & (found["flags"] & _UNEVEN == 0)
-        power[slot[even]] = found["power_dw"][even] / 10
+        polled = found["power_dw"][even] / 10
+        counted = np.where(np.isnan(power[slot[even]]), polled, power[slot[even]])
+        rounding_w = 3600 / step_s
+        power[slot[even]] = np.clip(polled, counted - rounding_w, counted + rounding_w)
     sound = inside & (found["flags"] & _UNEVEN == 0) & (found["voltage_dv"] > 0)
     sums = np.bincount(slot[sound], found["voltage_dv"][sound] / 10, len(end_s))
     counts = np.bincount(slot[sound], minlength=len(end_s))

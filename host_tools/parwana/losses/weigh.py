@@ -12,7 +12,7 @@ SHUFFLES = 999
 _EXAMINED = 100  # places, the best ones
 _SCALE = 0.1  # relative error of a place's voltages as a whole: power factor, temperature
 _PHASE = 0.01 / 230  # ohm a volt, common to the houses of a phase: the transformer's reactance
-_FOLLOWS = 3.0
+_FOLLOWS = 0.25
 _UNLIKE_ITSELF = np.log(0.03)  # a bypass whose power follows nothing that its house draws
 
 
@@ -38,7 +38,7 @@ class Profiles:
 class Fit:
     """For each place: log of the likelihood against nothing, and u = steady + share·profile.
 
-    `follows` is how much of the gain the profile brings, `rest` the variance that is left over.
+    `follows` is the part of u that is the profile's, `rest` the variance that is left over.
     """
 
     gain: Floats
@@ -104,7 +104,9 @@ def _fitted(
     gain = gain - 0.5 * np.log(count) * (1.0 * (k > 0) + (c > 0) + 1)
     before = (project.reference.fast**2).sum(axis=(0, 1)) / project.reference.counts.sum()
     rest = fast_left / rows - before * noise[0]
-    return Fit(gain, 0.5 * k**2 * kk, k, c, np.maximum(rest, 0))
+    shared = k * s["slow_m"] / blocks
+    follows = shared / np.maximum(shared + c, 1e-9)
+    return Fit(gain, follows, k, c, np.maximum(rest, 0))
 
 
 def _gain(before: Floats, after: Floats, count: Any) -> Floats:
