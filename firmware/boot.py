@@ -22,7 +22,6 @@ _LET_GO_MS = 5000
 _GO_BACK_MS = 5000
 _RESETS_MOST = 3
 _GUARD_MS = 600000
-_READ = 128
 _MAINS = ("/main.mpy", "/main.py")  # of a slot that is a folder
 _BUTTONS = {"ESP32S3": 7, "ESP32C3": 4}  # as pins.py, which may be what is broken
 _BUTTON = 33  # of an ESP32
@@ -56,12 +55,13 @@ def _asked():
 def _mount():
     """Mount the flash again, so that littlefs reads it in pieces of 128 bytes instead of 32.
 
-    A name in a folder, and a record of 512 bytes, then cost a quarter of the operations.
+    A name in a folder, and a record of 512 bytes, then cost a quarter of the operations. A map of
+    all 512 blocks has littlefs look for free ones once; times of files nobody reads.
     """
     try:
         from flashbdev import bdev
 
-        flash = vfs.VfsLfs2(bdev, readsize=_READ)
+        flash = vfs.VfsLfs2(bdev, readsize=128, lookahead=64, mtime=False)
         vfs.umount("/")
         vfs.mount(flash, "/")
         os.chdir("/")

@@ -9,7 +9,7 @@ from pathlib import Path
 from hil_tests.lives import live
 from hil_tests.reliability import record
 
-START_OPERATIONS = 6000  # of the flash, from power to the first poll, with five files of journal
+START_OPERATIONS = 4000  # of the flash, from power to the first poll, with five files of journal
 SAMPLED = 67  # every so many writes, in the short form
 
 
@@ -32,7 +32,7 @@ def test_a_day_survives_the_power_cuts(machine_code: Path, long: bool) -> None:
     record("power cuts" if long else "power cuts, sampled", **figures)
     print(dict(figures))
     assert figures["failures"] == 0, said
-    assert figures["writes_of_the_day"] > 2000
+    assert figures["writes_of_the_day"] > 1300
     assert figures["writes_cut"] == -(-figures["writes_of_the_day"] // stride)
     assert figures["cuts"] >= 3 * figures["writes_cut"]
     assert figures["second_cuts"] == figures["cuts"]

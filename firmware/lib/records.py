@@ -91,6 +91,8 @@ def clear(path):
 
 
 def _replace(path, data):
+    if _overwritten(path, data):
+        return
     aside = path + ".new"
     with create(aside) as file:
         file.write(data)
@@ -102,6 +104,23 @@ def _replace(path, data):
             raise
         clear(path)
         os.rename(aside, path)
+
+
+def _overwritten(path, data):
+    """Write over the file at `path`; return whether it is there, and not longer than `data`.
+
+    littlefs keeps what it held until the new content is whole and the file closed: one commit.
+    """
+    try:
+        file = open(path, "r+b")  # noqa: SIM115
+    except OSError:
+        return False
+    with file:
+        if file.seek(0, 2) > len(data):
+            return False  # nothing here can make it shorter
+        file.seek(0)
+        file.write(data)
+    return True
 
 
 def _is_folder(path):

@@ -43,7 +43,7 @@ class Memory:
 
     def readblocks(self, block, buffer, offset=0):
         self.reads += 1
-        if self._is_cut():
+        if self.is_cut():
             return -_EIO
         buffer[:] = memoryview(self.data[block])[offset : offset + len(buffer)]
         return 0
@@ -53,7 +53,7 @@ class Memory:
         if size:
             page = self.data[block][offset : offset + size]
             self.data[block][offset : offset + size] = programmed(page, bytes(buffer[:size]))
-        return -_EIO if self._is_cut() else 0
+        return -_EIO if self.is_cut() else 0
 
     def ioctl(self, operation, argument):
         if operation == 4:
@@ -63,7 +63,7 @@ class Memory:
         if operation == 6:
             for at in range(0, self._write(BLOCK), 256):
                 self.data[argument][at : at + 256] = _ERASED
-            return -_EIO if self._is_cut() else 0
+            return -_EIO if self.is_cut() else 0
         return 0
 
     def _write(self, size):
@@ -72,7 +72,8 @@ class Memory:
             return size
         return size * self._torn // 16 if self.writes == self._cut_at else 0
 
-    def _is_cut(self):
+    def is_cut(self):
+        """Return whether the power is gone."""
         # An error is returned, not raised: files that a cut left open are closed by the garbage
         # collector, which must not allocate.
         return self._cut_at is not None and self.writes >= self._cut_at
@@ -171,18 +172,22 @@ def happen(block, entry, half=None, seed=0):
 
 
 class mounted:
-    """Have a device mounted at MOUNT for the block, formatted first if `make`."""
+    """Have a device mounted at MOUNT for the block, formatted first if `make`.
 
-    def __init__(self, device, make=False):
+    `booted`: as boot.py mounts it.
+    """
+
+    def __init__(self, device, make=False, booted=False):
         self._device = device
         self._make = make
+        self._options = {"readsize": 128, "lookahead": 64, "mtime": False} if booted else {}
 
     def __enter__(self):
         import vfs
 
         if self._make:
             vfs.VfsLfs2.mkfs(self._device)
-        vfs.mount(vfs.VfsLfs2(self._device), MOUNT)
+        vfs.mount(vfs.VfsLfs2(self._device, **self._options), MOUNT)
         return self._device
 
     def __exit__(self, *_):

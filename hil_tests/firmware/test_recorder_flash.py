@@ -107,7 +107,7 @@ def test_what_was_overwritten_is_told_whatever_the_cut():
         return  # needs littlefs
     cuts = cut_everywhere(lambda first: (1 + first * 5 % 23,))
     print("cuts:", cuts)
-    assert cuts > 150
+    assert cuts > 120
 
 
 def test_a_start_reads_little():
@@ -115,13 +115,13 @@ def test_a_start_reads_little():
     if not MICROPYTHON:
         return  # needs littlefs
     blank()
-    with flash.mounted(flash.Memory(BLOCKS, CHIP)):
+    with flash.mounted(flash.Memory(BLOCKS, CHIP), booted=True):
         recorder, journal = opened(300, 285)
         for _ in range(100):
             read(recorder)
         journal.close()
     device = flash.Memory(BLOCKS, CHIP)
-    with flash.mounted(device):
+    with flash.mounted(device, booted=True):
         device.reads = 0
         recorder, journal = opened(300, 285)
         print("reads of a start:", device.reads)
