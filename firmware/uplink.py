@@ -179,7 +179,9 @@ class Uplink:
                 pinged_ms = self._ticks.ticks_ms()
                 self._pings += 1
                 session.ping()
-            if self._since(heard_ms) > _DEAD_MS or not self._link.up:
+            silent = self._since(heard_ms) > _DEAD_MS
+            # A slow flash keeps all waiting for that long: the broker has its time to answer, too.
+            if (silent and self._since(pinged_ms) > _ANSWER_MS) or not self._link.up:
                 raise NetworkError("the connection is dead")
             if session.pump():
                 await self._send()

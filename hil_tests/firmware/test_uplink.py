@@ -461,6 +461,19 @@ def test_a_flood_that_keeps_answers_away_is_left():
         assert len(Session.made) == 1, junk
 
 
+def test_a_connection_that_the_meter_itself_let_wait_is_not_dead():
+    town = Town()
+
+    def stall():
+        town.ticks.now_ms += 60_000
+
+    town.act(30_000, stall)
+    town.act(95_000, stall)
+    town.run(200_000)
+    assert len(Session.made) == 1
+    assert town.session.pings >= 2
+
+
 def test_bytes_that_make_no_packet_show_no_life():
     town = Town()
 
