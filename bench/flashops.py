@@ -29,10 +29,10 @@ READ_SIZE = 512  # four times what boot.py mounts the flash with
 READINGS = 4
 CONFIG = "/config.json"
 CEILINGS = {
-    "power to first poll": 2300,
-    "the same after a year": 5900,
-    "a reading": 290,
-    "a permit": 1750,
+    "power to first poll": 1500,
+    "the same after a year": 1500,
+    "a reading": 120,
+    "a permit": 500,
 }
 
 

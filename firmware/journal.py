@@ -1,10 +1,13 @@
 """Keep a year of frames on flash: the meter's memory, oldest overwritten first.
 
 A record is a frame without its first byte, the format, which is always 1, and the CRC-32 of the
-rest: 43 bytes. A segment is a file of up to 285 records, which fit three blocks of littlefs; its
-name is the sequence of its first, in as few digits as it takes, since 125 names take blocks too.
-The place of a record tells its sequence, so the start reads no record at all, and no damage can
-make a sequence repeat.
+rest: 43 bytes. A segment is a file of up to 1,141 records, which fit twelve blocks of littlefs;
+its name is the sequence of its first, in as few digits as it takes. The place of a record tells
+its sequence, so the start reads no record at all, and no damage can make a sequence repeat.
+
+To list a folder takes littlefs a walk through its log for each name. So the names stand in a
+record beside the segments, the index. It goes before they change and is written anew after, so it
+is right where it is there; but a version that knows of none may have run since.
 """
 
 import os
@@ -12,8 +15,9 @@ from binascii import crc32
 
 import records
 
-SEGMENT_RECORDS = 285
+SEGMENT_RECORDS = 1141
 YEAR_RECORDS = 35_136  # 366 days of 15 minutes
+_SMALL_RECORDS = 285  # of segments that older versions made
 _FRAME_SIZE = 40
 _STORED_SIZE = 39
 _RECORD_SIZE = 43
@@ -34,25 +38,37 @@ class Journal:
     `oldest` and `next` are sequences: oldest <= held < next; both are 1 in a new journal.
     `damaged` counts the reads that found a damaged record.
 
-    Another `segment_records` may be used on a journal that is there. The start lists the folder,
-    at most capacity / segment_records + 2 names, and opens the newest file. Where that
-    is damaged, it goes on after the last sequence that the file can have held.
+    Another `segment_records` may be used on a journal that is there. The start reads the index and
+    opens the newest file; where that does not agree it lists the folder. Where the newest is
+    damaged, it goes on after the last sequence that the file can have held.
     """
 
     def __init__(self, folder, capacity=YEAR_RECORDS, segment_records=SEGMENT_RECORDS):
         self.damaged = 0
         self._folder = folder
+        self._capacity = capacity
         self._segment_records = segment_records
         # One more than the capacity needs, since the oldest goes as a whole.
-        self._segments_max = -(-capacity // segment_records) + 1
+        self._segments_max = -(-capacity // min(segment_records, _SMALL_RECORDS)) + 1
         self._records_most = max(segment_records, SEGMENT_RECORDS)
         self._record = bytearray(_RECORD_SIZE)
         self._writer = None
         self._reader = None
         self._reading = None
         self.next = self._end = 1
-        self._firsts = sorted(_first(name) for name in _names(folder) if _first(name))
+        self._is_indexed = True  # as far as is known
+        self._astray = False  # whether there are segments that are to be found at the next start
+        if not self._recall():
+            self.next = self._end = 1
+            self.check()
+
+    def check(self):
+        """Believe the folder, not the index; `next` does not go back. Call it before `append`."""
+        self._close_reader()
+        names = _names(self._folder)
+        self._firsts = sorted(_first(name) for name in names if _first(name))
         self._take_stock(self._records_most)
+        self._note()
 
     @property
     def oldest(self):
@@ -156,6 +172,36 @@ class Journal:
             self._reading = first
         return self._reader
 
+    def _recall(self):
+        """Take the segments from the index; return whether it is there and no older than they."""
+        try:
+            index = records.load(self._path("index")) or b""
+            places = range(0, len(index), 4)
+            self._firsts = [int.from_bytes(index[at : at + 4], "big") for at in places]
+            self._take_stock(self._records_most)
+        except (records.RecordError, OSError):
+            return False
+        return bool(self._firsts) and not _is_there(self._path(self.next))
+
+    def _note(self):
+        """Write the index; without it the next start takes longer, and no more."""
+        self._is_indexed = True
+        if self._firsts and not self._astray:
+            try:
+                index = b"".join([first.to_bytes(4, "big") for first in self._firsts])
+                records.save(self._path("index"), index)
+            except OSError:
+                pass
+
+    def _forget(self):
+        """Remove the index, before the segments change."""
+        if self._is_indexed:
+            self._is_indexed = False
+            try:
+                os.remove(self._path("index"))
+            except OSError:
+                pass  # none is there; one that stays is found to be old
+
     def _take_stock(self, unknown=0):
         """Find `next`, which never goes back, and where the newest segment ends, by its size.
 
@@ -194,7 +240,7 @@ class Journal:
     def _write(self, record):
         if self.next >= self._end:
             self._close_writer()
-            while len(self._firsts) >= self._segments_max:
+            while self._holds_more():
                 self._drop_oldest()
         if self._writer is None:
             self._open_writer()
@@ -207,15 +253,24 @@ class Journal:
         self._writer.flush()
         self.next += 1
 
+    def _holds_more(self):
+        """Return whether the oldest segment is not needed; versions before made shorter ones."""
+        firsts = self._firsts
+        many = len(firsts) >= self._segments_max
+        return len(firsts) > 1 and (many or self.next - firsts[1] >= self._capacity)
+
     def _open_writer(self):
         if self.next < self._end:
             self._writer = open(self._path(self._firsts[-1]), "ab")  # noqa: SIM115
             return
+        self._forget()
         self._writer = records.create(self._path(self.next))
         self._firsts.append(self.next)
         self._end = self.next + self._segment_records
+        self._note()
 
     def _drop_oldest(self):
+        self._forget()
         first = self._firsts.pop(0)
         if self._reading == first:
             self._abandon(self._close_reader)
@@ -223,7 +278,7 @@ class Journal:
             records.clear(self._path(first))
         except OSError:
             # What cannot go takes room until the next start, and must not keep frames from coming.
-            pass
+            self._astray = True
 
     def _close_writer(self):
         writer, self._writer = self._writer, None
@@ -242,8 +297,8 @@ class Journal:
         if reader is not None:
             reader.close()
 
-    def _path(self, first):
-        return "%s/%d" % (self._folder, first)
+    def _path(self, name):
+        return "%s/%s" % (self._folder, name)
 
 
 def _names(folder):
@@ -252,6 +307,13 @@ def _names(folder):
     except OSError:  # at the first start, or with a file in its place
         records.folder(folder)
         return os.listdir(folder)
+
+
+def _is_there(path):
+    try:
+        return bool(os.stat(path))
+    except OSError:
+        return False
 
 
 def _first(name):

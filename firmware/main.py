@@ -65,7 +65,7 @@ STATE = "/state"
 UPDATE = STATE + "/update.rec"
 SENSOR_MS = 300
 RESTART_S = 300  # an update on a slow flash
-BUILD_S = 1200  # 3,000 reads to find where a journal of a year ends, on a flash that takes 0.2 s
+BUILD_S = 1200  # twice what a start has taken on a flash of 0.2 s an operation, to have to spare
 
 
 def build(settings, hardware, identity, console):

@@ -12,6 +12,7 @@ from hil_tests.lives import live
 from hil_tests.reliability import record
 
 YEAR_FRAMES = 35_136
+SEGMENT_RECORDS = 1141
 JOURNAL_BYTES = 1_600_000
 START_OPERATIONS = 12_000  # of the flash, from power to the first poll, whatever is held
 HEAP_GROWTH = 1536  # bytes, from the first start to one beside a year of frames
@@ -39,13 +40,13 @@ def check(figures: dict[str, Any], name: str) -> None:
 
 
 def test_a_full_journal_goes_out_in_order(machine_code: Path) -> None:
-    (figures,) = live("yearoffline.py", machine_code, [(900, 1000, 3)])
+    (figures,) = live("yearoffline.py", machine_code, [(900, 1000, 3, 285)])
     check(figures, "1,000 frames offline")
 
 
 @pytest.mark.long
 def test_a_year(machine_code: Path) -> None:
-    lives = [(interval_s, YEAR_FRAMES, 8) for interval_s in LEAST_YEARS]
+    lives = [(interval_s, YEAR_FRAMES, 8, SEGMENT_RECORDS) for interval_s in LEAST_YEARS]
     for figures in live("yearoffline.py", machine_code, lives):
         check(figures, f"a year of frames, each {figures['interval_s']} s")
         assert figures["journal_bytes_most"] <= JOURNAL_BYTES

@@ -77,6 +77,9 @@ def catch_up(journal, pending, asked, log):
     A journal that lacks frames before these has lost its newest, and perhaps more than the
     record knows of. It goes on where no sequence can have been used.
     """
+    first = struct.unpack_from(">I", pending[0], 4)[0] if pending else 0
+    if max(asked, first) > journal.next:
+        journal.check()
     lost = asked > journal.next
     for frame in pending:
         sequence = struct.unpack_from(">I", frame, 4)[0]

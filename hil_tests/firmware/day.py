@@ -25,8 +25,9 @@ from hil_tests.firmware.signers import (
 
 BLOCKS = 60
 LIMIT_DW = 40000
-CAPACITY = 1425  # of the journal: five files
-JOURNAL_FRAMES = 1140
+SEGMENT_RECORDS = 285  # of the journal: a day begins a new one
+CAPACITY = 5 * SEGMENT_RECORDS
+JOURNAL_FRAMES = 4 * SEGMENT_RECORDS
 
 
 def image(letter):
@@ -72,9 +73,9 @@ def prepare():
                 file.write(data)
     Meter(house, device).close()  # the first start
     with service(device):
-        for first in range(1, CAPACITY - 30, 285):
+        for first in range(1, CAPACITY - 30, SEGMENT_RECORDS):
             with open("/journal/%d" % first, "wb") as file:
-                for sequence in range(first, min(first + 285, CAPACITY - 30)):
+                for sequence in range(first, min(first + SEGMENT_RECORDS, CAPACITY - 30)):
                     frame = wire.pack_event(wire.EVENT_TAMPER, sequence, T0 - 9000, 0, sequence)
                     house.frames[sequence] = stored(frame)
                     file.write(house.frames[sequence])

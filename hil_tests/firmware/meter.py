@@ -41,8 +41,11 @@ def silent(*_):
     pass
 
 
-def load_firmware():
-    """Import main, and read boot.py, before the flash is the only file system."""
+def load_firmware(segment_records):
+    """Import main, and read boot.py, before the flash is the only file system.
+
+    The journal begins a new segment after that many records.
+    """
     sys.modules["umqtt"] = sys.modules["umqtt.simple"] = sys.modules["board"] = Thing()
     Thing.simple = None
     global main, config, identity, records, slot, wire, Console, boot
@@ -62,6 +65,8 @@ def load_firmware():
         boot = compile(file.read(), "boot.py", "exec")
     sys.modules["machine"] = _Machine()
     slot.print = silent
+    real = main.Journal
+    main.Journal = lambda folder, capacity: real(folder, capacity, segment_records)
     vfs.umount("/")
     gc.threshold(-1)  # main's suits a small heap
 
@@ -251,7 +256,9 @@ class Meter:
         assert journal.next >= promised, "durable frames are lost"
         assert journal.next - journal.oldest >= min(promised - 1, self._capacity)
         firsts = journal._firsts
-        assert firsts == sorted([int(name) for name in os.listdir("/journal")])
+        assert firsts == sorted([int(name) for name in os.listdir("/journal") if name.isdigit()])
+        index = records.load("/journal/index")
+        assert index == b"".join([first.to_bytes(4, "big") for first in firsts]), "the index"
         for i in range(len(firsts)):
             first = firsts[i]
             with open("/journal/%d" % first, "rb") as file:

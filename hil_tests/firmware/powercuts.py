@@ -154,7 +154,7 @@ def half_done(blocks, entry, half, seed):
 
 
 def main(shard, of, stride, second):
-    load_firmware()
+    load_firmware(day.SEGMENT_RECORDS)
     house, blocks = day.prepare()
     begun = [bytearray(block) for block in blocks]
     diary = flash.Diary(blocks, house.note)

@@ -4,7 +4,7 @@ import os
 from binascii import crc32
 
 import journal as under_test
-from journal import SEGMENT_RECORDS, Journal, JournalError
+from journal import SEGMENT_RECORDS, YEAR_RECORDS, Journal, JournalError
 
 import wire
 from hil_tests.firmware.check import in_folder, raises
@@ -42,7 +42,7 @@ def test_layout():
         journal = Journal(folder, 8, 4)
         fill(journal, 5)
         journal.close()
-        assert sorted(os.listdir(folder)) == ["1", "5"]
+        assert sorted(os.listdir(folder)) == ["1", "5", "index"]
         with open(folder + "/5", "rb") as file:
             data = file.read()
         assert data == frame(5)[1:] + crc32(frame(5)[1:]).to_bytes(4, "big")
@@ -87,7 +87,7 @@ def test_overwrites_the_oldest_segment_only_when_full():
             fill(journal, 1)
             assert journal.next - journal.oldest >= 8
         assert_holds(journal, 45, 54)
-        assert len(os.listdir(folder)) == 3
+        assert len(os.listdir(folder)) == 3 + 1
         journal.close()
         journal = Journal(folder, 8, 4)
         assert_holds(journal, 45, 54)
@@ -109,14 +109,13 @@ def test_reading_while_appending_and_wrapping():
         journal.close()
 
 
-def test_a_year_needs_no_more_than_125_segments():
-    with in_folder() as folder:
-        journal = Journal(folder)
-        assert journal._segments_max == 125
-        assert 124 * SEGMENT_RECORDS >= 35_136
-        # Three blocks of littlefs: block n > 0 begins with as many pointers as n has trailing
-        # zeros, plus 1 (littlefs DESIGN.md, CTZ skip-lists).
-        assert SEGMENT_RECORDS * 43 <= 3 * 4096 - 4 * (1 + 2)
+def test_a_segment_fills_twelve_blocks():
+    # Block n > 0 of littlefs begins with as many pointers as n has trailing zeros, plus 1
+    # (littlefs DESIGN.md, CTZ skip-lists).
+    room = 12 * 4096 - 4 * (1 + 2 + 1 + 3 + 1 + 2 + 1 + 4 + 1 + 2 + 1)
+    assert room // 43 == SEGMENT_RECORDS
+    # With the year's segments, one more, and two blocks of names: 1.6 MB.
+    assert (-(-YEAR_RECORDS // SEGMENT_RECORDS) + 1) * 12 + 2 <= 1_600_000 // 4096
 
 
 def test_damage_is_told_and_leaves_the_others():
@@ -188,6 +187,7 @@ def test_a_segment_cut_short_in_the_middle():
         with open(folder + "/5", "wb") as file:
             file.write(b"")
         os.remove(folder + "/1")
+        os.remove(folder + "/index")
         journal = Journal(folder, 12, 4)
         assert (journal.oldest, journal.next) == (5, 10)
         for sequence in range(5, 9):
@@ -302,21 +302,22 @@ def test_a_newest_segment_of_no_size_that_can_be_makes_no_sequence_repeat():
                 os.mkdir(path)
             elif damage == "large":
                 with open(path, "wb") as file:
-                    file.write(bytes(287 * 43))
+                    file.write(bytes((SEGMENT_RECORDS + 2) * 43))
             if damage == "pointer":
                 with failing(286, "open"):
                     journal = Journal(folder, 2000, 285)
             else:
                 journal = Journal(folder, 2000, 285)
-            assert (journal.oldest, journal.next) == (1, 571)
+            following = 286 + SEGMENT_RECORDS
+            assert (journal.oldest, journal.next) == (1, following)
             fill(journal, 3)
             assert journal.read(285) == frame(285)
-            assert journal.read(573) == frame(573)
+            assert journal.read(following + 2) == frame(following + 2)
             with raises(JournalError, "damaged"):
-                journal.read(570)
+                journal.read(following - 1)
             journal.close()
             journal = Journal(folder, 2000, 285)
-            assert journal.next == 574
+            assert journal.next == following + 3
             journal.close()
 
 
@@ -344,7 +345,7 @@ def test_what_stands_in_the_way_of_a_segment_goes_aside():
         os.mkdir(folder + "/5/inside")
         fill(journal, 4)
         assert_holds(journal, 1, 8)
-        assert sorted(os.listdir(folder)) == ["1", "5", "5.aside1"]
+        assert sorted(os.listdir(folder)) == ["1", "5", "5.aside1", "index"]
         journal.close()
         with open(folder + "/file", "w"):
             pass
@@ -364,6 +365,12 @@ def test_an_oldest_segment_that_cannot_go_stops_nothing():
         finally:
             under_test.records.os = os
         assert_holds(journal, 9, 18)
+        journal.close()
+        journal = Journal(folder, 8, 4)
+        assert_holds(journal, 1, 18)  # it is there yet, and goes with the next
+        fill(journal, 4)
+        assert_holds(journal, 13, 22)
+        assert len(os.listdir(folder)) == 3 + 1
         journal.close()
 
 
@@ -402,3 +409,94 @@ def test_strangers_in_the_folder_are_ignored():
 def test_a_folder_that_cannot_be():
     with in_folder() as folder, raises(OSError):
         Journal(folder + "/absent/journal")
+
+
+def opened_names(folder, *arguments):
+    """Return a journal, and whether its start listed the folder."""
+    listed = []
+
+    def names(path):
+        listed.append(path)
+        return os.listdir(path)
+
+    real, under_test._names = under_test._names, names
+    try:
+        return Journal(folder, *arguments), bool(listed)
+    finally:
+        under_test._names = real
+
+
+def test_a_start_asks_the_index():
+    with in_folder() as folder:
+        for count in range(60):
+            journal, listed = opened_names(folder, 8, 4)
+            assert listed == (count == 0), count
+            assert_holds(journal, max(1, (count - 1) // 4 * 4 - 7), count + 1)
+            fill(journal, 1)
+            journal.close()
+
+
+def test_an_index_that_is_damaged_is_written_anew():
+    with in_folder() as folder:
+        journal = Journal(folder, 8, 4)
+        fill(journal, 11)
+        journal.close()
+        with open(folder + "/index", "rb") as file:
+            good = file.read()
+        for damage in (None, b"", good[:-1], good[:3] + b"\2" + good[4:], bytes(len(good))):
+            os.remove(folder + "/index")
+            if damage is not None:
+                with open(folder + "/index", "wb") as file:
+                    file.write(damage)
+            for listed in (True, False):
+                journal, really = opened_names(folder, 8, 4)
+                assert really == listed, damage
+                assert_holds(journal, 1, 12)
+                journal.close()
+
+
+def test_an_index_from_before_a_version_without_one_is_found_out():
+    """Whatever that one did since: went on in the newest segment, began more, let others go."""
+    for before in (1, 3, 4, 5, 11, 12):
+        for since in range(1, 20):
+            for segment_records in (4, 3):
+                with in_folder() as folder:
+                    journal = Journal(folder, 8, 4)
+                    fill(journal, before)
+                    journal.close()
+                    with open(folder + "/index", "rb") as file:
+                        index = file.read()
+                    journal = Journal(folder, 8, segment_records)
+                    fill(journal, since)
+                    oldest = journal.oldest
+                    journal.close()
+                    with open(folder + "/index", "wb") as file:
+                        file.write(index)
+                    journal = Journal(folder, 8, 4)
+                    assert_holds(journal, oldest, before + since + 1)
+                    journal.close()
+
+
+def test_segments_of_an_older_version_go_as_a_year_has_passed_over_them():
+    with in_folder() as folder:
+        journal = Journal(folder, 600, 285)
+        fill(journal, 900)
+        assert journal.oldest == 1
+        journal.close()
+        journal = Journal(folder, 600, 450)
+        for _ in range(1500):
+            fill(journal, 1)
+            held = journal.next - journal.oldest
+            assert 600 <= held <= 600 + 2 * 450, held
+        assert_holds(journal, journal.oldest, 2401)
+        journal.close()
+
+
+def test_no_more_than_so_many_segments():
+    with in_folder() as folder:
+        journal = Journal(folder, 8, 4)
+        for sequence in range(1, 200, 2):  # each in a segment of its own
+            journal.skip(sequence)
+            fill(journal, 1)
+            assert len(journal._firsts) <= 3
+        journal.close()

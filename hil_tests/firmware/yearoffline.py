@@ -1,10 +1,11 @@
 """Let a meter live on without a network until its journal is full, and more (MicroPython).
 
-    micropython yearoffline.py INTERVAL_S FRAMES RESTARTS
+    micropython yearoffline.py INTERVAL_S FRAMES RESTARTS SEGMENT_RECORDS
 
-It reads at that interval, keeps FRAMES, and is reset RESTARTS times; the journal runs over by two
-files. Then a relay comes that has nothing. Prints a line of JSON with the figures: what the
-journal takes, what starts take beside the frames that are held, how often blocks were erased.
+It reads at that interval, keeps FRAMES, and is reset RESTARTS times; the journal, of files of so
+many records, runs over by two. Then a relay comes that has nothing. Prints a line of JSON with
+the figures: what the journal takes, what starts take beside the frames that are held, how often
+blocks were erased.
 """
 
 import gc
@@ -18,7 +19,6 @@ if __name__ == "__main__":
     sys.path.append(_root + "/firmware/lib")  # behind MICROPYPATH, where ecdsa may be built
 
 import vfs
-from journal import SEGMENT_RECORDS
 
 import ecdsa
 import wire
@@ -119,11 +119,11 @@ def overwritten(meter):
     return told
 
 
-def main(interval_s, frames, restarts):
-    load_firmware()
+def main(interval_s, frames, restarts, segment_records):
+    load_firmware(segment_records)
     house = House()
-    segments = -(-frames // SEGMENT_RECORDS) + 3
-    house.frames = Book((segments + 1) * SEGMENT_RECORDS)
+    segments = -(-frames // segment_records) + 3
+    house.frames = Book((segments + 1) * segment_records)
     config = day.configuration(interval_s=interval_s, journal_frames=frames)
     house.images = {"a": (SLOT,)}
     house.configs = (day.checksum(config),)
@@ -140,12 +140,12 @@ def main(interval_s, frames, restarts):
     meter.give(bundle(permit(1, days=3650)))
     empty = most = used()
     step_ms = min(CLOCK_MS, 1000 * interval_s)
-    while meter.journal.next <= segments * SEGMENT_RECORDS:
+    while meter.journal.next <= segments * segment_records:
         meter.run(1000 * interval_s, step_ms)
         if meter.journal.next * restarts // frames > len(figures["starts"]) - 1:
             meter.close()
             meter = start(house, device, figures)
-        if meter.journal.next % SEGMENT_RECORDS in (0, SEGMENT_RECORDS - 1):
+        if meter.journal.next % segment_records in (0, segment_records - 1):
             most = max(most, used())
     meter.check_register()
     assert house.closed
@@ -156,7 +156,7 @@ def main(interval_s, frames, restarts):
     figures["blocks_erased"] = len([None for count in device.erased if count])
     figures["held"] = meter.journal.next - meter.journal.oldest
     assert figures["held"] >= frames
-    assert meter.journal.oldest > SEGMENT_RECORDS
+    assert meter.journal.oldest > segment_records
     meter.close()
     meter = start(house, device, figures)
     figures["overwrites_told"] = overwritten(meter)
