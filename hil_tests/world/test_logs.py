@@ -1,5 +1,6 @@
 """One format for what services log, without passwords; a trouble is told once, and its end."""
 
+import json
 import logging
 import re
 import subprocess
@@ -181,3 +182,27 @@ def test_a_level_is_one_of_four(capsys) -> None:
     assert cli.main(["relay", "--deployment", "x", "--log-level", "loud"]) == 2
     said = capsys.readouterr().err
     assert all(level in said for level in ("debug", "info", "warning", "error"))
+
+
+def test_a_line_is_json_where_that_is_asked_for() -> None:
+    """One object a line, whatever is in the text; no password in it, and the traceback inside."""
+    code = (
+        "import logging; from parwana.world import logs; logs.start(form=logs.Form.JSON)\n"
+        "log = logging.getLogger('parwana.test')\n"
+        "log.info('two\\nlines of \"%s\"', 'postgresql://kalpa:sesame@db/kalpa')\n"
+        "try:\n    1 / 0\nexcept ZeroDivisionError:\n"
+        "    log.exception('mqtt://a:sesame@b broke')\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True
+    )
+    first, second = (json.loads(line) for line in done.stderr.splitlines())
+    assert re.fullmatch(LINE.strip(), first.pop("time"))
+    assert first == {
+        "level": "INFO",
+        "name": "parwana.test",
+        "text": 'two\nlines of "postgresql://kalpa:…@db/kalpa"',
+    }
+    assert second["level"] == "ERROR"
+    assert "ZeroDivisionError" in second["traceback"]
+    assert "sesame" not in done.stderr

@@ -67,6 +67,7 @@ COMMANDS = {
         "parwana.audit.prove",
         "Prove a reading to anyone who reads the chain, or check such a proof.",
     ),
+    "service": ("parwana.service", "Let systemd run a relay, a signer, pages or a bridge."),
     "homeassistant": ("parwana.homeassistant.command", "Show meters in Home Assistant."),
     "export": ("parwana.export.command", "Write readings as CSV, Green Button or Parquet."),
     "deploy": ("parwana.chain.deploy", "Deploy the contracts and write the deployment file."),

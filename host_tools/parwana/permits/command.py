@@ -37,6 +37,7 @@ from parwana.world.options import (
     DeploymentFile,
     FeeCap,
     Json,
+    LogForm,
     LogLevel,
     MeterAddress,
     MetricsPlace,
@@ -72,6 +73,7 @@ def run(
     once: Annotated[bool, typer.Option("--once", help="Do what is due now, then stop.")] = False,
     as_json: Json = False,
     log_level: LogLevel = logs.Level.INFO,
+    log_form: LogForm = logs.Form.TEXT,
     metrics: MetricsPlace = None,
 ) -> None:
     """Run a signer: wait for final payments, sign their permits, claim; sign the time.
@@ -80,7 +82,7 @@ def run(
 
     Example: parwana permits run --deployment build/demo/deployment.json --key signer-1.json
     """
-    logs.start(log_level)
+    logs.start(log_level, log_form)
 
     def report(progress: Progress) -> None:
         if as_json or once:

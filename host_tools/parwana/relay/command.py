@@ -16,6 +16,7 @@ from parwana.world.options import (
     DeploymentFile,
     EnergyRpc,
     FeeCap,
+    LogForm,
     LogLevel,
     MetricsPlace,
     Rpc,
@@ -59,6 +60,7 @@ def command(
         bool, typer.Option("--json", help="Report on stdout, each time, as a line of JSON.")
     ] = False,
     log_level: LogLevel = logs.Level.INFO,
+    log_form: LogForm = logs.Form.TEXT,
     metrics: MetricsPlace = None,
 ) -> None:
     """Carry readings from the broker to the store and the chain, and permits back to the meters.
@@ -79,7 +81,7 @@ def command(
     from parwana.store.reader import Store
     from parwana.world.metrics import Metrics, served
 
-    logs.start(log_level)
+    logs.start(log_level, log_form)
     found = Deployment.load(deployment)
     payer = resolve(key) if key else None
     there = found.on_energy_chain

@@ -10,7 +10,7 @@ from parwana import BUILD
 from parwana.web.site import Public
 from parwana.world import logs
 from parwana.world.clock import WorldClock
-from parwana.world.options import DeploymentFile, EnergyRpc, LogLevel, Rpc, StoreUrl
+from parwana.world.options import DeploymentFile, EnergyRpc, LogForm, LogLevel, Rpc, StoreUrl
 
 SILENT_S = 2 * 3600
 log = logging.getLogger("parwana.web")
@@ -65,6 +65,7 @@ def command(
     rpc: Rpc = None,
     energy_rpc: EnergyRpc = None,
     log_level: LogLevel = logs.Level.INFO,
+    log_form: LogForm = logs.Form.TEXT,
 ) -> None:
     """Serve pages for households, the utility and everybody, from the store and the chain.
 
@@ -77,7 +78,7 @@ def command(
     # Imported now: --help and what is wrong on the command line need no chain.
     from parwana.web.service import Options, admit, serve
 
-    logs.start(log_level)
+    logs.start(log_level, log_form)
     options = Options(
         file=deployment,
         host=host,

@@ -1,5 +1,6 @@
 """Log in one format, tell a trouble once and its end once, and never a password."""
 
+import json
 import logging
 import re
 import sys
@@ -28,10 +29,17 @@ class Level(StrEnum):
     ERROR = "error"
 
 
-def start(level: Level = Level.INFO) -> None:
+class Form(StrEnum):
+    """What --log takes."""
+
+    TEXT = "text"
+    JSON = "json"
+
+
+def start(level: Level = Level.INFO, form: Form = Form.TEXT) -> None:
     """Send what this project logs, from `level` up, to stderr; others' warnings too."""
     handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(_Format())
+    handler.setFormatter(_Json() if form is Form.JSON else _Format())
     handler.addFilter(_Once())
     logging.basicConfig(level=logging.WARNING, handlers=[handler])
     logging.getLogger("parwana").setLevel(level.upper())
@@ -57,6 +65,23 @@ class _Format(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
         """Return the record's line, with its traceback if it has one."""
         return redacted(super().format(record))
+
+
+class _Json(_Format):
+    """A JSON object a line, with the same fields; a traceback is one of them."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """Return the record's line."""
+        said = {
+            "time": self.formatTime(record),
+            "level": record.levelname,
+            "name": record.name,
+            "text": record.getMessage(),
+        }
+        if record.exc_info:
+            said["traceback"] = self.formatException(record.exc_info)
+        # Before it is JSON: what hides a password must see the text as it is.
+        return json.dumps({name: redacted(value) for name, value in said.items()})
 
 
 class _Repeats:

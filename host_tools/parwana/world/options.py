@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from parwana.world.logs import Level
+from parwana.world.logs import Form, Level
 
 DeploymentFile = Annotated[Path, typer.Option(help="The file that `parwana deploy` wrote.")]
 Rpc = Annotated[
@@ -39,6 +39,7 @@ Port = Annotated[
 Key = Annotated[str, typer.Option(help="Key file (or dev:N) of the utility.")]
 Json = Annotated[bool, typer.Option("--json", help="End with a line of JSON.")]
 LogLevel = Annotated[Level, typer.Option("--log-level", help="The least that is logged.")]
+LogForm = Annotated[Form, typer.Option("--log", help="How a line is logged, to stderr.")]
 MetricsPlace = Annotated[
     str | None,
     typer.Option(
