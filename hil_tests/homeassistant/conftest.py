@@ -76,10 +76,11 @@ class Home:
 class Told:
     """A bridge that a test tells by hand."""
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, wait_s: float = 15) -> None:
         self.bridge = Bridge(url, UTILITY, "homeassistant", "parwana/home")
         self.bridge.start()
-        self.bridge.wait(15)
+        if wait_s:
+            self.bridge.wait(wait_s)
 
     def tell(self, *states: State | None, gone: tuple[Meter, ...] = ()) -> None:
         """Tell of the house, then the feeder; None: it has no state now."""

@@ -166,8 +166,10 @@ def test_what_is_gone_is_removed_by_empty_payloads(
     again = Told(own_broker.url)
     try:
         again.tell(state(1000), gone=(FEEDER,))
-        wait_until(lambda: home.leaf(FEEDER, "state") == b"", "the removal")
-        assert home.config(FEEDER) is None
+        wait_until(lambda: home.config(FEEDER) is None, "the removal")
+        assert home.leaf(FEEDER, "state"), "an entity that still listens gets nothing empty"
+        again.tell(state(1000), gone=(FEEDER,))
+        wait_until(lambda: home.leaf(FEEDER, "state") == b"", "what it showed")
         assert home.config(HOUSE)
         count = settled(home)
         again.tell(state(1000), gone=(FEEDER,))

@@ -32,6 +32,7 @@ class Bridge:
         self._lock = threading.Lock()
         self._told: dict[str, bytes] = {}  # what the broker holds of ours, by topic
         self._shown: set[str] = set()  # addresses that it has topics of
+        self._leaving: set[str] = set()
         self._kwh: dict[str, float] = {}  # that it holds, by address
         self._connection = 0
         self._since_s = 0.0
@@ -90,6 +91,7 @@ class Bridge:
         """
         if not self.ready:
             return
+        self.clear()
         if self._again.is_set():
             self._again.clear()
             with self._lock:
@@ -113,15 +115,22 @@ class Bridge:
             return set(self._shown)
 
     def forget(self, name: str) -> None:
-        """Remove a meter: its entities, then what they showed."""
-        for topic in (self._config(name), f"{self._root}/{name}/measuring"):
-            self._session.publish(topic, b"", retain=True)
-        self._session.publish(f"{self._root}/{name}/state", b"", retain=True)
+        """Remove a meter's entities; what they showed goes by `clear`, once they are gone."""
+        self._session.publish(self._config(name), b"", retain=True)
         with self._lock:
             self._kwh.pop(name, None)
             self._shown.discard(name)
+            self._leaving.add(name)
             self._told = {topic: v for topic, v in self._told.items() if name not in topic}
         log.info("meter 0x%s is no longer shown", name)
+
+    def clear(self) -> None:
+        """Have the broker hold no more what removed entities showed."""
+        with self._lock:
+            leaving, self._leaving = self._leaving, set()
+        for name in leaving:
+            for leaf in ("state", "measuring"):
+                self._session.publish(f"{self._root}/{name}/{leaf}", b"", retain=True)
 
     def _state(self, meter: Meter, state: State, due: str | None) -> None:
         """Tell a state, unless the register would step back: what was told before was newer."""

@@ -2,16 +2,18 @@
 
 import signal
 import threading
+import time
 from typing import Annotated
 
 import typer
 
 from parwana.world import logs
 from parwana.world.clock import WorldClock
-from parwana.world.options import DeploymentFile, LogLevel, Rpc, StoreUrl
+from parwana.world.options import DeploymentFile, LogForm, LogLevel, Rpc, StoreUrl
 
 STALE_S = 2100  # two quarters of an hour and five minutes
 _WAIT_S = 30
+_GONE_S = 2  # in which Home Assistant removes an entity
 
 
 def command(
@@ -38,6 +40,7 @@ def command(
     store_url: StoreUrl = None,
     rpc: Rpc = None,
     log_level: LogLevel = logs.Level.INFO,
+    log_form: LogForm = logs.Form.TEXT,
 ) -> None:
     """Show meters in Home Assistant, by MQTT discovery; it only reads. End it with Ctrl-C.
 
@@ -52,7 +55,7 @@ def command(
     from parwana.homeassistant.service import Dues, run
     from parwana.store.reader import Store
 
-    logs.start(log_level)
+    logs.start(log_level, log_form)
     made = Deployment.load(deployment)
     bridge = Bridge(broker, made.utility_id, prefix.strip("/"), topic.strip("/"))
     if remove:
@@ -61,6 +64,8 @@ def command(
             bridge.wait(_WAIT_S)
             for name in bridge.shown():
                 bridge.forget(name)
+            time.sleep(_GONE_S)
+            bridge.clear()
         finally:
             bridge.stop()
         return
