@@ -65,7 +65,8 @@ def test_it_shows_what_store_and_chain_say_and_ends_clean(
         town.event(house, wire.EVENT_DISCONNECTED, world.clock.time_s, 2)
         wait_until(lambda: json.loads(home.held[topic])["supply"] == "disconnected", "the cut")
         assert json.loads(home.held[topic])["power"] is None
-        assert home.held[f"{root}/{house.address.hex()}/measuring"] == b"offline"
+        measuring = f"{root}/{house.address.hex()}/measuring"
+        wait_until(lambda: home.held[measuring] == b"offline", "no measurement")
 
         with town.store.transaction() as tx:
             tx.retire(town.houses[1].address)
