@@ -42,6 +42,8 @@ def wrong(words: list[str]) -> list[str]:
         _, found, rest = found.resolve_command(typer.Context(found), rest)
     if found is None:
         return words[:2]
+    if "--" in rest:  # what follows is another command's
+        rest = rest[: rest.index("--")]
     known = {"--help", "-h"}.union(*(p.opts + p.secondary_opts for p in found.params))
     return [word for word in rest if word.startswith("-") and word.split("=")[0] not in known]
 
