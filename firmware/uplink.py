@@ -65,7 +65,7 @@ class Uplink:
             wire.topic(config.utility_id, config.meter, "permit").encode(),
             wire.time_topic(config.utility_id).encode(),
         )
-        self._session = None
+        self._session = self._sock = None
         self._pings = 0  # of this session
         self._asked_ms = None  # when a hello or frames went out that no want has answered
         self._asked_ignored = 0  # what `ignored` was then
@@ -112,15 +112,11 @@ class Uplink:
             await asyncio.sleep_ms(1000)
             self._link.keep()
         address = await self.resolve(config.broker_host)
-        sock = self._link.dial(address, config.broker_port)
-        try:
-            await self._until(lambda: self._link.arrived(sock), "the broker does not answer")
-            if config.broker_tls:
-                gc.collect()  # an ESP32 then returns what its heap took and no longer needs
-                sock = self._link.secure(sock, config.broker_host, config.broker_ca)
-        except OSError:
-            sock.close()
-            raise
+        sock = self._sock = self._link.dial(address, config.broker_port)
+        await self._until(lambda: self._link.arrived(sock), "the broker does not answer")
+        if config.broker_tls:
+            gc.collect()  # an ESP32 then returns what its heap took and no longer needs
+            sock = self._link.secure(sock, config.broker_host, config.broker_ca)
         session = self._session = Session(self._umqtt, sock)
         client_id = b"parwana-" + hexlify(config.meter)
         session.connect(
@@ -281,6 +277,9 @@ class Uplink:
         if self._session:
             self._session.close()
             self._session = None
+        if self._sock:  # which TLS lets go of, open, when a handshake fails
+            self._sock.close()
+            self._sock = None
 
     async def resolve(self, host):
         """Return the address (dotted quad) of `host`. Raises OSError, after 6 s at most."""

@@ -104,6 +104,8 @@ class Link:
         self.kept = 0
         self.there = True
         self.dialled = []
+        self.sockets = []
+        self.fails = None
         self.names = None
 
     def keep(self):
@@ -113,6 +115,14 @@ class Link:
 
     def dial(self, address, port):
         self.dialled.append((address, port))
+        self.sockets.append(Socket())
+        return self.sockets[-1]
+
+    def secure(self, sock, _host, _ca):
+        """Return TLS, which does not close what is below it once a handshake has failed."""
+        assert sock is self.sockets[-1]
+        if self.fails:
+            raise self.fails
         return Socket()
 
     def arrived(self, _sock):
@@ -509,6 +519,32 @@ def test_a_session_longer_than_ticks_tell_is_no_failure():
             assert not any("used twice" in line for line in town.log.lines), town.log.lines
     finally:
         under_test._STEP_MS = step_ms
+
+
+def test_every_socket_is_closed_whatever_tls_lets_go_of():
+    def late(town):
+        town.link.there = False
+
+    class Mute(Session):
+        def heard(self):
+            return False
+
+    def mute(_):
+        under_test.Session = Mute  # until the next town is made
+
+    def fails(town):
+        town.link.fails = OSError("no CA")
+
+    for spoil in (late, mute, fails):
+        town = Town()
+        town.uplink._config = config = Config()
+        config.broker_tls = True
+        spoil(town)
+        town.act(100_000, lambda town=town: setattr(town.link, "there", False))
+        town.run(120_000)
+        sockets = town.link.sockets
+        assert len(sockets) > 2
+        assert [sock.closed for sock in sockets[:-1]] == [True] * (len(sockets) - 1)
 
 
 def test_lost_network_is_joined_again():
