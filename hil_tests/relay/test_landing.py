@@ -59,6 +59,30 @@ def test_closings_are_gathered_then_a_late_one_lands_alone(town: Town) -> None:
     assert landing.step() == Landed(2, 1, 1)
 
 
+def test_a_step_that_waits_asks_the_chain_for_nothing(
+    town: Town, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    landing = town.landing(gather_s=3600)
+    end_s = town.periods.start(town.first + 1)
+    town.go_to(end_s + 60)
+    for house in town.houses[:3]:
+        town.close(house, town.first, 5000)
+    assert landing.step() == Landed()
+    asked: list[str] = []
+    call = Chain.call
+
+    def counted(chain: Chain, function: Any) -> Any:
+        asked.append(function.fn_name)
+        return call(chain, function)
+
+    monkeypatch.setattr(Chain, "call", counted)
+    assert [landing.step() for _ in range(5)] == [Landed()] * 5
+    assert asked == []
+    town.go_to(end_s + 120)  # what no event tells is seen in time
+    assert landing.step() == Landed()
+    assert asked == ["sums"], "one a feeder"
+
+
 def test_a_dead_meter_holds_up_the_bills_of_its_own_feeder_alone(town: Town) -> None:
     other, house, loose = (SignedMeter(seed, town.feeder.domain) for seed in (700, 701, 702))
     for meter, number, kind, feeder in (

@@ -54,12 +54,12 @@ class Gathering:
         """
         members: dict[int, list[bytes]] = defaultdict(list)
         for meter in due:
-            for feeder in _feeders(rows[meter]) if rows[meter].in_service else ():
+            for feeder in feeders_of(rows[meter]) if rows[meter].in_service else ():
                 members[feeder].append(meter)
         ready, waits = set(), {}
         for meter, period in found.items():
             until_s = self._periods.start(period + 1) + self._gather_s
-            feeders = _feeders(rows[meter])
+            feeders = feeders_of(rows[meter])
             for feeder in feeders:
                 if (feeder, period) not in waits:
                     lacking = [m for m in members[feeder] if _lacks(m, period, due, found)]
@@ -92,7 +92,7 @@ class Gathering:
         return self._periods.text(wait.period)
 
 
-def _feeders(row: Any) -> tuple[int, ...]:
+def feeders_of(row: Any) -> tuple[int, ...]:
     """Return the feeders whose balance a meter's closing counts into."""
     own = () if row.kind == KIND_HOUSE else (row.number,)
     return (*own, row.feeder) if row.feeder else own

@@ -6,7 +6,7 @@ skip what is there already.
 """
 
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -15,6 +15,7 @@ from web3.logs import DISCARD
 
 from parwana.chain.deployment import Deployment
 from parwana.chain.node import Chain, Ledgers, Reverted
+from parwana.relay.balances import Balances
 from parwana.relay.closer import Closer
 from parwana.relay.gathering import KIND_HOUSE, Gathering, Wait
 from parwana.relay.roots import Roots
@@ -22,7 +23,6 @@ from parwana.relay.waits import GATHER_S, ROOT_WAIT_S
 from parwana.store.reader import Store
 
 HOUSES_MAX = 64  # a transaction
-FEEDERS_MAX = 32
 log = logging.getLogger("parwana.landing")
 
 
@@ -43,12 +43,10 @@ class _Known:
     chain: Chain
     ledgers: Ledgers
     closer: Closer
+    balances: Balances
     roots: Roots
     head: tuple[int, bytes] = (0, b"")
-    # (feeder, period): how many were missing, whoever reconciled
-    balanced: dict[tuple[int, int], int] = field(default_factory=dict)
     billed: dict[bytes, int] = field(default_factory=dict)  # the last period, by house
-    next: dict[int, int] = field(default_factory=dict)  # period to reconcile, by feeder
     retired: dict[bytes, int] = field(default_factory=dict)  # when, by meter
     reported: set[bytes] = field(default_factory=set)  # meters shown to contradict themselves
     after: tuple[int, bytes] = (0, b"")  # the head at the end of a step: others land, too
@@ -118,7 +116,7 @@ class Landing:
         if self._bills:
             landed.bills = self._settle(known, rows)
         if self._balances:
-            landed.balances = self._reconcile(known, rows, period)
+            landed.balances = known.balances.land(rows, period)
             self._report(known, rows)
             landed.roots = known.roots.land()
         return landed
@@ -133,15 +131,12 @@ class Landing:
             chain = known.chain if known else self._connect()
             ledgers = chain.ledgers(self._deployment)
             closer = Closer(chain, ledgers, self._store, self._periods, self._now, self._gathering)
-            waits = self._now, self._root_wait_s
-            roots = Roots(chain, ledgers, self._store, self._deployment, *waits)
-            known = _Known(chain, ledgers, closer, roots)
-        top = _top(known.chain)
-        first = max(known.head[0] + 1, self._deployment.from_block)
-        for log_ in known.chain.logs(known.ledgers.energy.events.Reconciled, first, top[0]):
-            values = log_["args"]
-            known.balanced[values["feeder"], values["period"]] = values["missing"]
-        known.head = known.after = top
+            of = self._deployment
+            where = of.from_block, closer.deadline_s
+            balances = Balances(chain, ledgers, self._periods, self._now, *where)
+            roots = Roots(chain, ledgers, self._store, of, self._now, self._root_wait_s)
+            known = _Known(chain, ledgers, closer, balances, roots)
+        known.head = known.after = _top(known.chain)
         self._known = known
         return known
 
@@ -190,66 +185,6 @@ class Landing:
     def _bill(self, known: _Known, function: Any) -> int:
         receipt = known.chain.send(function)
         return len(known.ledgers.payment.events.Billed().process_receipt(receipt, DISCARD))
-
-    def _reconcile(self, known: _Known, rows: dict[bytes, Any], current: int) -> int:
-        """Balance the feeders whose closings are complete or too late, and improve on that."""
-        due: dict[int, list[int]] = {}
-        for row in rows.values():
-            if row.kind != KIND_HOUSE and row.in_service:
-                for period in self._due(known, row.number, current):
-                    due.setdefault(period, []).append(row.number)
-        done = 0
-        for period, feeders in sorted(due.items()):
-            for start in range(0, len(feeders), FEEDERS_MAX):
-                done += self._balance(known, feeders[start : start + FEEDERS_MAX], period)
-        return done
-
-    def _due(self, known: _Known, feeder: int, current: int) -> Iterator[int]:
-        """Yield the periods to balance now: the next ones, and those with new closings."""
-        if feeder not in known.next:
-            functions = known.ledgers.registry.functions
-            since_s = known.chain.call(functions.served_since(feeder))
-            known.next[feeder] = self._periods.of(since_s)
-        while (feeder, known.next[feeder]) in known.balanced:
-            known.next[feeder] += 1
-        for (number, period), missing in known.balanced.items():
-            if number == feeder and missing and self._is_due(known, feeder, period):
-                yield period
-        for period in range(known.next[feeder], current):
-            if (feeder, period) in known.balanced:
-                continue
-            if not self._is_due(known, feeder, period):
-                return
-            yield period
-
-    def _is_due(self, known: _Known, feeder: int, period: int) -> bool:
-        sums = known.chain.call(known.ledgers.energy.functions.sums(feeder, period))
-        missing = sums.expected - sums.closed + (not sums.own_closed)
-        before = known.balanced.get((feeder, period))
-        if before is not None and missing >= before:
-            return False
-        late = self._now() >= self._periods.start(period + 1) + known.closer.deadline_s
-        return not missing or late
-
-    def _balance(self, known: _Known, feeders: list[int], period: int) -> int:
-        functions = known.ledgers.energy.functions
-        many = len(feeders) > 1
-        call = functions.reconcile_many if many else functions.reconcile
-        function = call(feeders if many else feeders[0], period)
-        try:
-            # Where all are passed over there is nothing to send.
-            if many and not known.chain.call(function):
-                return 0
-            receipt = known.chain.send(function)
-        except Reverted as error:
-            # Another relay was first, or the chain's clock is behind ours: look again later.
-            names = " ".join(map(str, feeders))
-            log.info("feeders %s, period %s: %s", names, self._periods.text(period), error)
-            return 0
-        found = known.ledgers.energy.events.Reconciled().process_receipt(receipt, DISCARD)
-        for values in (entry["args"] for entry in found):
-            known.balanced[values["feeder"], values["period"]] = values["missing"]
-        return len(found)
 
     def _report(self, known: _Known, rows: dict[bytes, Any]) -> None:
         """Show the chain, once for each meter, two frames of one sequence."""
