@@ -104,7 +104,7 @@ def _constant(
     """Tell whether what is missing is a constant share of what the house's meter shows."""
     power = window.power_w[:, project.places.near[place]]
     explained = fitted.share[place] ** 2 * float(np.nanvar(power))
-    allowed = _STEADY * explained + _UNEVEN * float(project.fast_var[place])
+    allowed = _STEADY * explained + _UNEVEN * float(project.fast.variance[place])
     return bool(fitted.rest[place] < allowed and fitted.steady_w[place] < missing_w / 4)
 
 

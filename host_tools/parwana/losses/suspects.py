@@ -70,68 +70,83 @@ class Bands:
     counts: Floats
 
 
-_NOTHING = Bands(*[np.zeros((0, 0, 0))] * 3)
+@dataclass(frozen=True)
+class Band:
+    """What makes power of residuals that are this fast, and the noise of it in the reference.
+
+    `by` [channel, place] projects, `variance` is of each place's power, `scale` how much wider the
+    noise was than the channels' correlation says, `spread` that of each channel, `cross`
+    [channel, place] the covariance of a channel with a place's power, where nobody steals.
+    """
+
+    by: Floats
+    variance: Floats
+    scale: float
+    spread: Floats
+    cross: Floats
 
 
 @dataclass(frozen=True)
 class Projection:
-    """How residuals become power at each place, and the noise of that in the reference."""
+    """How residuals become power at each place; `memory`: how long fast noise resembles itself."""
 
     places: Places
-    fast: Floats
-    slow: Floats
-    fast_var: Floats
-    slow_var: Floats
-    memory: float
-    fast_scale: float
-    slow_scale: float
-    spread: Floats
-    slow_spread: Floats
-    correlation: Floats
     used: NDArray[np.bool_]
+    correlation: Floats
+    fast: Band
+    slow: Band
+    memory: float
     reference: Bands
-    cross: tuple[Floats, Floats]
 
     def bands(self, left: Floats, block: Integers) -> Bands:
         """Project residuals [interval, channel]; NaN counts as nothing."""
-        known = np.nan_to_num(left)
-        means, counts = block_means(known, block)
-        place = np.unique(block, return_inverse=True)[1]
-        fast = folded((known - means[place]) @ self.fast, block)
-        return Bands(fast, means @ self.slow, counts)
+        means, counts, fast = parted(np.nan_to_num(left), block)
+        return Bands(folded(fast @ self.fast.by, block), means @ self.slow.by, counts)
 
 
 def projection(model: Model, used: NDArray[np.bool_], block: Integers) -> Projection:
     """Learn the noise of the reference, and from it the projections."""
     left = np.where(used, np.nan_to_num(model.left), 0)
     found = places(model, used)
-    means, _ = block_means(left, block)
-    place = np.unique(block, return_inverse=True)[1]
-    fast = left - means[place]
+    means, counts, fast = parted(left, block)
     spread = np.maximum(fast.std(axis=0), 1e-6)
-    per_block = len(left) / len(means)
-    slow_spread = np.maximum(means.std(axis=0, ddof=1), spread / np.sqrt(per_block))
+    slow_spread = np.maximum(means.std(axis=0, ddof=1), spread / np.sqrt(counts.mean()))
     correlation = _correlation(fast / spread, used)
-    (fast_by, fast_var), (slow_by, slow_var) = (
-        _weights(correlation, found.direction, scale, used) for scale in (spread, slow_spread)
-    )
-    known = (spread, slow_spread, correlation, used)
-    raw = Projection(
-        found, fast_by, slow_by, fast_var, slow_var, 1.0, 1.0, 1.0, *known, _NOTHING, (fast, fast)
-    )
-    bands = raw.bands(left, block)
-    # One noise for all places, or they could not be compared; as wide as the reference's was.
-    count = len(left)
-    power = (bands.fast**2).sum(axis=(0, 1)) / count
-    fast_scale = max(1.0, float(np.median(power / fast_var)))
-    flat = fast @ fast_by
-    lumps = flat[: count // _MEMORY * _MEMORY].reshape(-1, _MEMORY, flat.shape[1]).mean(axis=1)
-    alike = float(np.median(lumps.var(axis=0) * _MEMORY / np.maximum(power, 1e-9)))
-    memory = float(np.clip(alike, 1, _MEMORY))
-    slow_scale = max(1.0, float(np.median(bands.slow.var(axis=0, ddof=1) / slow_var)))
-    cross = fast.T @ flat / count, means.T @ (means @ slow_by) / len(means)
-    noises = (fast_scale * fast_var, slow_scale * slow_var, memory, fast_scale, slow_scale)
-    return Projection(found, fast_by, slow_by, *noises, *known, bands, cross)
+    quick = _band(fast, spread, correlation, found.direction, used)
+    slow = _band(means, slow_spread, correlation, found.direction, used)
+    power = fast @ quick.by
+    lumps = power[: len(power) // _MEMORY * _MEMORY].reshape(-1, _MEMORY, power.shape[1])
+    alike = lumps.mean(axis=1).var(axis=0) * _MEMORY / np.maximum(power.var(axis=0), 1e-9)
+    memory = float(np.clip(np.median(alike), 1, _MEMORY))
+    reference = Bands(folded(power, block), means @ slow.by, counts)
+    return Projection(found, used, correlation, quick, slow, memory, reference)
+
+
+def parted(left: Floats, block: Integers) -> tuple[Floats, Floats, Floats]:
+    """Return the blocks' means, how many rows each has, and each row without its block's mean."""
+    means, counts = block_means(left, block)
+    return means, counts, left - means[np.unique(block, return_inverse=True)[1]]
+
+
+def _band(
+    values: Floats,
+    spread: Floats,
+    correlation: Floats,
+    direction: Floats,
+    used: NDArray[np.bool_],
+) -> Band:
+    """Make a band of the reference's residuals.
+
+    All places have one noise, or they could not be compared; it is as wide as it was at most.
+    """
+    scaled = (direction / spread[:, None])[used]
+    solved = np.linalg.solve(correlation[np.ix_(used, used)], scaled)
+    strength = (scaled * solved).sum(axis=0)
+    by = np.zeros_like(direction)
+    by[used] = solved / strength / spread[used, None]
+    power = values @ by
+    scale = max(1.0, float(np.median(power.var(axis=0, ddof=1) * strength)))
+    return Band(by, scale / strength, scale, spread, values.T @ power / len(values))
 
 
 def folded(values: Floats, block: Integers) -> Floats:
@@ -167,14 +182,3 @@ def _correlation(scaled: Floats, used: NDArray[np.bool_]) -> Floats:
     found[~used] = found[:, ~used] = 0
     found[np.diag_indices(channels)] = np.maximum(np.diag(found), 0.05)
     return np.asarray(found)
-
-
-def _weights(
-    correlation: Floats, direction: Floats, spread: Floats, used: NDArray[np.bool_]
-) -> tuple[Floats, Floats]:
-    scaled = (direction / spread[:, None])[used]
-    solved = np.linalg.solve(correlation[np.ix_(used, used)], scaled)
-    strength = (scaled * solved).sum(axis=0)
-    found = np.zeros_like(direction)
-    found[used] = solved / strength / spread[used, None]
-    return found, 1 / strength

@@ -218,10 +218,9 @@ def _wider(project: suspects.Projection, left: Floats, block: Integers) -> tuple
     What one place draws, or two, moves the channels in one direction, or two: the others tell.
     """
     used = project.used
-    means = block_means(left, block)[0]
-    fast = left - means[np.unique(block, return_inverse=True)[1]]
+    means, _, fast = suspects.parted(left, block)
     lower = np.linalg.cholesky(project.correlation[np.ix_(used, used)])
-    parts = ((fast, project.spread), (means - means.mean(axis=0), project.slow_spread))
+    parts = ((fast, project.fast.spread), (means - means.mean(axis=0), project.slow.spread))
     found = []
     for values, spread in parts:
         white = np.linalg.solve(lower, (values / spread)[:, used].T)

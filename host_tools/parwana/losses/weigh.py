@@ -5,8 +5,8 @@ from typing import Any
 
 import numpy as np
 
-from parwana.losses.series import Floats, Integers, block_means
-from parwana.losses.suspects import HEAD, HOUSE, Bands, Projection, folded, unfolded
+from parwana.losses.series import Floats, Integers
+from parwana.losses.suspects import HEAD, HOUSE, Bands, Projection, folded, parted, unfolded
 
 SHUFFLES = 999
 _EXAMINED = 100  # places, the best ones
@@ -29,9 +29,8 @@ class Profiles:
         known = np.nan_to_num(power_w)
         watts = known[:, near] * (kind == HOUSE)
         watts[:, kind == HEAD] = known.sum(axis=1)[:, None]
-        place = np.unique(block, return_inverse=True)[1]
-        means, _ = block_means(watts, block)
-        return cls(folded(watts - means[place], block), means)
+        means, _, fast = parted(watts, block)
+        return cls(folded(fast, block), means)
 
 
 @dataclass(frozen=True)
@@ -70,8 +69,8 @@ def _fitted(
     """Fit share and steady, none of them negative, and the spread of what is left."""
     learnt = len(project.reference.slow)
     trust = learnt / (learnt + blocks)  # the reference's own means are no surer than these
-    fast = 1 / (project.fast_var * noise[0] * project.memory)
-    slow = trust / (project.slow_var * noise[1])
+    fast = 1 / (project.fast.variance * noise[0] * project.memory)
+    slow = trust / (project.slow.variance * noise[1])
     kk = fast * s["mm"] + slow * s["slow_mm"] + 1e-12
     kc, cc = slow * s["slow_m"], slow * blocks
     k_right = fast * s["um"] + slow * s["slow_um"]
@@ -138,8 +137,8 @@ def by_chance(
     narrow = replace(
         project,
         places=replace(project.places, kind=project.places.kind[houses]),
-        fast_var=project.fast_var[houses],
-        slow_var=project.slow_var[houses],
+        fast=replace(project.fast, variance=project.fast.variance[houses]),
+        slow=replace(project.slow, variance=project.slow.variance[houses]),
         reference=Bands(fast, slow, project.reference.counts),
     )
     best = np.empty(shuffles)
@@ -178,16 +177,16 @@ def forgiven(
     of its own power counts only as far as such errors do not explain it.
     """
     used, places = project.used, project.places
-    means = block_means(left, block)[0]
-    fast = (left - means[np.unique(block, return_inverse=True)[1]])[:, used]
-    means = means[:, used]
+    means, _, fast = parted(left[:, used], block)
     trust = len(project.reference.slow) / (len(project.reference.slow) + len(means))
     inverse = np.linalg.inv(project.correlation[np.ix_(used, used)])
-    wide, slow_wide = project.spread[used], project.slow_spread[used]
-    scales = (
-        1 / (noise[0] * project.memory * project.fast_scale),
-        trust / (noise[1] * project.slow_scale),
-    )
+    parts = []
+    for values, band, weight in (
+        (fast, project.fast, 1 / (noise[0] * project.memory)),
+        (means, project.slow, trust / noise[1]),
+    ):
+        own = weight / band.scale * inverse / np.outer(band.spread[used], band.spread[used])
+        parts.append((values, own, band.cross[used]))
     rows = np.flatnonzero(places.kind != HEAD)
     rows = rows[np.argsort(-found.gain[rows])[:_EXAMINED]]
     gained = np.full(len(places.kind), -np.inf)
@@ -195,16 +194,14 @@ def forgiven(
     for place in rows:
         direction = places.direction[used, place]
         courses = (unfolded(bands.fast[:, :, place], bands.counts), bands.slow[:, place])
-        parts = zip((fast, means), courses, (wide, slow_wide), scales, project.cross, strict=True)
         precision = np.zeros((len(direction), len(direction)))
         pull = np.zeros(len(direction))
-        for values, course, spread, scale, cross in parts:
-            by_noise = len(course) * cross[used, place]
-            own = scale * inverse / np.outer(spread, spread)
+        for (values, own, cross), course in zip(parts, courses, strict=True):
             chance = len(course) / float(direction @ own @ direction)
             power = float(course @ course) - chance
             if power > 2 * chance / np.sqrt(len(course)):
                 share = power / (power + chance)
+                by_noise = len(course) * cross[:, place]
                 precision += share * power * own
                 pull += share * own @ (course @ values - by_noise - power * direction)
         gained[place] = _marginal(precision, pull, error[:, place][used[1:]], direction)
