@@ -128,6 +128,7 @@ class Supply:
             size < _SAVED_SIZE
             or saved[0] != _VERSION
             or saved[1] > CONTROL_READY
+            or saved[_SAVED_SIZE - 1] > TRIPS_MOST + 1
             or size != _SAVED_SIZE + 4 * saved[_SAVED_SIZE - 1]
         ):
             self.lost = True

@@ -36,12 +36,15 @@ def main(runs: str, seed: str, *names: str) -> int:
             print("parser:", parser.name, flush=True)
             child = os.fork()
             if not child:
-                fuzz(parser, max(LEAST_RUNS, int(int(runs) * parser.share)), seed, Path(folder))
+                try:
+                    fuzz(parser, max(LEAST_RUNS, int(int(runs) * parser.share)), seed, folder)
+                finally:
+                    os._exit(1)  # reached after a fault alone; what is above here is the parent's
             failed += os.waitpid(child, 0)[1] != 0
     return failed
 
 
-def fuzz(parser: Any, runs: int, seed: str, folder: Path) -> None:
+def fuzz(parser: Any, runs: int, seed: str, folder: str) -> None:
     """Run until so many inputs were read, or one that is a fault; end the process."""
     corpus = Path(tempfile.mkdtemp(dir=folder))
     for number, data in enumerate(parser.seeds):
@@ -59,7 +62,6 @@ def fuzz(parser: Any, runs: int, seed: str, folder: Path) -> None:
     options += [f"-artifact_prefix={corpus}/", "-detect_leaks=0", "-print_final_stats=1"]
     atheris.Setup([sys.argv[0], *options, str(corpus)], read)
     atheris.Fuzz()
-    os._exit(1)  # not reached: it exits
 
 
 if __name__ == "__main__":
