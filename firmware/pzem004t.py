@@ -88,8 +88,13 @@ class Pzem004T:
         """Return whether the reply is here; pass over what cannot be its beginning."""
         reply = self._reply
         while self._size:
-            if reply[0] == self.unit_id:
-                exception = modbus_rtu.is_exception(reply, self._size)
+            exception = modbus_rtu.is_exception(reply, self._size)
+            # As soon as it is seen: noise must not cost a CRC for each of its bytes.
+            if (
+                reply[0] == self.unit_id
+                and (self._size < 2 or reply[1] & 0x7F == modbus_rtu.READ_INPUT_REGISTERS)
+                and (self._size < 3 or exception or reply[2] == 2 * _REGISTERS)
+            ):
                 if self._size < (modbus_rtu.EXCEPTION_SIZE if exception else _SIZE):
                     return False
                 try:

@@ -95,10 +95,12 @@ class Register:
         if saved[:1] != bytes([_VERSION]) or (len(saved) - _HEAD_SIZE) % _UNIT_SIZE:
             raise RegisterError("the saved register is not of version %d" % _VERSION)
         self.energy_wh = struct.unpack_from(_HEAD, saved)[1]
+        if self.energy_wh >> 60 == 15:
+            raise RegisterError("the saved register is none: no meter counts so far")
         for at in range(_HEAD_SIZE, len(saved), _UNIT_SIZE):
             unit_id, state, last_wh, level_wh, seen_wh = struct.unpack_from(_UNIT, saved, at)
-            if seen_wh < level_wh or self.energy_wh >> 60 == 15:
-                raise RegisterError("the saved register is none: a count fell, or is too great")
+            if seen_wh < level_wh:
+                raise RegisterError("the saved register is none: a count fell")
             if unit_id in self._units and state & _KNOWN:
                 self._units[unit_id].restart(last_wh)
                 if state & _JUMPED:
