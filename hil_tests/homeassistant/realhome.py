@@ -217,7 +217,7 @@ class RealHome:
         with sqlite3.connect(self._folder / "home-assistant_v2.db") as database:
             rows = database.execute(
                 "SELECT state FROM states JOIN states_meta USING (metadata_id) "
-                "WHERE entity_id = ? ORDER BY last_updated_ts",
+                "WHERE states_meta.entity_id = ? ORDER BY last_updated_ts",
                 (entity_id,),
             )
             return [row[0] for row in rows]
