@@ -34,6 +34,7 @@ from parwana.meter.snippets import TELL_IMPORTS
 NEW = firmware.version()
 OLD = "0.0.9"
 SEED = 20261122
+OPERATIONS = 3000  # of the flash, for a blank board, its self-test and its first start included
 LISTING = """
 import os, hashlib
 def walk(path):
@@ -127,7 +128,11 @@ def flashed(tmp_path: Path, older_image: Path) -> Iterator[VirtualBoard]:
 
 
 def test_flash_restart_read_back_and_flash_again(board: VirtualBoard) -> None:
+    before_it = sum(board.flash_operations)
     result = flash_sh(board)
+    took = sum(board.flash_operations) - before_it
+    print(f"flashing took {took} operations of the flash")
+    assert took < OPERATIONS
     assert (result["version"], result["slot"], result["restarted"]) == (NEW, "a", True)
     assert version_that_starts(board) == NEW
     ask = firmware.opening("a") + "import version; print(version.VERSION)"

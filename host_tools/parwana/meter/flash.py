@@ -36,12 +36,21 @@ _SETTLE_TRIES = 3
 _AS_BEFORE = "the meter runs what it ran before"
 _KEY = hashlib.sha256(b"parwana self-test, not a secret").digest()
 
-_UNMOUNT = """
-import vfs
+_MOUNT = """
+import os, vfs
 for path in ('/a', '/b'):
  try: vfs.umount(path)
  except OSError: pass
+try:
+ from flashbdev import bdev
+ flash = vfs.VfsLfs2(bdev, readsize=%d, lookahead=64, mtime=False)
+ vfs.umount('/')
+ vfs.mount(flash, '/')
+ os.chdir('/')
+except Exception as e: print('the flash stays as it is mounted:', repr(e))
 """
+_COPYING = 1024  # littlefs's buffers are four times that: a block, written and read at once
+_RUNNING = 128  # as boot.py mounts it
 _SELF_TEST = """
 import gc
 gc.threshold(4096)  # as main does, so that there is room for ecdsa's code
@@ -94,7 +103,7 @@ def flash(
     else:
         image, loaders, version = _offered(meter, offer, native)
     steps.begin("reading what is on the meter")
-    meter.run(_UNMOUNT)
+    meter.run(_MOUNT % _COPYING)
     there = meter.hashes(*_FILES, *loaders)
     running, target = _slots(meter, there)
     kept = "b" if target == "a" else "a"
@@ -148,7 +157,7 @@ def _settle(meter: Meter) -> dict[str, Any]:
     for _ in range(_SETTLE_TRIES):
         try:
             board = _identify(meter)
-            meter.run(f"import machine\nmachine.WDT(timeout={SERVICE_MS})")
+            _calm(meter)
             return board
         except BoardSilent:
             raise
@@ -159,6 +168,11 @@ def _settle(meter: Meter) -> dict[str, Any]:
         f"{told}; it restarts all the time: hold its button for two seconds while it starts, let "
         "go, try again"
     )
+
+
+def _calm(meter: Meter) -> None:
+    """Give the watchdog its time anew."""
+    meter.run(f"import machine\nmachine.WDT(timeout={SERVICE_MS})")
 
 
 def _identify(meter: Meter) -> dict[str, Any]:
@@ -265,6 +279,8 @@ def _self_test(meter: Meter, slot: str, source: Path, version: str, steps: Steps
     expected = coincurve.PrivateKey(_KEY).sign_recoverable(digest, hasher=None)[:64]
     steps.begin(f"testing slot {slot}")
     meter.stop()
+    _calm(meter)
+    meter.run(_MOUNT % _RUNNING)
     code = _SELF_TEST % {"modules": modules, "key": _KEY, "digest": digest}
     text = meter.run(TELL_IMPORTS + firmware.opening(slot) + code)
     says, signature, verified, free = _parse(text)
