@@ -58,14 +58,35 @@ class Journal:
         self.next = self._end = 1
         self._is_indexed = True  # as far as is known
         self._astray = False  # whether there are segments that are to be found at the next start
-        if not self._recall():
+        if not self.restore():
             self.next = self._end = 1
             self.check()
+
+    # main lets go of these two once the meter runs.
+
+    def restore(self):
+        """Take the segments from the index; return whether it is there and no older than they."""
+        try:
+            index = records.load(self._path("index")) or b""
+            places = range(0, len(index), 4)
+            self._firsts = [int.from_bytes(index[at : at + 4], "big") for at in places]
+            self._take_stock(self._records_most)
+        except (records.RecordError, OSError):
+            return False
+        try:
+            os.stat(self._path(self.next))  # begun by a version that knows of no index
+        except OSError:
+            return bool(self._firsts)
+        return False
 
     def check(self):
         """Believe the folder, not the index; `next` does not go back. Call it before `append`."""
         self._close_reader()
-        names = _names(self._folder)
+        try:
+            names = os.listdir(self._folder)
+        except OSError:  # at the first start, or with a file in its place
+            records.folder(self._folder)
+            names = os.listdir(self._folder)
         self._firsts = sorted(_first(name) for name in names if _first(name))
         self._take_stock(self._records_most)
         self._note()
@@ -171,17 +192,6 @@ class Journal:
             self._reader = open(self._path(first), "rb")  # noqa: SIM115
             self._reading = first
         return self._reader
-
-    def _recall(self):
-        """Take the segments from the index; return whether it is there and no older than they."""
-        try:
-            index = records.load(self._path("index")) or b""
-            places = range(0, len(index), 4)
-            self._firsts = [int.from_bytes(index[at : at + 4], "big") for at in places]
-            self._take_stock(self._records_most)
-        except (records.RecordError, OSError):
-            return False
-        return bool(self._firsts) and not _is_there(self._path(self.next))
 
     def _note(self):
         """Write the index; without it the next start takes longer, and no more."""
@@ -299,21 +309,6 @@ class Journal:
 
     def _path(self, name):
         return "%s/%s" % (self._folder, name)
-
-
-def _names(folder):
-    try:
-        return os.listdir(folder)
-    except OSError:  # at the first start, or with a file in its place
-        records.folder(folder)
-        return os.listdir(folder)
-
-
-def _is_there(path):
-    try:
-        return bool(os.stat(path))
-    except OSError:
-        return False
 
 
 def _first(name):

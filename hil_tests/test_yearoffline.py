@@ -14,7 +14,7 @@ from hil_tests.reliability import record
 YEAR_FRAMES = 35_136
 SEGMENT_RECORDS = 1141
 JOURNAL_BYTES = 1_600_000
-START_OPERATIONS = 12_000  # of the flash, from power to the first poll, whatever is held
+START_OPERATIONS = 11_000  # of the flash, from power to the first poll, whatever is held
 HEAP_GROWTH = 1536  # bytes, from the first start to one beside a year of frames
 ENDURANCE = 100_000  # erases of a block, the least that data sheets of SPI NOR flash promise
 LEAST_YEARS = {900: 20, 60: 10}
