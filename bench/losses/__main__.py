@@ -5,7 +5,7 @@
 
 Each world is 30 quiet days and 30 with a case, seeds fixed. A line of JSON a world goes to
 OUT/GRID-INTERVAL.jsonl, and is not computed again; --table prints the tables of what is there.
-SimBench's grids need: pip install -r bench/losses/requirements.txt.
+SimBench's grids need what bench/losses/requirements.txt lists.
 """
 
 import argparse

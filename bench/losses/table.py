@@ -27,7 +27,11 @@ def show(folder: Path) -> None:
 
 
 def lines(rows: Rows) -> list[str]:
-    """Return the lines of a grid's table."""
+    """Return the lines of a grid's table.
+
+    `first` and `top3` of a house are its rank; of a tap, whether the house named first is the
+    nearest of its phase, and whether one of those named is among the nearest three.
+    """
     cells: dict[tuple[str, float], Rows] = defaultdict(list)
     for row in rows:
         cells[row["kind"], row["size"]].append(row)
@@ -39,12 +43,12 @@ def lines(rows: Rows) -> list[str]:
     if honest:
         days = np.array([day for row in honest for day in row["day_missing"]])
         false = float(np.quantile(days, 0.99))
-        print_limit = false + float(np.quantile(-(days - np.median(days)), 0.9))
+        limit = false + float(np.quantile(-(days - np.median(days)), 0.9))
         loss = np.mean([row["loss_share"] for row in honest])
         found.append(f"technical loss {100 * loss:.2f} % of the feeder's energy")
         found.append(
             f"a day: 1 % of honest days above {100 * false:.3f} %; "
-            f"thefts of {100 * print_limit:.3f} % exceed that on 9 days of 10"
+            f"thefts of {100 * limit:.3f} % exceed that on 9 days of 10"
         )
     innocent = [row for row in rows if row["kind"] in INNOCENT]
     named = sum(bool(row["named"]) for row in innocent)
