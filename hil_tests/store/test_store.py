@@ -136,6 +136,24 @@ def test_closings_are_found_by_time(store: Store) -> None:
     assert store.last_reading(METER.address, 999) is None
 
 
+def test_readings_of_a_time_end_in_it_and_were_received_before_an_instant(store: Store) -> None:
+    for sequence in (1, 2, 3):
+        add(store, METER, sequence, time_s=1000 * sequence)
+    with store.transaction() as tx:
+        event = METER.event(wire.EVENT_BOOT, 4, 2000, 0)
+        tx.add_frames(METER.address, [signed_frame(METER.address, METER.domain, *event)], 99)
+        tx.add_frames(METER.address, [METER.stored(5, time_s=2000)], 150)
+
+    def found(*span: int) -> list[int]:
+        return [frame.sequence for frame in store.readings(METER.address, *span)]
+
+    assert found(1000, 3000, 100) == [2, 3]
+    assert found(0, 2999, 100) == [1, 2]
+    assert found(0, 3000, 151) == [1, 2, 3, 5]
+    assert found(0, 3000, 99) == []
+    assert list(store.readings(OTHER.address, 0, 3000, 100)) == []
+
+
 def test_only_an_enrolled_meter_has_a_row_to_lock(store: Store) -> None:
     with store.transaction() as tx:
         assert tx.lock([METER.address, OTHER.address]) == {}
