@@ -33,6 +33,8 @@ def pages(town: Town) -> dict[str, str]:
         "login": "/login",
         "journal": f"/m/{house}/journal",
         "house": f"/m/{house}",
+        "hindi": f"/m/{house}?lang=hi",
+        "feeders-hindi": "/?lang=hi",
         "error": "/nothing",
     }
 
