@@ -6,9 +6,11 @@ month. What the summary says is read back from the chain, the store and the boar
 """
 
 import shutil
+import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated
@@ -110,6 +112,9 @@ def command(
     folder: Annotated[
         Path, typer.Option(help="Where it leaves its files.", show_default="build/demo")
     ] = BUILD / "demo",
+    hold: Annotated[
+        bool, typer.Option("--hold", help="Keep everything up afterwards, until Ctrl-C.")
+    ] = False,
 ) -> None:
     """Show a whole feeder living through three short months, from sensor to chain to contactor.
 
@@ -130,20 +135,30 @@ def command(
         world.start_world(START_S + HOUR_S, factor)
         world.start_services(payment_window_s=PAYMENT_WINDOW_S)
         say("broker, chain, contracts, relay and two permit signers are up")
+        say(f"watch it: {world.show()}")
         first = live(world, say)
         say("reading the boards' flash, the store and the chain")
         offline = (OFFLINE, *offline_hours(world, first))
         tapped = (TRANSFORMER_NUMBER, TAPPED_MONTH)
         report = demo_report.collect(world, first, offline, CUT, tapped)
-    report["wall_s"] = round(time.monotonic() - began_s, 1)
-    demo_report.save(report, folder / "report.json")
-    demo_report.show(report, console, folder / "report.json")
-    wrong = demo_report.unfulfilled(
-        report, late=LATE, tapped_month=TAPPED_MONTH, feeder=TRANSFORMER_NUMBER
-    )
-    for line in wrong:
-        console.print(f"[red]not as it should be:[/] {line}")
+        report["wall_s"] = round(time.monotonic() - began_s, 1)
+        demo_report.save(report, folder / "report.json")
+        demo_report.show(report, console, folder / "report.json")
+        wrong = demo_report.unfulfilled(
+            report, late=LATE, tapped_month=TAPPED_MONTH, feeder=TRANSFORMER_NUMBER
+        )
+        for line in wrong:
+            console.print(f"[red]not as it should be:[/] {line}")
+        if hold:
+            _hold(say)
     raise typer.Exit(1 if wrong else 0)
+
+
+def _hold(say: Callable[[str], None]) -> None:
+    """Wait for Ctrl-C, while the feeder lives on."""
+    say("the feeder lives on, nobody pays any more; Ctrl-C ends it")
+    with suppress(KeyboardInterrupt):
+        threading.Event().wait()
 
 
 def live(world: Rehearsal, say: Callable[[str], None]) -> int:

@@ -175,6 +175,17 @@ class Rehearsal:
                 ),
             )
 
+    def show(self) -> str:
+        """Serve the pages to this computer; return their URL."""
+        served = self._start(
+            "serve",
+            parwana(
+                *("serve", "--deployment", self.deployment_path, "--port", "0"),
+                *("--public", "all", "--every", "2", "--audit-every", "0.03"),
+            ),
+        )
+        return str(served.wait_for(r"serve: (http\S+)", 60)[1])
+
     def pair(self) -> None:
         """Pair every meter through its serial port, feeders first."""
         order = sorted(self.meters, key=lambda meter: -meter.number)
