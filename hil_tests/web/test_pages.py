@@ -167,6 +167,7 @@ def test_what_to_do_next_and_what_is_owed(lived: Town, serve: Serve, run: Run) -
     assert f"Due {currency.text(desk.due)}" in said
     assert "3 houses owe" in said
     assert "broker: " in said
+    assert "127.0.0.1" not in said  # of hosts and files only who signed in is told
 
 
 def test_the_journal_shows_each_frame_and_turns_pages(

@@ -184,7 +184,7 @@ class Rehearsal:
                 *("--public", "all", "--every", "2", "--audit-every", "0.03"),
             ),
         )
-        return str(served.wait_for(r"serve: (http\S+)", 60)[1])
+        return str(served.wait_for(r"serve: (http\S+)", 120)[1])
 
     def pair(self) -> None:
         """Pair every meter through its serial port, feeders first."""

@@ -54,7 +54,7 @@ class Book:
     def __init__(self, folder: Path, deployment: Deployment) -> None:
         made = deployment
         of = f"{made.chain_id}-{made.payment_ledger[2:].lower()}-{made.from_block}"
-        self._path = folder / f"book-{of}.sqlite"
+        self.path = folder / f"book-{of}.sqlite"
         self._first = made.from_block
         with self._open() as db:
             db.execute("PRAGMA journal_mode=WAL")
@@ -63,7 +63,7 @@ class Book:
     @contextmanager
     def _open(self) -> Iterator[sqlite3.Connection]:
         """Give a connection; what was done is committed at the end."""
-        with closing(sqlite3.connect(self._path, timeout=10)) as db, db:
+        with closing(sqlite3.connect(self.path, timeout=10)) as db, db:
             yield db
 
     def follow(self, chain: Chain, ledgers: Ledgers) -> bool:

@@ -1,6 +1,7 @@
 """The utility's own pages: what to do next, what is owed, and a meter's journal."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 from itertools import islice
 from typing import Any
 
@@ -11,8 +12,9 @@ from starlette.routing import Route
 import wire
 from parwana.export.job import Export, Format, Question
 from parwana.export.selection import Point, Span
-from parwana.web.access import site_of, staff_only
+from parwana.web.access import seat_of, site_of, staff_only
 from parwana.web.houses import seen
+from parwana.web.people import STAFF
 from parwana.web.watch import tasks
 from parwana.web.words import event_words, is_bad
 
@@ -34,7 +36,9 @@ def office(request: Request) -> Response:
     """Show what to do next."""
     staff_only(request)
     site = site_of(request)
-    desk, view = site.watch.desk, site.outlook.view
+    desk, view, seat = site.watch.desk, site.outlook.view, seat_of(request)
+    if seat is None or seat.kind != STAFF:  # what a part says may name hosts and files
+        desk = replace(desk, lines=[replace(line, text="") for line in desk.lines])
     answer: Response = request.app.state.pages.page(
         request,
         "office.html",
