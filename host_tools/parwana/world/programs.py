@@ -45,6 +45,11 @@ class Program:
         """Whether the process has not ended."""
         return self._process.poll() is None
 
+    @property
+    def pid(self) -> int:
+        """Return its process id."""
+        return self._process.pid
+
     def wait_for(self, pattern: str, timeout_s: float) -> re.Match[str]:
         """Wait until the log matches. Raises ProgramError."""
         deadline = time.monotonic() + timeout_s
