@@ -76,6 +76,8 @@ def test_a_house_that_is_cut_pays_and_is_connected(
         reads(lived, house, closed=True)
         step_done(looker, "connected")
         assert page.inner_text("#supply").startswith("connected")
+        assert page.inner_text("#due") == "0 ETH"
+        assert not page.locator("#pay").is_visible()
         looker.shoot("paid")
         assert looker.faults() == []
         assert looker.said == []

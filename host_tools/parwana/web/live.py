@@ -34,6 +34,7 @@ def state(site: Site, meter: bytes, number: int) -> dict[str, Any]:
     bundle = site.store.accepted_permit(meter)
     return {
         "due": str(bill.due),
+        "due_text": site.outlook.currency.text(bill.due),
         "locked": bool(bill.locked),
         "published": max((permit["serial"] for permit in bill.permits), default=0),
         "accepted": row.permit_serial if row else 0,

@@ -10,6 +10,9 @@ new EventSource(house.dataset.live).onmessage = event => {
   const now = JSON.parse(event.data);
   put("power", `${Math.floor(now.power_dw / 10)} W`);
   put("counter", `${(now.energy_wh / 1000).toFixed(3)} kWh`);
+  put("due", now.due_text);
+  const pay = document.getElementById("pay");
+  if (pay && now.due === "0") pay.hidden = true;
   const supply = document.getElementById("supply");
   if (supply) {
     supply.firstChild.nodeValue = now.closed ? house.dataset.on : house.dataset.off;
