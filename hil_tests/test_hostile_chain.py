@@ -10,6 +10,7 @@ import pytest
 from hil_tests import anvil
 from hil_tests.fakenode import FakeNode, Odd
 from hil_tests.hostilekit import FINAL_BLOCKS, STEPS, Base, Life
+from hil_tests.reliability import record
 from parwana.chain import outbox, reader, sender
 from parwana.chain.errors import NotYet, Passing, RateLimited
 
@@ -69,6 +70,8 @@ def test_reorganisations_lose_nothing(base, step, tmp_path, long):
 
             Life(base, store).live(reorganise)
         store.close()
+    depths = _depths(long)
+    record(f"reorganisations after {step}", lives=len(depths), deepest=max(depths))
 
 
 def lie_null(node):
