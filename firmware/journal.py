@@ -76,7 +76,8 @@ class Journal:
         try:
             os.stat(self._path(self.next))  # begun by a version that knows of no index
         except OSError:
-            return bool(self._firsts)
+            rise = self._firsts == sorted(set(self._firsts))
+            return rise and self._firsts[:1] > [0]
         return False
 
     def check(self):

@@ -65,6 +65,11 @@ def _register(data):
     Register(register.save(), [(1, 1), (7, 40)])
 
 
+def stored(frame):
+    """Return a frame as the journal has it."""
+    return frame[1:] + records.crc32(frame[1:]).to_bytes(4, "big")
+
+
 class _Events:
     def record(self, code, a=0, b=0, c=0):
         wire.pack_event(code, 1, T0, 0, a, b, c)
@@ -105,6 +110,22 @@ def parsers(folder):
             os.remove(there + "/" + name)
         with open(there + "/1", "wb") as file:
             file.write(data)
+        go_on(there)
+
+    def read_index(data):
+        """Read an index whose CRC is right, beside two segments."""
+        there = folder + "/journal"
+        records.folder(there)
+        for name in os.listdir(there):
+            os.remove(there + "/" + name)
+        for first in (1, 4):
+            with open("%s/%d" % (there, first), "wb") as file:
+                for sequence in range(first, first + 3):
+                    file.write(stored(wire.pack_event(1, sequence, T0, 0)))
+        records.save(there + "/index", data)
+        go_on(there)
+
+    def go_on(there):
         journal = Journal(there, 1000)
         for sequence in {journal.oldest, journal.oldest + 1, journal.next - 1}:
             try:
@@ -141,9 +162,7 @@ def parsers(folder):
         if made._file:
             made._file.close()
 
-    reading = frames()[0]
-    entry = reading[1:] + records.crc32(reading[1:]).to_bytes(4, "big")
-    event = wire.pack_event(1, 1, T0, 0)[1:]
+    event = wire.pack_event(1, 1, T0, 0)
     state = struct.pack(">BIIIIIIIBBB", 2, 1, 0, T0, 7, 1, 0, 1, False, 0, 0)
     register = Register(None, [(1, 1), (7, 40)])
     for unit_id, wh in ((1, 5000), (7, 400_000), (1, 3)):
@@ -158,9 +177,9 @@ def parsers(folder):
         Parser("register record", [register.save()], _register, RegisterError, 0.5),
         Parser("update record", [offer], read_update, (), 0.1),
         Parser("metering record", [state, state + register.save()], read_state, (), 0.02),
-        Parser("record", [event + records.crc32(event).to_bytes(4, "big")], read_record,
-               records.RecordError, 0.1),
-        Parser("journal", [entry * 3, entry], read_journal, (), 0.05),
+        Parser("record", [stored(event)], read_record, records.RecordError, 0.1),
+        Parser("journal", [stored(frames()[0]) * 3, stored(event)], read_journal, (), 0.05),
+        Parser("journal's index", [b"\0\0\0\1\0\0\0\4", b"\0\0\0\4"], read_index, (), 0.05),
         Parser("configuration", [as_json(short()), as_json(longer())], read_config,
                config.ConfigError, 0.1),
         Parser("slot", [b"a", b"b tried", b"a 2"], read_slot, (), 0.1),
