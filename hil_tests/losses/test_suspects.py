@@ -29,7 +29,7 @@ def test_a_place_is_beside_each_house_and_the_feeder_is_one() -> None:
     project, made = learnt()
     places = project.places
     assert (places.kind == HOUSE).sum() == HOUSES
-    assert (places.kind == LINE).sum() == 2 * HOUSES
+    assert (places.kind == LINE).sum() == 3 * HOUSES
     assert (places.kind == HEAD).sum() == 1
     # Beside the house all voltages fall as behind its service, but its own, which falls less.
     for place in np.flatnonzero(places.kind == LINE):

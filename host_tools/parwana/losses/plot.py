@@ -76,6 +76,7 @@ def _missing(verdict: Verdict) -> str:
             _line(0, zero, _WIDTH, zero),
             _line(0, shown, _WIDTH, shown, _FAINT),
             _text(_WIDTH + 4, shown + 4, f"{limit:.0f} W"),
+            _text(_WIDTH + 4, zero - max(watts) * scale + 4, f"{max(watts):.0f} W"),
         ]
     )
 

@@ -20,7 +20,7 @@ from parwana.losses.series import Floats, Integers, block_means
 
 HOUSE, LINE, HEAD = 0, 1, 2
 _FACTORS = 8
-_LINE_PARTS = (0.0, 0.5)  # of a house's own way from where it leaves the others'
+_LINE_PARTS = (0.0, 0.4, 0.8)  # of a house's own way from where it leaves the others'
 _MEMORY = 8  # intervals in which what is left over may resemble itself
 
 
