@@ -17,11 +17,25 @@ from parwana.permits.service import Chore
 from parwana.permits.signer import Progress
 from parwana.relay import metrics as of_relays
 from parwana.web import health
+from parwana.web.outlook import View
 from parwana.world import runtime
 from parwana.world.metrics import Metrics
 
 FOLDER = REPO / "docs/monitoring"
 NAME = re.compile(r"\b(?:parwana|process)_[a-z_]+")
+
+
+def pages() -> Metrics:
+    """Return the figures of a site with a silent meter and a feeder that loses."""
+    outlook = SimpleNamespace(troubles={"chain": SimpleNamespace(text="")})
+    rows = [SimpleNamespace(in_service=True, alarms=["silent", "permit ends within 2 d"])]
+    outlook.view = View(0, cast(Any, rows), balances={100: [{"reconciled": True, "alarm": 1}]})
+    site = SimpleNamespace(book=SimpleNamespace(place=lambda: None), outlook=outlook)
+    return health.metrics(cast(Any, site))
+
+
+def figures(of: Metrics) -> dict[str, float]:
+    return read(of.answer("/metrics").body.decode())
 
 
 def told() -> set[str]:
@@ -30,15 +44,7 @@ def told() -> set[str]:
     state = dict.fromkeys(of_relays.COUNTERS, 0) | {"broker": True, "waiting": (), "failures": {}}
     of_relays.watch(relay, lambda: state)
     of_signers.watch(signer, [Chore(name, Progress) for name in ("permits", "time")])
-    outlook = SimpleNamespace(troubles={"chain": SimpleNamespace(text="")})
-    outlook.view = SimpleNamespace(at_s=0, rows=[])
-    site = SimpleNamespace(book=SimpleNamespace(place=lambda: None), outlook=outlook)
-    pages = health.metrics(cast(Any, site))
-    found: set[str] = set()
-    for one in (relay, signer, pages):
-        text = one.answer("/metrics").body.decode()
-        found |= {name.partition("{")[0] for name in read(text)}
-    return found
+    return {name.partition("{")[0] for one in (relay, signer, pages()) for name in figures(one)}
 
 
 def rules() -> list[dict[str, Any]]:
@@ -65,6 +71,18 @@ def test_what_rules_and_panels_name_is_told() -> None:
     assert named - told() == set()
     assert len(named) > 15
     assert {"parwana_relay_store_failures_total", "parwana_signer_signed_total"} <= named
+
+
+def test_alarms_of_meters_and_feeders_are_told() -> None:
+    """The labels that rules ask for are words that `parwana meters` has."""
+    seen = figures(pages())
+    assert seen["parwana_web_meters_alarmed{alarm=silent}"] == 1
+    assert seen["parwana_web_meters_alarmed{alarm=permit ends}"] == 1
+    assert seen["parwana_web_feeder_alarm{feeder=100}"] == 1
+    source = (REPO / "host_tools/parwana/fleet/rows.py").read_text()
+    asked = re.findall(r'alarm="([^"]+)"', (FOLDER / "alerts.yml").read_text())
+    assert asked
+    assert [word for word in asked if f'"{word}"' not in source] == []
 
 
 def test_the_dashboards_panels_do_not_overlap() -> None:

@@ -1,5 +1,7 @@
 """For whoever watches over the process: /metrics, /healthz, /readyz."""
 
+import re
+from collections import Counter
 from collections.abc import Iterator
 
 from prometheus_client.core import Metric
@@ -30,6 +32,15 @@ def metrics(site: Site) -> Metrics:
         yield made.gauge("chain_block", text, place.head if place else 0)
         yield made.gauge("view_timestamp_seconds", "When the meters were read.", view.at_s)
         yield made.gauge("meters", "Meters in service.", sum(row.in_service for row in view.rows))
+        alarms = Counter(
+            re.sub(r" within \d+ d$", "", alarm) for row in view.rows for alarm in row.alarms
+        )
+        text = "Meters with an alarm, as `parwana meters` names them."
+        yield made.gauges("meters_alarmed", text, "alarm", alarms)
+        last = {str(feeder): view.last_balance(feeder) for feeder in view.balances}
+        text = "What a feeder's last balance said: 0 nothing, 1 theft, 2 over-billing, 3 neither."
+        said = {feeder: balance["alarm"] for feeder, balance in last.items() if balance}
+        yield made.gauges("feeder_alarm", text, "feeder", said)
         failures = {name: one.text for name, one in site.outlook.troubles.items() if one.text}
         yield made.failing(site.outlook.troubles, failures)
 

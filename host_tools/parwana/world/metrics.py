@@ -71,13 +71,18 @@ class Metrics:
         """Make a gauge."""
         return GaugeMetricFamily(f"{self.prefix}_{name}", help_text, value=value)
 
+    def gauges(self, name: str, help_text: str, label: str, values: Mapping[str, float]) -> Metric:
+        """Make a gauge that has a value for each value of a label."""
+        made = GaugeMetricFamily(f"{self.prefix}_{name}", help_text, labels=[label])
+        for of, value in sorted(values.items()):
+            made.add_metric([of], value)
+        return made
+
     def failing(self, parts: Iterable[str], failures: Mapping[str, str]) -> Metric:
         """Make the gauge that says of each part whether it fails now; why, the log says."""
         text = "1 while a part of the service fails; its log says why."
-        made = GaugeMetricFamily(f"{self.prefix}_failing", text, labels=["part"])
-        for part in sorted({*parts, *failures}):
-            made.add_metric([part], int(part in failures))
-        return made
+        values = {part: int(part in failures) for part in {*parts, *failures}}
+        return self.gauges("failing", text, "part", values)
 
     def answer(self, path: str, accept: str = "") -> Answer:
         """Answer a GET. /healthz: the process answers. /readyz: 503 with a line a lack."""
