@@ -1,7 +1,7 @@
 """Know which sequences of meters are held, as ranges, for many meters in one look."""
 
 from bisect import bisect_left, bisect_right
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import lru_cache
 from typing import Any
 
@@ -30,6 +30,13 @@ def digests(db: sa.Connection, of: Iterable[tuple[bytes, int]]) -> dict[tuple[by
     for meter, sequence, digest in _ask(db, _DIGESTS, ("meter", "sequence"), list(of)):
         found.setdefault((meter, sequence), set()).add(digest)
     return found
+
+
+_GONE = """
+DELETE FROM runs WHERE (meter, first) IN (SELECT meter, first FROM asked)"""
+_LONGER = """
+UPDATE runs SET last = asked.last FROM asked
+WHERE runs.meter = asked.meter AND runs.first = asked.first"""
 
 
 class Held:
@@ -70,22 +77,20 @@ class Held:
 
     def save(self) -> None:
         """Write what was added."""
-        gone, new, longer = [], [], []
+        gone: list[tuple[bytes, int]] = []
+        new: list[dict[str, Any]] = []
+        longer: list[Span] = []
         for meter, of in self._now.items():
             was, now = self._was.get(meter, {}), dict(of)
-            gone += [{"of": meter, "from": first} for first in was.keys() - now.keys()]
+            gone += [(meter, first) for first in was.keys() - now.keys()]
             for first, last in of:
                 if first not in was:
                     new.append({"meter": meter, "first": first, "last": last})
                 elif was[first] != last:
-                    longer.append({"of": meter, "from": first, "last": last})
-        for statement, rows in ((_GONE, gone), (_NEW, new), (_LONGER, longer)):
-            many(self._db, statement, rows)
-
-
-_MINE = (runs.c.meter == sa.bindparam("of")) & (runs.c.first == sa.bindparam("from"))
-_GONE, _NEW = runs.delete().where(_MINE), runs.insert()
-_LONGER = runs.update().where(_MINE).values(last=sa.bindparam("last"))
+                    longer.append((meter, first, last))
+        _ask(self._db, _GONE, ("meter", "first"), gone)
+        insert(self._db, runs, new)
+        _ask(self._db, _LONGER, ("meter", "first", "last"), longer)
 
 
 def ranges(rising: Sequence[int]) -> Iterator[tuple[int, int]]:
@@ -97,38 +102,57 @@ def ranges(rising: Sequence[int]) -> Iterator[tuple[int, int]]:
             start = i
 
 
-def many(db: sa.Connection, statement: Any, rows: Sequence[dict[str, Any]]) -> None:
-    """Execute a statement once a row, each with all its parameters, without SQLAlchemy between.
+def insert(db: sa.Connection, table: sa.Table, rows: Sequence[Mapping[str, Any]]) -> None:
+    """Insert rows of all columns, none of which is there; the values are the drivers' own types.
 
-    The columns' types must be the drivers' own: none of ours needs a conversion.
+    Whoever calls holds the rows' meters, so that nobody else inserts them meanwhile.
     """
-    text, order = _compiled(statement, db.dialect)
-    if rows:
-        given = rows if order is None else [tuple(row[name] for name in order) for row in rows]
-        db.exec_driver_sql(text, given)
+    names = table.columns.keys()
+    given = [tuple(row[name] for name in names) for row in rows]
+    into = f"INSERT INTO {table.name} ({', '.join(names)})"
+    if given and db.dialect.name == "sqlite":
+        db.exec_driver_sql(f"{into} VALUES ({', '.join('?' * len(names))})", given)
+    elif given:
+        types = [column.type.compile(db.dialect) for column in table.columns]
+        db.exec_driver_sql(f"{into} {_arrays(types)}", _columns(given))
 
 
-@lru_cache(maxsize=64)
-def _compiled(statement: Any, dialect: sa.Dialect) -> tuple[str, Sequence[str] | None]:
-    """Return the text for the driver, and the order of its parameters unless they have names."""
-    made = statement.compile(dialect=dialect)
-    return str(made), made.positiontup
+def _arrays(types: Iterable[str]) -> str:
+    return f"SELECT * FROM unnest({', '.join(f'%b::{one}[]' for one in types)})"
+
+
+def _columns(rows: Sequence[tuple[Any, ...]]) -> tuple[list[Any], ...]:
+    return tuple(map(list, zip(*rows, strict=True)))
 
 
 def _ask(
     db: sa.Connection, query: str, names: tuple[str, ...], rows: Sequence[tuple[Any, ...]]
-) -> Iterator[sa.Row]:
-    """Give the answer to a query that joins `asked`, a table of these rows."""
-    mark = "?" if db.dialect.paramstyle == "qmark" else "%s"
+) -> list[Any]:
+    """Return the answer to a statement on `asked`, a table of these rows."""
+    if not rows:
+        return []
+    if db.dialect.name != "sqlite":
+        return _told(db.exec_driver_sql(_asking(query, names, 0), _columns(rows)))
+    told = []
     for at in range(0, len(rows), _ROWS):
         some = rows[at : at + _ROWS]
         size = 1 << (len(some) - 1).bit_length()  # few sizes, so few statements to prepare
         padded = [*some, *[some[-1]] * (size - len(some))]
         values = tuple(value for row in padded for value in row)
-        yield from db.exec_driver_sql(_asking(query, names, size, mark), values)
+        told += _told(db.exec_driver_sql(_asking(query, names, size), values))
+    return told
+
+
+def _told(result: sa.CursorResult[Any]) -> list[Any]:
+    return list(result) if result.returns_rows else []
 
 
 @lru_cache(maxsize=64)
-def _asking(query: str, names: tuple[str, ...], size: int, mark: str) -> str:
-    values = ", ".join([f"({', '.join([mark] * len(names))})"] * size)
-    return f"WITH asked ({', '.join(names)}) AS (VALUES {values}) {query}"
+def _asking(query: str, names: tuple[str, ...], size: int) -> str:
+    """Return the statement of `size` rows for SQLite; of 0, that of arrays for PostgreSQL."""
+    if size:
+        values = ", ".join([f"({', '.join('?' * len(names))})"] * size)
+        asked = f"VALUES {values}"
+    else:
+        asked = _arrays("bytea" if name == "meter" else "bigint" for name in names)
+    return f"WITH asked ({', '.join(names)}) AS ({asked}) {query}"

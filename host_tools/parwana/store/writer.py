@@ -9,7 +9,7 @@ import sqlalchemy as sa
 
 import wire
 from parwana.store.frames import SignedFrame
-from parwana.store.held import Held, Span, digests, many, ranges
+from parwana.store.held import Held, Span, digests, insert, ranges
 from parwana.store.inspections import InspectionChanges
 from parwana.store.tables import (
     cursors,
@@ -36,7 +36,6 @@ _LOCK = (
     .with_for_update()
 )
 _HEARD = meters.update().where(meters.c.meter == _OF)
-_ADD = frames.insert()
 _DOUBT = (
     frames.update()
     .where(frames.c.meter == _OF, frames.c.sequence == sa.bindparam("at"))
@@ -97,7 +96,7 @@ class Writer(UpdateChanges, InspectionChanges):
         if fresh:
             place = {"contradicted": False, "received_s": received_s}
             rows = [{**vars(signed), "kind": signed.kind, **place} for signed in fresh]
-            many(self._db, _ADD, rows)
+            insert(self._db, frames, rows)
         for span in (*_spans(added), *_given_up(fresh)):
             held.add(*span)
         held.save()
