@@ -43,9 +43,11 @@ class Household:
         self._ledger = self._chain.ledgers(world.deployment).payment
 
     def pay(self) -> int:
-        """Pay what is due; return it in wei, 0 when nothing is."""
-        call = self._ledger.functions.account(self.meter.address)
-        due = self._chain.call(call).due
+        """Pay what is due; return it in wei, 0 when nothing is or a payment waits still."""
+        functions, meter = self._ledger.functions, self.meter.address
+        due = self._chain.call(functions.account(meter)).due
+        if due and self._chain.call(functions.locked(meter)).amount:
+            return 0
         if due:
             self._chain.send(self._ledger.functions.pay(self.meter.address, due), value=due)
         return int(due)
