@@ -173,7 +173,7 @@ def main() -> int:
         clock = {VARIABLE: str(WorldClock(now_s, time.time(), 1.0))}
         with Program("serve", command, folder / "serve.log", clock) as served:
             at = served.wait_for(r"serve: (http\S+)", 300)[1]
-            wait_until(lambda: requests.get(at + "/readyz", timeout=60).ok, "serve", 600)
+            wait_until(lambda: requests.get(at + "/healthz", timeout=60).ok, "serve", 60)
             failed = ask(at, served, options.meters, options.whole, options.requests)
     server.stop()
     return failed

@@ -19,6 +19,22 @@ class MeterReader:
         query = sa.select(frames).where(frames.c.meter == meter, IS_EVENT)
         return list(self._signed(query.order_by(frames.c.sequence.desc()).limit(count)))
 
+    def registers(self, meter: bytes, from_s: int, to_s: int) -> list[tuple[int, int]]:
+        """Return (time_s, energy_wh) of the meter's closing readings of from_s ≤ time_s < to_s.
+
+        In the order of their time. Nothing else of the frames is fetched: a year is 366 of them.
+        """
+        energy = sa.func.substr(frames.c.frame, 13, 8, type_=sa.LargeBinary)  # protocol.md, 1
+        query = sa.select(frames.c.time_s, energy).where(
+            frames.c.closing,
+            frames.c.meter == meter,
+            frames.c.time_s >= from_s,
+            frames.c.time_s < to_s,
+        )
+        with self._connected() as db:
+            rows = db.execute(query.order_by(frames.c.time_s, frames.c.sequence))
+            return [(row[0], int.from_bytes(row[1])) for row in rows]
+
     def latest(self, meter: bytes, count: int) -> list[SignedFrame]:
         """Return the meter's last frames, the newest first."""
         query = sa.select(frames).where(frames.c.meter == meter)

@@ -16,7 +16,7 @@ from parwana.web.site import Site
 
 YEAR_S = 396 * DAY_S  # thirteen months
 EVENTS = 60
-CURVE = 192  # frames: two days of quarters of an hour
+CURVE = 96  # frames: a day of quarters of an hour
 
 
 @dataclass
@@ -97,8 +97,8 @@ def _energy(site: Site, found: House, meter: bytes) -> None:
     if found.reading is None:
         return
     offset_s = site.deployment.utc_offset_s
-    closings = site.store.closings([meter], found.reading_s - YEAR_S, found.reading_s + 1)
-    marks = usage.marks(closings, offset_s)
+    span_s = found.reading_s - YEAR_S, found.reading_s + 1
+    marks = usage.marks(site.store.registers(meter, *span_s), offset_s)
     enrolled = site.book.enrolment(found.meter)
     if enrolled and (not marks or enrolled.time_s > found.reading_s - YEAR_S):
         first = usage.Mark(day_of(enrolled.time_s, offset_s) - 1, enrolled.values["initial_wh"])

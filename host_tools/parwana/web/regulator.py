@@ -89,7 +89,7 @@ def coverage(request: Request) -> Response:
     for frame in site.store.closings(of, days[0] * DAY_S - offset_s, site.now_s + DAY_S):
         found[frame.meter].append(frame)
     held = {
-        "0x" + meter.hex(): {mark.day for mark in marks(frames, offset_s)}
+        "0x" + meter.hex(): {mark.day for mark in marks(((f.time_s, 0) for f in frames), offset_s)}
         for meter, frames in found.items()
     }
     runs = {row.meter: len(site.store.runs(bytes.fromhex(row.meter[2:]))) for row in shown}

@@ -4,12 +4,9 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from itertools import groupby, pairwise
-from typing import Any
 
-import wire
 from parwana.chain.merkle import day_of
 from parwana.chain.periods import DAY_S
-from parwana.store.reader import SignedFrame
 
 
 @dataclass(frozen=True)
@@ -41,12 +38,9 @@ class Span:
         return _date(self.last)
 
 
-def marks(closings: Iterable[SignedFrame], utc_offset_s: int) -> list[Mark]:
-    """Return the registers at the ends of days, of closing readings in the order of their time."""
-    found: dict[int, int] = {}
-    for frame in closings:
-        fields: Any = wire.parse(frame.frame)
-        found[day_of(fields.time_s, utc_offset_s)] = fields.energy_wh
+def marks(registers: Iterable[tuple[int, int]], utc_offset_s: int) -> list[Mark]:
+    """Return the registers at the ends of days, of (time_s, energy_wh) of closing readings."""
+    found = {day_of(time_s, utc_offset_s): energy_wh for time_s, energy_wh in registers}
     return [Mark(day, found[day]) for day in sorted(found)]
 
 
