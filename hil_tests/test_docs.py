@@ -71,3 +71,12 @@ def test_every_command_shown_exists_with_its_options(name):
 def test_a_wrong_command_would_be_noticed():
     text = "```\nparwana key show \\\n  a.json --secret   # --x\n```\n`parwana nothing --x`"
     assert [wrong(words) for words in shown(text)] == [["--secret"], ["nothing", "--x"]]
+
+
+def test_each_decision_has_a_number_of_its_own():
+    pages = sorted((REPO / "docs" / "decisions").glob("*.md"))
+    numbers = [int(page.name[:4]) for page in pages]
+    assert len(set(numbers)) == len(numbers), numbers
+    for page, number in zip(pages, numbers, strict=True):
+        heading = page.read_text().splitlines()[0]
+        assert re.match(rf"# {number}\. ", heading), page.name
