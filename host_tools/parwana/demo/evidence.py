@@ -104,7 +104,8 @@ def journal(meter: Meter) -> list[bytes]:
     image.context.buffer = bytearray((meter.board.folder / "flash.img").read_bytes())
     image.mount()
     frames = []
-    for name in sorted(image.listdir("/journal"), key=int):
+    names = [name for name in image.listdir("/journal") if name.isdecimal()]  # not its index
+    for name in sorted(names, key=int):
         with image.open(f"/journal/{name}", "rb") as file:
             data = file.read()
         for start in range(0, len(data) - RECORD + 1, RECORD):
