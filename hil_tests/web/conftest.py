@@ -6,6 +6,7 @@ from contextlib import AbstractContextManager, closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import pytest
 import requests
@@ -22,6 +23,7 @@ from parwana.web import assets, service
 from parwana.web.render import VENDOR
 from parwana.web.service import Options
 from parwana.web.site import Public, Site
+from parwana.web.watch import Watch
 from parwana.world.runtime import RuntimeMissing
 
 WH = 5000
@@ -54,7 +56,9 @@ def window(
     file = folder / "deployment.json"
     of = Options(file, folder / "web", public=public, every_s=3600, **options)
     clock: Any = town.world.clock
-    with service.site(of, clock) as site, service.listening("127.0.0.1", 0) as sock:
+    # It waits 5 s for a broker that is not there; a test that wants it calls its `look`.
+    unwatched = patch.object(Watch, "start")
+    with unwatched, service.site(of, clock) as site, service.listening("127.0.0.1", 0) as sock:
         server = service.server(site)
         thread = threading.Thread(target=server.run, kwargs={"sockets": [sock]})
         thread.start()
