@@ -4,13 +4,17 @@ set -euo pipefail
 cd "$(dirname "$0")"
 . host_tools/setup.sh
 python -m parwana.world.runtime >/dev/null
-python -m hil_tests.postgresql >/dev/null
-# Without these the tests in a browser say so, and are left out.
-python -m parwana.web.assets >/dev/null || true
-python -m hil_tests.chromium >/dev/null || true
+# The rest is fetched meanwhile; without assets and Chromium the tests in a browser say so, and are left out.
+(
+    python -m hil_tests.postgresql
+    python -m parwana.web.assets || true
+    python -m hil_tests.chromium || true
+) >/dev/null &
+fetched=$!
 ruff check --quiet .
 mypy --no-error-summary
-# Six processes, since most tests wait for boards rather than compute; a file's tests in one of them, by name, so that no long file comes last; hardware (--bench FILE) wants one: pytest hil_tests --bench FILE
+wait "$fetched"
+# Four processes, since most tests wait for boards rather than compute; a file's tests in one of them, by name, so that no long file comes last; hardware (--bench FILE) wants one: pytest hil_tests --bench FILE
 hang_s=900
 for word in "$@"; do [ "$word" != --long ] || hang_s=5400; done  # a flash of 0.2 s an operation takes its hour
-exec python -m pytest -o "faulthandler_timeout=$hang_s" -n 6 --max-worker-restart 0 --dist loadfile --no-loadscope-reorder "$@"
+exec python -m pytest -o "faulthandler_timeout=$hang_s" -n 4 --max-worker-restart 0 --dist loadfile --no-loadscope-reorder "$@"

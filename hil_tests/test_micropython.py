@@ -48,7 +48,8 @@ def test_under_micropython(test: Path) -> None:
 
 @pytest.mark.long
 @pytest.mark.parametrize(
-    "name", ["test_journal_flash.py", "test_recorder_flash.py", "test_hostile_clock.py"]
+    "name",
+    ["test_app.py", "test_journal_flash.py", "test_recorder_flash.py", "test_hostile_clock.py"],
 )
 def test_at_length_under_micropython(name: str) -> None:
     done = run(FOLDER / name, "long_", timeout_s=LONG_S)

@@ -67,7 +67,13 @@ def test_it_holds_what_the_sources_compile_to(wheel):
     assert not contracts.PACKED.exists(), "nothing is left in the sources"
 
 
-@pytest.mark.parametrize("name", contracts.NAMES)
+@pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param(name, marks=() if name == "MeterRegistry" else pytest.mark.long)
+        for name in contracts.NAMES
+    ],
+)
 def test_a_standard_json_input_compiles_to_the_same_code(name):
     artifact = contracts.load(name)
     for path in artifact.standard_json["sources"]:

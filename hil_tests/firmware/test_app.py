@@ -306,16 +306,27 @@ def test_an_update_stays_once_it_shows_all_that_a_meter_is_for():
         assert meter.watchdog.fed > 990
 
 
+LACKING = (
+    ("uplink", "pointer", Journal.next - 1),
+    ("recorder", "readings", 0),
+    ("metering", "power_dw", None),
+    ("control", "follows", False),
+    ("uplink", "pointer", None),
+)
+
+
 def test_an_update_that_lacks_anything_is_given_up_in_time():
+    given_up(LACKING[:1])
+
+
+def long_all_that_an_update_may_lack():
+    given_up(LACKING)
+
+
+def given_up(lacking):
     with in_folder() as folder:
         path = folder + "/slot"
-        for part, name, value in (
-            ("recorder", "readings", 0),
-            ("metering", "power_dw", None),
-            ("control", "follows", False),
-            ("uplink", "pointer", None),
-            ("uplink", "pointer", Journal.next - 1),
-        ):
+        for part, name, value in lacking:
             meter = on_trial(path)
             setattr(getattr(meter, part), name, value)
             meter.run(800)

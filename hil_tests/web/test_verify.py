@@ -109,7 +109,10 @@ LIES: list[tuple[str, str, Spoil]] = [
 ]
 
 
-@pytest.mark.parametrize(("what", "check", "spoil"), LIES)
+@pytest.mark.parametrize(
+    ("what", "check", "spoil"),
+    [pytest.param(*lie, marks=pytest.mark.long if i % 3 else ()) for i, lie in enumerate(LIES)],
+)
 def test_a_server_that_lies_is_found_out(
     liar: Callable[[str, Spoil], dict[str, bool]], what: str, check: str, spoil: Spoil
 ) -> None:
