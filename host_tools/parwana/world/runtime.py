@@ -18,6 +18,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from parwana import BUILD
+from parwana.world import wholefiles
 
 SUITE = "trixie"
 MICROPYTHON_AT_LEAST = (1, 24)
@@ -124,7 +125,7 @@ def _fetch_umqtt(target: Path) -> None:
         source = tar.extractfile(member)
         if source is None:
             raise RuntimeMissing(f"umqtt.simple {UMQTT_VERSION} has no {member}")
-        _write_whole(target, source.read())
+        wholefiles.put(target, source.read())
 
 
 def _micropython_version(program: "Path | str") -> "tuple[tuple[int, int], int] | None":
@@ -162,12 +163,6 @@ def alone(what: str) -> Iterator[None]:
 def say(text: str) -> None:
     """Tell a person what takes its time."""
     print(f"parwana: {text}", file=sys.stderr, flush=True)
-
-
-def _write_whole(path: Path, data: bytes) -> None:
-    aside = path.with_name(path.name + ".new")
-    aside.write_bytes(data)
-    aside.replace(path)
 
 
 def native_architecture() -> str:
