@@ -12,10 +12,10 @@ import typer
 
 from parwana.chain.deployment import Deployment
 from parwana.chain.periods import DAY_S
-from parwana.fleet.rows import SILENT_S, Row, read
+from parwana.fleet.rows import Row, read
 from parwana.store.reader import Store
 from parwana.world.clock import WorldClock
-from parwana.world.options import DeploymentFile, Json, StoreUrl
+from parwana.world.options import SILENT_S, DeploymentFile, Json, SilentAfter, StoreUrl
 from parwana.world.tables import print_table, table
 
 
@@ -48,9 +48,7 @@ def command(
     ends_within: Annotated[
         int | None, typer.Option(min=0, help="Only those whose permit ends within so many days.")
     ] = None,
-    silent_after: Annotated[
-        int, typer.Option(min=1, help="Seconds after which a meter counts as silent.")
-    ] = SILENT_S,
+    silent_after: SilentAfter = SILENT_S,
     retired: Annotated[bool, typer.Option("--retired", help="Also those out of service.")] = False,
     store_url: StoreUrl = None,
     as_csv: Annotated[bool, typer.Option("--csv", help="As CSV, with a header.")] = False,

@@ -9,7 +9,6 @@ from parwana.chain.currency import currency_of
 from parwana.chain.deployment import Deployment
 from parwana.chain.node import Chain, Ledgers
 from parwana.chain.points import NOBODY
-from parwana.fleet import rows as fleet
 from parwana.fleet.rows import Row
 from parwana.relay.follower import CURSOR
 from parwana.rights import rotation
@@ -17,6 +16,7 @@ from parwana.rights.office import Office
 from parwana.store.reader import Store
 from parwana.store.tables import TAKEN
 from parwana.world.broker import BrokerError, Session
+from parwana.world.options import SILENT_S
 
 OK, WAITS, WRONG = "ok", "waits", "wrong"
 BROKER_S = 5.0
@@ -38,7 +38,7 @@ class Limits:
 
     now_s: int
     late_s: int = 3600  # blocks, claims, permits, signed time
-    silent_s: int = fleet.SILENT_S
+    silent_s: int = SILENT_S
 
 
 def broker(deployment: Deployment) -> Iterator[Line]:

@@ -12,8 +12,8 @@ from parwana.chain.periods import DAY_S
 from parwana.store.frames import CONTROLS, KINDS
 from parwana.store.reader import Store
 from parwana.store.tables import TAKEN
+from parwana.world.options import SILENT_S
 
-SILENT_S = 2 * 3600
 OPEN_MOST_DW = 100  # docs/supply.md: more of it is a load
 SOON_S = 3 * DAY_S  # before its end a permit is an alarm
 BYPASSED = "contactor bypassed"

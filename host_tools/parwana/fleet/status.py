@@ -12,12 +12,20 @@ from parwana.chain.deployment import Deployment
 from parwana.chain.errors import ChainError
 from parwana.fleet import parts
 from parwana.fleet.parts import OK, WAITS, WRONG, Limits, Line
-from parwana.fleet.rows import SILENT_S, Row, read
+from parwana.fleet.rows import Row, read
 from parwana.rights.office import Office
 from parwana.store.reader import Store, StoreError
 from parwana.world.clock import WorldClock
 from parwana.world.logs import redacted
-from parwana.world.options import DeploymentFile, EnergyRpc, Json, Rpc, StoreUrl
+from parwana.world.options import (
+    SILENT_S,
+    DeploymentFile,
+    EnergyRpc,
+    Json,
+    Rpc,
+    SilentAfter,
+    StoreUrl,
+)
 from parwana.world.tables import print_table, table
 
 FOUND = 3  # exit code, as of `parwana audit`
@@ -29,9 +37,7 @@ def command(
     late: Annotated[
         int, typer.Option(min=1, help="Seconds after which what should go on is wrong.")
     ] = 3600,
-    silent_after: Annotated[
-        int, typer.Option(min=1, help="Seconds after which a meter counts as silent.")
-    ] = SILENT_S,
+    silent_after: SilentAfter = SILENT_S,
     store_url: StoreUrl = None,
     rpc: Rpc = None,
     energy_rpc: EnergyRpc = None,

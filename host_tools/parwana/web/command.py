@@ -10,9 +10,17 @@ from parwana import BUILD
 from parwana.web.site import Public
 from parwana.world import logs
 from parwana.world.clock import WorldClock
-from parwana.world.options import DeploymentFile, EnergyRpc, LogForm, LogLevel, Rpc, StoreUrl
+from parwana.world.options import (
+    SILENT_S,
+    DeploymentFile,
+    EnergyRpc,
+    LogForm,
+    LogLevel,
+    Rpc,
+    SilentAfter,
+    StoreUrl,
+)
 
-SILENT_S = 2 * 3600
 log = logging.getLogger("parwana.web")
 
 
@@ -58,9 +66,7 @@ def command(
     audit_every: Annotated[
         float, typer.Option(min=0, help="Hours between audits, 0: none is made.")
     ] = 24,
-    silent_after: Annotated[
-        int, typer.Option(min=1, help="Seconds after which a meter counts as silent.")
-    ] = SILENT_S,
+    silent_after: SilentAfter = SILENT_S,
     store_url: StoreUrl = None,
     rpc: Rpc = None,
     energy_rpc: EnergyRpc = None,

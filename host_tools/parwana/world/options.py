@@ -38,6 +38,10 @@ Port = Annotated[
 ]
 Key = Annotated[str, typer.Option(help="Key file (or dev:N) of the utility.")]
 Json = Annotated[bool, typer.Option("--json", help="End with a line of JSON.")]
+SILENT_S = 2 * 3600
+SilentAfter = Annotated[
+    int, typer.Option(min=1, help="Seconds after which a meter counts as silent.")
+]
 LogLevel = Annotated[Level, typer.Option("--log-level", help="The least that is logged.")]
 LogForm = Annotated[Form, typer.Option("--log", help="How a line is logged, to stderr.")]
 MetricsPlace = Annotated[
