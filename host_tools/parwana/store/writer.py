@@ -88,7 +88,8 @@ class Writer(UpdateChanges, InspectionChanges):
     ) -> dict[bytes, Added]:
         """Keep frames of many meters, as `add_frames` does."""
         every = [signed for of in added.values() for signed in of]
-        held = Held(self._db, [*_spans(added), *_given_up(every)])
+        spans = list(_spans(added))
+        held = Held(self._db, [*spans, *_given_up(every)])
         doubtful = {(f.meter, f.sequence) for f in every if (f.meter, f.sequence) in held}
         known = digests(self._db, doubtful)
         fresh: list[SignedFrame] = []
@@ -97,7 +98,7 @@ class Writer(UpdateChanges, InspectionChanges):
             place = {"contradicted": False, "received_s": received_s}
             rows = [{**vars(signed), "kind": signed.kind, **place} for signed in fresh]
             insert(self._db, frames, rows)
-        for span in (*_spans(added), *_given_up(fresh)):
+        for span in (*spans, *_given_up(fresh)):
             held.add(*span)
         held.save()
         doubted = {(f.meter, f.sequence) for one in done.values() for f in one.contradicting}
