@@ -4,7 +4,6 @@ Its processes start themselves again by /proc/self/exe, so it runs with the mach
 library: it is fetched from the machine's own Debian release, with what else it needs.
 """
 
-import fcntl
 import platform
 import re
 import shutil
@@ -54,9 +53,7 @@ def _fetched() -> Path:
     suite = platform.freedesktop_os_release().get("VERSION_CODENAME", runtime.SUITE)
     home = BUILD / "runtime" / f"chromium-{suite}"
     wrapper = home / "chromium"
-    home.parent.mkdir(parents=True, exist_ok=True)
-    with (BUILD / "chromium.lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
+    with runtime.alone("Chromium"):
         if not wrapper.exists():
             _fetch(suite, home, wrapper)
     return wrapper

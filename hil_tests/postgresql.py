@@ -4,7 +4,6 @@ A server lives as long as its test process; each test gets a database of its own
 refuses to run as root: there it runs as nobody, with leave to pass root's folders.
 """
 
-import fcntl
 import os
 import re
 import shutil
@@ -58,9 +57,7 @@ def _version(folder: Path) -> int:
 
 def fetched() -> Path:
     """Return the folder of Debian's programs, fetched once. Raises RuntimeMissing."""
-    _HOME.parent.mkdir(parents=True, exist_ok=True)
-    with (BUILD / "postgresql.lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
+    with runtime.alone("PostgreSQL"):
         if not (_HOME / "complete").exists():
             _fetch(runtime.native_architecture())
             (_HOME / "complete").touch()
