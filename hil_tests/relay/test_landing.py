@@ -12,7 +12,7 @@ from parwana.audit.command import audit
 from parwana.chain.contracts import unpack_results
 from parwana.chain.node import Chain, Reverted
 from parwana.chain.periods import DAY_S
-from parwana.relay.landing import Landed
+from parwana.relay.landing import Landed, Landing
 from parwana.store.reader import Store
 
 
@@ -45,13 +45,19 @@ def test_theft_raises_the_alarm(town: Town) -> None:
     assert town.alarm(town.first) == 1
 
 
-def test_closings_are_gathered_then_a_late_one_lands_alone(town: Town) -> None:
+def waiting(town: Town) -> tuple[Landing, int]:
+    """Return a landing that waits for one closing, and when the period ended."""
     landing = town.landing(gather_s=3600)
     end_s = town.periods.start(town.first + 1)
     town.go_to(end_s + 60)
     for house in town.houses[:3]:
         town.close(house, town.first, 5000)
     assert landing.step() == Landed()
+    return landing, end_s
+
+
+def test_closings_are_gathered_then_a_late_one_lands_alone(town: Town) -> None:
+    landing, end_s = waiting(town)
     town.go_to(end_s + 3600)
     assert landing.step() == Landed(3, 3, 0)
     town.close(town.houses[3], town.first, 5000)
@@ -62,12 +68,7 @@ def test_closings_are_gathered_then_a_late_one_lands_alone(town: Town) -> None:
 def test_a_step_that_waits_asks_the_chain_for_nothing(
     town: Town, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    landing = town.landing(gather_s=3600)
-    end_s = town.periods.start(town.first + 1)
-    town.go_to(end_s + 60)
-    for house in town.houses[:3]:
-        town.close(house, town.first, 5000)
-    assert landing.step() == Landed()
+    landing, end_s = waiting(town)
     asked: list[str] = []
     call = Chain.call
 
