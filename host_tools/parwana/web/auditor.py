@@ -4,11 +4,11 @@ import json
 import logging
 import subprocess
 import sys
-import threading
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from parwana.web.again import Again
 from parwana.world.clock import WorldClock
 from parwana.world.logs import Trouble
 
@@ -35,26 +35,18 @@ class Auditor:
         self._command = [sys.executable, "-m", "parwana.cli", "audit", "--json"]
         self._command += ["--deployment", str(deployment), *more]
         self._every_s, self._clock = every_s, clock
-        self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._run, daemon=True)
+        self._again = Again(self.audit, every_s)
         self._trouble = Trouble(log, "audit")
         self.last = Audited()
 
     def start(self) -> None:
         """Begin, in a thread of its own."""
         if self._every_s:
-            self._thread.start()
+            self._again.start()
 
     def stop(self) -> None:
         """End, also an audit that runs."""
-        self._stop.set()
-        if self._every_s:
-            self._thread.join(20)
-
-    def _run(self) -> None:
-        while not self._stop.is_set():
-            self.audit()
-            self._stop.wait(self._every_s)
+        self._again.stop()
 
     def audit(self) -> None:
         """Audit once; what goes wrong is told, and the last result stays."""
@@ -64,7 +56,7 @@ class Auditor:
             command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE
         ) as process:
             out = err = b""
-            while not self._stop.is_set():
+            while not self._again.ending.is_set():
                 try:
                     out, err = process.communicate(timeout=_LOOK_S)
                     break

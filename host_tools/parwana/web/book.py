@@ -4,9 +4,6 @@ It is a copy: lost, it is read again. Rows of blocks that are not final are read
 """
 
 import json
-import sqlite3
-from collections.abc import Iterator
-from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,6 +14,7 @@ from parwana.chain.dated import dated
 from parwana.chain.deployment import Deployment
 from parwana.chain.node import Chain, Ledgers
 from parwana.chain.tariff import Tariff
+from parwana.web.kept import Kept
 
 _TABLES = """
 CREATE TABLE IF NOT EXISTS logs (
@@ -48,23 +46,14 @@ class Place:
     time_s: int
 
 
-class Book:
+class Book(Kept):
     """Follow one deployment's payment chain; any thread may read."""
 
     def __init__(self, folder: Path, deployment: Deployment) -> None:
         made = deployment
         of = f"{made.chain_id}-{made.payment_ledger[2:].lower()}-{made.from_block}"
-        self.path = folder / f"book-{of}.sqlite"
+        super().__init__(folder / f"book-{of}.sqlite", _TABLES)
         self._first = made.from_block
-        with self._open() as db:
-            db.execute("PRAGMA journal_mode=WAL")
-            db.executescript(_TABLES)
-
-    @contextmanager
-    def _open(self) -> Iterator[sqlite3.Connection]:
-        """Give a connection; what was done is committed at the end."""
-        with closing(sqlite3.connect(self.path, timeout=10)) as db, db:
-            yield db
 
     def follow(self, chain: Chain, ledgers: Ledgers) -> bool:
         """Take what is new; return whether anything is. Raises ChainError."""

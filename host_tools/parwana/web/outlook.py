@@ -1,8 +1,6 @@
 """What pages show of the whole utility: read in the background, served as it is."""
 
 import logging
-import threading
-import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
@@ -15,6 +13,7 @@ from parwana.chain.node import Chain, Ledgers
 from parwana.chain.points import feeders
 from parwana.fleet.rows import Row, read
 from parwana.store.reader import Store, StoreError
+from parwana.web.again import Again
 from parwana.web.book import Book
 from parwana.world.clock import WorldClock
 from parwana.world.logs import Trouble
@@ -62,11 +61,9 @@ class Outlook:
     ) -> None:
         self._deployment, self._store, self.book = deployment, store, book
         self._connect, self._clock = connect, clock
-        self._silent_s, self._every_s = silent_s, every_s
+        self._silent_s = silent_s
         self._chains: dict[str, tuple[Chain, Ledgers]] = {}
-        self._stop = threading.Event()
-        self._threads: list[threading.Thread] = []
-        self._first = threading.Event()
+        self._again = [Again(step, every_s, rest=4) for step in (self.follow, self.look)]
         self._view = View(0, [])
         self.currency = Currency("units", 0)
         self.token = ""  # what is billed in: its address, zero for the coin; "" as yet unknown
@@ -79,22 +76,13 @@ class Outlook:
 
     def start(self) -> None:
         """Follow and read in threads of their own."""
-        for step in (self.follow, self.look):
-            thread = threading.Thread(target=self._repeat, args=(step,), daemon=True)
-            thread.start()
-            self._threads.append(thread)
+        for one in self._again:
+            one.start()
 
     def stop(self) -> None:
         """End the threads."""
-        self._stop.set()
-        for thread in self._threads:
-            thread.join(20)
-
-    def _repeat(self, step: Callable[[], object]) -> None:
-        while not self._stop.is_set():
-            began_s = time.monotonic()
-            step()
-            self._stop.wait(max(self._every_s, 4 * (time.monotonic() - began_s)))
+        for one in self._again:
+            one.stop()
 
     def ledgers(self, *, energy: bool = False) -> tuple[Chain, Ledgers, Deployment]:
         """Return the payment, or the energy, chain's contracts. Raises ChainError."""

@@ -6,14 +6,15 @@ It is a file of its own; lost, everybody signs in anew, and labels need new link
 import secrets
 import sqlite3
 import time
-from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
 
 from argon2 import PasswordHasher
 from argon2.exceptions import Argon2Error
+
+from parwana.web.kept import Kept
 
 STAFF, OWNER = "staff", "owner"
 INVITE_S, STAFF_S, OWNER_S, CHALLENGE_S = 24 * 3600, 12 * 3600, 90 * 86400, 300
@@ -48,23 +49,16 @@ class Seat:
     csrf: str
 
 
-class People:
+class People(Kept):
     """Keep who may come in; any thread may ask. `now` is real time: it bounds sessions."""
 
     def __init__(self, folder: Path, now: Callable[[], float] = time.time) -> None:
-        self._path = folder / "people.sqlite"
         self._now = now
         self._hasher = PasswordHasher()
         self._nobody = self._hasher.hash(secrets.token_hex())
-        self._path.touch(mode=0o600)
-        with self._open() as db:
-            db.execute("PRAGMA journal_mode=WAL")
-            db.executescript(_TABLES)
-
-    @contextmanager
-    def _open(self) -> Iterator[sqlite3.Connection]:
-        with closing(sqlite3.connect(self._path, timeout=10)) as db, db:
-            yield db
+        path = folder / "people.sqlite"
+        path.touch(mode=0o600)
+        super().__init__(path, _TABLES)
 
     def invite(self) -> str:
         """Return the token of an invitation for one user of the utility."""

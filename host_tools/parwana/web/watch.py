@@ -1,8 +1,6 @@
 """What the utility's people look at each morning: state of the parts, receivables, what to do."""
 
 import logging
-import threading
-import time
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -13,6 +11,7 @@ from parwana.chain.errors import ChainError
 from parwana.fleet.parts import OK, WRONG, Limits, Line
 from parwana.fleet.status import look
 from parwana.rights.office import Office
+from parwana.web.again import Again
 from parwana.web.book import Book
 from parwana.web.outlook import View
 from parwana.world.clock import WorldClock
@@ -71,27 +70,18 @@ class Watch:
     ) -> None:
         self._deployment, self._store_url, self._book = deployment, store_url, book
         self._connect, self._clock = connect, clock
-        self._silent_s, self._every_s = silent_s, every_s
-        self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._run, daemon=True)
+        self._silent_s = silent_s
+        self._again = Again(self.look, 6 * every_s, rest=4)
         self._trouble = Trouble(log, "status")
         self.desk = Desk()
 
     def start(self) -> None:
         """Begin, in a thread of its own."""
-        self._thread.start()
+        self._again.start()
 
     def stop(self) -> None:
         """End."""
-        self._stop.set()
-        if self._thread.ident:
-            self._thread.join(20)
-
-    def _run(self) -> None:
-        while not self._stop.is_set():
-            began_s = time.monotonic()
-            self.look()
-            self._stop.wait(max(6 * self._every_s, 4 * (time.monotonic() - began_s)))
+        self._again.stop()
 
     def look(self) -> None:
         """Ask each part for itself, and add up what is owed."""
