@@ -190,6 +190,21 @@ def test_a_service_that_is_told_to_end_did_not_fail(monkeypatch, capsys, service
     assert cli.main([*service[:1], "show"]) == (130 if service[0] == "permits" else 0)
 
 
+@pytest.mark.parametrize(("words", "code"), [(["relay"], 0), (["audit"], 130)])
+def test_an_interrupt_in_code_made_of_text_is_one_as_elsewhere(tmp_path, words, code):
+    text = f"""
+import sys
+from parwana import cli
+
+cli.build = lambda _name: lambda *_, **__: exec("raise KeyboardInterrupt")
+sys.exit(cli.main({words}))
+"""
+    (tmp_path / "interrupted.py").write_text(text)
+    command = [sys.executable, "-m", "interrupted"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, timeout=60)
+    assert done.returncode == code, done.stderr
+
+
 def _told_to_end(*_, **__):
     raise KeyboardInterrupt
 
