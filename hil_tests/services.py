@@ -7,7 +7,7 @@ from pathlib import Path
 import wire
 from parwana.chain.keys import Key
 from parwana.store.reader import SignedFrame, signed_frame
-from parwana.world.programs import free_port, mosquitto
+from parwana.world.programs import OPEN_TO_ALL, free_port, mosquitto
 
 UTILITY = "test-board"
 DOMAIN = wire.reading_domain(UTILITY)
@@ -91,7 +91,7 @@ def wait_until(
 class Broker:
     """A mosquitto, usually on the loopback, that can be stopped and started again."""
 
-    settings = "allow_anonymous true\n"
+    settings = OPEN_TO_ALL
 
     def __init__(self, folder: Path, host: str = "127.0.0.1", port: int = 0) -> None:
         self.host, self.port = host, port or free_port()

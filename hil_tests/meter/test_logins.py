@@ -1,17 +1,21 @@
 """Logins that a real mosquitto takes: a meter's own topics, and no other's."""
 
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from paho.mqtt.client import MQTTMessage
 
 from hil_tests.brokers import FolderBroker
 from hil_tests.chainkit import Utility
+from hil_tests.services import wait_until
 from parwana import cli
 from parwana.meter import listener, logins
 from parwana.meter.listener import Listener, try_broker
 from parwana.meter.logins import LoginError, login
 from parwana.world.broker import BrokerError, Session
+from parwana.world.programs import MOSQUITTO_QUEUES
 
 METER, OTHER = bytes(range(1, 21)), bytes(range(2, 22))
 UTILITY = "test"
@@ -42,6 +46,41 @@ def broker(tmp_path: Path, files: Path) -> Iterator[FolderBroker]:
 
 def run(*words: str) -> int:
     return cli.main(list(words))
+
+
+def kept_for_a_relay(broker: FolderBroker, files: Path, count: int) -> int:
+    """Publish `count` letters while a relay acknowledges none; return how many it gets then."""
+    held: list[MQTTMessage] = []
+    share = f"$share/relays/parwana/1/{UTILITY}/+/up"
+    url = login(files, broker.url, logins.SERVICES)
+    with (
+        Session(url, [share], take=held.append, manual_ack=True, inflight=256) as relay,
+        Session(login(files, broker.url, METER.hex())) as meter,
+    ):
+        relay.wait(10)
+        meter.wait(10)
+        taken: list[BrokerError | None] = []
+        for number in range(count):
+            meter.publish(topic(METER, "up"), number.to_bytes(4, "big") * 26, done=taken.append)
+        wait_until(lambda: len(taken) == count, "the broker to take all", 60)
+        assert taken == [None] * count
+        done, heard_s = 0, time.monotonic()
+        while done < count and time.monotonic() < heard_s + 2:
+            for message in held[done:]:
+                relay.ack(message)
+                done, heard_s = done + 1, time.monotonic()
+            time.sleep(0.01)
+        return done
+
+
+def test_letters_of_a_fleet_at_one_instant_wait_for_a_relay(
+    broker: FolderBroker, files: Path
+) -> None:
+    assert kept_for_a_relay(broker, files, 3000) == 3000
+    broker.stop()
+    broker.settings = broker.settings.replace(MOSQUITTO_QUEUES, "")
+    broker.start()
+    assert 1000 <= kept_for_a_relay(broker, files, 3000) < 2000  # as mosquitto is without them
 
 
 def topic(meter: bytes, leaf: str) -> str:

@@ -18,6 +18,7 @@ from parwana.chain.deployment import Deployment
 from parwana.world import secretfiles
 from parwana.world.broker import parse_url
 from parwana.world.options import DeploymentFile
+from parwana.world.programs import MOSQUITTO_QUEUES
 
 SERVICES = "services"
 _ROUNDS = 101  # mosquitto_passwd's own; these passwords are not to be guessed anyway
@@ -89,7 +90,7 @@ def acl(
             secretfiles.create(folder / "secret", os.urandom(32))
         rights = _RIGHTS.format(utility=made.utility_id, services=SERVICES)
         secretfiles.replace(folder / "rights", rights.encode())
-        settings = _SETTINGS.format(port=port, tls=tls, folder=folder)
+        settings = _SETTINGS.format(port=port, tls=tls, folder=folder) + MOSQUITTO_QUEUES
         secretfiles.replace(folder / "mosquitto.conf", settings.encode())
         url = login(folder, f"{scheme}://{host}:{port}", SERVICES)
         secretfiles.replace(folder / "services.url", url.encode() + b"\n")

@@ -12,6 +12,10 @@ from pathlib import Path
 
 from parwana.world import runtime
 
+# For each client that hears less fast than others publish. Unless told, mosquitto keeps 1000
+# messages, and a fleet's are more; told no limit, 2.0 hangs up on whoever it denies a message.
+MOSQUITTO_QUEUES = "max_queued_messages 1000000\nmax_queued_bytes 33554432\n"
+OPEN_TO_ALL = f"allow_anonymous true\n{MOSQUITTO_QUEUES}"
 _STOP_S = 10
 
 
@@ -124,7 +128,7 @@ def free_port() -> int:
 
 
 def mosquitto(
-    folder: Path, port: int, host: str = "127.0.0.1", settings: str = "allow_anonymous true\n"
+    folder: Path, port: int, host: str = "127.0.0.1", settings: str = OPEN_TO_ALL
 ) -> Program:
     """Start a broker, one that anybody may use unless `settings` say else; wait until it listens.
 
