@@ -52,6 +52,7 @@ ASKS: dict[str, tuple[Callable[[Store], object], list[str]]] = {
     "closings": (lambda store: store.closings([METER.address], 5, 9), ["frames_closing"]),
     "missing": (lambda store: store.lowest_missing(METER.address, 7), ["runs"]),
     "leaves": (lambda store: list(store.leaves(5, 9, 99)), ["frames_day"]),
+    "last of each": (lambda store: store.newest_readings(), ["frames_pkey|PRIMARY KEY"]),
     "newest permit": (lambda store: store.newest_permit(METER.address), ["permits"]),
 }
 
@@ -67,7 +68,7 @@ def test_no_table_is_read_whole(store: Store, what: str) -> None:
     plan = plans(store, queries)
     assert not READ_WHOLE.search(plan), plan
     for index in indexes:
-        assert index in plan, plan
+        assert re.search(index, plan), plan
 
 
 def test_a_plan_tells_of_a_table_that_is_read_whole(store: Store) -> None:

@@ -3,9 +3,11 @@
 import random
 import sqlite3
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
+import sqlalchemy as sa
 
 import wire
 from hil_tests.services import SignedMeter
@@ -134,6 +136,33 @@ def test_closings_are_found_by_time(store: Store) -> None:
     assert last is not None
     assert last.sequence == 2
     assert store.last_reading(METER.address, 999) is None
+
+
+def test_the_last_reading_of_each_meter(store: Store) -> None:
+    for sequence in (1, 2):
+        add(store, METER, sequence, time_s=1000 * sequence)
+    with store.transaction() as tx:
+        tx.enrol(METER.address, 17, 1, 3)
+        tx.enrol(OTHER.address, 18, 1, 3)
+        event = METER.event(wire.EVENT_BOOT, 3, 3000, 0)
+        tx.add_frames(METER.address, [signed_frame(METER.address, METER.domain, *event)], 99)
+    last = store.last_reading(METER.address, 2**32)
+    assert last is not None
+    assert store.newest_readings() == {METER.address: (last.frame, last.received_s)}
+
+
+def test_what_is_read_together_takes_one_connection(store: Store) -> None:
+    add(store, METER, 1)
+    taken: list[object] = []
+    sa.event.listen(store._engine, "checkout", lambda *_: taken.append(1))
+    with store.together():
+        first = [frame.sequence for frame in store.frames(METER.address)]
+        assert first == [frame.sequence for frame in store.latest(METER.address, 9)] == [1]
+        other = ThreadPoolExecutor(1).submit(store.latest, METER.address, 9).result()
+        assert len(other) == 1
+    assert len(taken) == 2  # this thread's, and the other's
+    add(store, METER, 2)
+    assert len(store.latest(METER.address, 9)) == 2
 
 
 def test_readings_of_a_time_end_in_it_and_were_received_before_an_instant(store: Store) -> None:

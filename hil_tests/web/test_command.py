@@ -17,8 +17,8 @@ def test_it_serves_and_ends_cleanly(lived: Town, folder: Path, tmp_path: Path) -
     command = parwana("serve", "--deployment", file, "--port", "0", "--state", tmp_path / "web")
     with Program("serve", command, tmp_path / "log") as program:
         url = program.wait_for(r"serve: (http://127.0.0.1:\d+)", 60)[1]
-        wait_until(lambda: requests.get(url + "/readyz", timeout=9).ok, "both to be read", 60)
-        assert f"/feeder/{FEEDER}" in requests.get(url + "/", timeout=9).text
+        wait_until(lambda: requests.get(url + "/readyz", timeout=60).ok, "both to be read", 60)
+        assert f"/feeder/{FEEDER}" in requests.get(url + "/", timeout=60).text
         assert program.stop() == 0
     assert "Traceback" not in (tmp_path / "log").read_text()
     assert oct((tmp_path / "web").stat().st_mode)[-3:] == "700"

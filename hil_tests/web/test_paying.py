@@ -143,7 +143,12 @@ def test_the_codes_say_what_a_wallet_and_a_meter_read(
 def shown(looker: Looker, summary: str) -> str:
     """Return what the QR code under a heading says, read as a phone does."""
     looker.page.click(f"text={summary}")
-    picture = looker.page.locator("details[open] svg").screenshot()
+    image = looker.page.locator("details[open] img")
+    looker.page.wait_for_function(
+        "() => { const i = document.querySelector('details[open] img');"
+        " return i && i.complete && i.naturalWidth > 0; }"
+    )
+    picture = image.screenshot()
     [read] = zxingcpp.read_barcodes(Image.open(io.BytesIO(picture)))
     return str(read.text)
 

@@ -67,13 +67,14 @@ def read(store: Store, now_s: int, silent_s: int = SILENT_S) -> list[Row]:
         fields: Any = wire.parse(event.frame)
         if fields.code != wire.EVENT_TAMPER or fields.a:
             told.setdefault(event.meter, set()).add(_EVENTS[fields.code])
+    newest, nothing = store.newest_readings(), (None, 0)
     found = []
     for row in store.meters():
         if row.number is None:
             continue
-        last = store.last_reading(row.meter, 2**32)
-        reading: Any = wire.parse(last.frame) if last else None
-        heard_s = max(row.heard_s, last.received_s if last else 0)
+        frame, received_s = newest.get(row.meter, nothing)
+        reading: Any = wire.parse(frame) if frame else None
+        heard_s = max(row.heard_s, received_s)
         end_s = end_s_of(accepted.get(row.meter))
         alarms = set(told.get(row.meter, ()))
         if now_s - heard_s > silent_s:

@@ -65,27 +65,33 @@ def command(
 
 
 def look(
-    made: Deployment, limits: Limits, store_url: str, connect: dict[str, Callable[[], Office]]
+    made: Deployment,
+    limits: Limits,
+    store_url: str,
+    connect: dict[str, Callable[[], Office]],
+    known: list[Row] | None = None,
 ) -> Iterator[Line]:
     """Give what each part says; one that is away is a line, and keeps the others from nothing.
 
-    `connect`: the chain, and where balances are on another the energy chain.
+    `connect`: the chain, and where balances are on another the energy chain. `known`: the meters,
+    if they were just read.
     """
     store = None
-    rows: list[Row] = []
+    rows: list[Row] = known or []
     reached: dict[str, Office] = {}
     for name, reach in connect.items():
         try:
-            known = reach()
-            yield from parts.chain(known.chain, limits, name)
-            reached[name] = known
+            there = reach()
+            yield from parts.chain(there.chain, limits, name)
+            reached[name] = there
         except ChainError as error:
             yield Line(name, WRONG, redacted(str(error)))
     office, energy = reached.get("chain"), reached.get(list(connect)[-1])
     yield from parts.broker(made)
     try:
         store = Store(store_url, create=False)
-        rows = read(store, limits.now_s, limits.silent_s)
+        if known is None:
+            rows = read(store, limits.now_s, limits.silent_s)
         yield Line("store", OK, store.name)
     except StoreError as error:
         yield Line("store", WRONG, redacted(str(error)))

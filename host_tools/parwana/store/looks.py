@@ -1,15 +1,16 @@
-"""What is looked up of a single meter, however many there are."""
+"""What is looked up of a single meter, however many there are; and the last reading of each."""
 
 from typing import Any
 
 import sqlalchemy as sa
 
+import wire
 from parwana.store.frames import SignedFrame
 from parwana.store.tables import IS_EVENT, frames, meters, permits
 
 
 class MeterReader:
-    """The part of a Store that is about one meter; `_connected`, `_signed` are the Store's."""
+    """The part of a Store that looks; `_connected`, `_signed` are the Store's."""
 
     _connected: Any
     _signed: Any
@@ -17,7 +18,22 @@ class MeterReader:
     def last_events(self, meter: bytes, count: int) -> list[SignedFrame]:
         """Return the meter's last events, the newest first."""
         query = sa.select(frames).where(frames.c.meter == meter, IS_EVENT)
-        return list(self._signed(query.order_by(frames.c.sequence.desc()).limit(count)))
+        query = query.order_by(frames.c.sequence.desc()).limit(count)
+        return list(self._signed(query, few=True))
+
+    def newest_readings(self) -> dict[bytes, tuple[bytes, int]]:
+        """Return by meter (frame, received_s) of its last reading, of those that have one."""
+
+        def last(column: Any) -> Any:
+            mine = frames.c.meter == meters.c.meter, frames.c.kind == wire.KIND_READING
+            query = sa.select(column).where(*mine).correlate(meters)
+            order = frames.c.sequence.desc(), frames.c.digest.desc()  # both of the same frame
+            return query.order_by(*order).limit(1).scalar_subquery()
+
+        query = sa.select(meters.c.meter, last(frames.c.frame), last(frames.c.received_s))
+        with self._connected() as db:
+            rows = db.execute(query, execution_options={"yield_per": 1000})
+            return {meter: (frame, at_s) for meter, frame, at_s in rows if frame is not None}
 
     def registers(self, meter: bytes, from_s: int, to_s: int) -> list[tuple[int, int]]:
         """Return (time_s, energy_wh) of the meter's closing readings of from_s ≤ time_s < to_s.
@@ -38,7 +54,8 @@ class MeterReader:
     def latest(self, meter: bytes, count: int) -> list[SignedFrame]:
         """Return the meter's last frames, the newest first."""
         query = sa.select(frames).where(frames.c.meter == meter)
-        return list(self._signed(query.order_by(frames.c.sequence.desc()).limit(count)))
+        query = query.order_by(frames.c.sequence.desc()).limit(count)
+        return list(self._signed(query, few=True))
 
     def accepted_permit(self, meter: bytes) -> bytes | None:
         """Return the bundle of the permit that the meter accepted last, as far as known."""

@@ -4,6 +4,7 @@ SQLite by default, PostgreSQL for several relays, through the same code. What a 
 durable when the `with store.transaction()` that gave it has ended, and not before.
 """
 
+import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
@@ -49,6 +50,7 @@ class Store(MeterReader, UpdateReader, InspectionReader):
     def __init__(self, url: str, *, create: bool = True, patient: bool = False) -> None:
         self._engine = engine(url, create)
         self._create = create
+        self._mine = threading.local()
         self._prepared = False
         self.name = label(self._engine.url)
         try:
@@ -83,7 +85,20 @@ class Store(MeterReader, UpdateReader, InspectionReader):
                 yield Writer(connection)
 
     @contextmanager
+    def together(self) -> Iterator[None]:
+        """Let all that this thread reads within take one connection: a page asks ten questions."""
+        with self._connected() as self._mine.db:
+            try:
+                yield
+            finally:
+                self._mine.db = None
+
+    @contextmanager
     def _connected(self) -> Iterator[sa.Connection]:
+        shared = getattr(self._mine, "db", None)
+        if shared is not None:
+            yield shared
+            return
         if not self._prepared:
             self._prepare()
         with self._translated(), self._engine.connect() as connection:
@@ -151,7 +166,7 @@ class Store(MeterReader, UpdateReader, InspectionReader):
             frames.c.meter == meter, frames.c.kind == wire.KIND_READING, frames.c.time_s <= until_s
         )
         query = query.order_by(frames.c.sequence.desc()).limit(1)
-        return next(iter(list(self._signed(query))), None)
+        return next(iter(list(self._signed(query, few=True))), None)
 
     def days(self, utc_offset_s: int, before_s: int) -> dict[int, int]:
         """Return how many frames of each local day since 1970 were received before `before_s`."""
@@ -172,7 +187,7 @@ class Store(MeterReader, UpdateReader, InspectionReader):
         )
         streaming = {"yield_per": 1000}
         with self._connected() as db:
-            yield from db.execution_options(**streaming).execute(query.order_by(*order))
+            yield from db.execute(query.order_by(*order), execution_options=streaming)
 
     def contradictions(self) -> dict[bytes, list[SignedFrame]]:
         """Return, for each meter that contradicts itself, two frames of one sequence."""
@@ -185,9 +200,9 @@ class Store(MeterReader, UpdateReader, InspectionReader):
             found[meter] = list(self._signed(pair.order_by(frames.c.digest).limit(2)))
         return found
 
-    def _signed(self, query: sa.Select) -> Iterator[SignedFrame]:
-        streaming = {"yield_per": 1000}
-        with self._connected() as db, db.execution_options(**streaming).execute(query) as rows:
+    def _signed(self, query: sa.Select, few: bool = False) -> Iterator[SignedFrame]:
+        streaming = {} if few else {"yield_per": 1000}
+        with self._connected() as db, db.execute(query, execution_options=streaming) as rows:
             for row in rows:
                 values = row._asdict()
                 del values["kind"]

@@ -55,7 +55,7 @@ def build(site: Site) -> ASGIApp:
             Mount("/static", Assets(directory=STATIC)),
             Mount(VENDOR, Assets(directory=assets.folder())),
         ],
-        middleware=[Middleware(GZipMiddleware, minimum_size=500)],
+        middleware=[Middleware(GZipMiddleware, minimum_size=500, compresslevel=6)],
         exception_handlers=dict.fromkeys((HTTPException, StoreError, Exception), failed),
     )
     app.state.site, app.state.pages = site, pages

@@ -4,6 +4,8 @@ It is a copy: lost, it is read again. Rows of blocks that are not final are read
 """
 
 import json
+from collections.abc import Iterable
+from copy import deepcopy
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -54,6 +56,7 @@ class Book(Kept):
         of = f"{made.chain_id}-{made.payment_ledger[2:].lower()}-{made.from_block}"
         super().__init__(folder / f"book-{of}.sqlite", _TABLES)
         self._first = made.from_block
+        self._added: tuple[int, dict[int, Bill]] = 0, {}  # accounts, of the blocks before
 
     def follow(self, chain: Chain, ledgers: Ledgers) -> bool:
         """Take what is new; return whether anything is. Raises ChainError."""
@@ -63,7 +66,7 @@ class Book(Kept):
             before = db.execute(_NEWEST).fetchone()
         # A final block that is another one is another chain's.
         if place and place[0] and chain.block_hash(place[0] - 1) not in (b"", place[2]):
-            place = None
+            place, self._added = None, (0, {})
         first = place[0] if place else self._first
         if place and place[1] == head and first > final:
             return False
@@ -152,22 +155,35 @@ class Book(Kept):
         """Return the accounts of all points that were ever billed, by number.
 
         Without permits; of bills and payments it keeps how many there are, not what they say.
+        What is final is added up once. One thread may ask.
         """
         names = ",".join(f"'{name}'" for name in ACCOUNT)
-        found: dict[int, Bill] = {}
-        nothing: dict[str, Any] = {}
-        query = (
-            f"SELECT name, time_s, args FROM logs WHERE number IS NOT NULL AND name IN ({names})"
-        )
+        where = f"number IS NOT NULL AND name IN ({names}) AND block >= ? AND block < ?"
+        query = f"SELECT name, time_s, args FROM logs WHERE {where} ORDER BY block, position, item"
+        before, final = self._added
         with self._open() as db:
-            for name, time_s, args in db.execute(query + " ORDER BY block, position, item"):
-                values = json.loads(args)
-                number = values["number"]
-                bill = found.setdefault(number, Bill(meter="", number=number, due=0, period=0))
-                bill.take(name, values, time_s)
-                for kept in (bill.billed, bill.payments):
-                    kept[-1:] = [nothing] * len(kept[-1:])
+            place = db.execute("SELECT next FROM place").fetchone()
+            following = max(before, place[0]) if place else 0
+            _add(final, db.execute(query, (before, following)))
+            if self._added[1] is final:  # no other chain's since
+                self._added = following, final
+            recent = db.execute(query, (following, 2**62)).fetchall()
+        touched = {json.loads(args)["number"] for _, _, args in recent}
+        found = final | {number: deepcopy(final[number]) for number in touched & final.keys()}
+        _add(found, recent)
         return [found[number] for number in sorted(found)]
+
+
+def _add(to: dict[int, Bill], rows: Iterable[tuple[str, int, str]]) -> None:
+    """Let accounts take logs."""
+    nothing: dict[str, Any] = {}
+    for name, time_s, args in rows:
+        values = json.loads(args)
+        number = values["number"]
+        bill = to.setdefault(number, Bill(meter="", number=number, due=0, period=0))
+        bill.take(name, values, time_s)
+        for kept in (bill.billed, bill.payments):
+            kept[-1:] = [nothing] * len(kept[-1:])
 
 
 def _rows(entry: Any, time_s: int) -> list[tuple[Any, ...]]:

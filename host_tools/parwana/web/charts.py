@@ -3,6 +3,7 @@
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 from parwana.web.usage import Span
 
@@ -35,7 +36,7 @@ class Chart:
         values = {"kind": self.kind, "axis": self.axis, "unit": self.unit}
         return json.dumps({**values, "names": list(self.names), "series": series})
 
-    @property
+    @cached_property
     def _most(self) -> float:
         return max([0.0, *(v for line in self.lines for v in line.values if v is not None)]) or 1
 

@@ -98,6 +98,8 @@ def command(
         rpc=rpc,
         energy_rpc=energy_rpc,
         audit_s=audit_every * 3600,
+        log_level=log_level,
+        log_form=log_form,
     )
     if invite or link is not None or unlink is not None:
         for line in admit(options, invite=invite, link=link, unlink=unlink, labels=labels):

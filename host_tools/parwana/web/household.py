@@ -46,14 +46,11 @@ class House:
     permit_end_s: int = 0
     bill: Bill | None = None
     ends: dict[int, int] = field(default_factory=dict)  # of permits, by serial
-    bundle: bytes | None = None
 
 
-def house(site: Site, meter: bytes) -> House | None:
-    """Read all of a meter's page, None if no such meter is enrolled. Raises StoreError."""
-    row = site.store.meter(meter)
-    if row is None or row.number is None:
-        return None
+def house(site: Site, row: Any) -> House:
+    """Read all of an enrolled meter's page, of its row in the store. Raises StoreError."""
+    meter = bytes(row.meter)
     found = House(
         meter="0x" + meter.hex(),
         number=row.number,
@@ -124,10 +121,10 @@ def _money(site: Site, found: House, meter: bytes) -> None:
         tariffs = site.book.tariffs()
         if tariffs:
             found.estimate = priced(tariffs, found.period_wh, last, max(1, found.period - last))
-    found.bundle = site.store.accepted_permit(meter)
-    if found.bundle:
-        found.permit = wire.parse(found.bundle[: wire.FRAME_SIZE])
-        found.permit_end_s = end_s_of(found.bundle)
+    bundle = site.store.accepted_permit(meter)
+    if bundle:
+        found.permit = wire.parse(bundle[: wire.FRAME_SIZE])
+        found.permit_end_s = end_s_of(bundle)
     for row in site.store.latest_permits(meter, 24):
         found.ends[row.serial] = end_s_of(row.bundle)
 

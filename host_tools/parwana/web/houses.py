@@ -1,6 +1,7 @@
 """The pages of a single meter."""
 
 import re
+from typing import Any
 
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
@@ -12,10 +13,17 @@ from parwana.web.household import House, house
 from parwana.web.paying import carried, code, payment
 from parwana.web.words import is_bad, supply_words
 
+_SVG = "image/svg+xml"
+
 
 def routes() -> list[Route]:
     """Return the paths of this page."""
-    return [Route("/m/{address}", show), Route("/m/{address}/manifest.json", manifest)]
+    return [
+        Route("/m/{address}", show),
+        Route("/m/{address}/manifest.json", manifest),
+        Route("/m/{address}/pay.svg", pay_code),
+        Route("/m/{address}/permit.svg", permit_code),
+    ]
 
 
 def address_of(request: Request) -> bytes:
@@ -26,19 +34,41 @@ def address_of(request: Request) -> bytes:
     return bytes.fromhex(text)
 
 
-def seen(request: Request) -> House:
-    """Return the house of a path, if it may be seen. Raises HTTPException.
+def enrolled(request: Request) -> Any:
+    """Return the row of a path's meter, if it may be seen. Raises HTTPException.
 
     What is not enrolled and what may not be seen answer alike.
     """
-    site, meter = site_of(request), address_of(request)
-    row = site.store.meter(meter)
+    row = site_of(request).store.meter(address_of(request))
     if not may_see(request, row.number if row else None):
         raise HTTPException(403)
-    found = house(site, meter) if row else None
-    if found is None:
+    if row is None or row.number is None:
         raise HTTPException(404)
-    return found
+    return row
+
+
+def seen(request: Request) -> House:
+    """Return the house of a path, if it may be seen. Raises HTTPException."""
+    site = site_of(request)
+    with site.store.together():
+        return house(site, enrolled(request))
+
+
+def pay_code(request: Request) -> Response:
+    """Give what a phone's wallet scans to pay what is due now."""
+    site, row = site_of(request), enrolled(request)
+    found = payment(site, site.book.bill("0x" + row.meter.hex(), row.number))
+    if found is None or not found.uri:
+        raise HTTPException(404)
+    return Response(code(found.uri), media_type=_SVG)
+
+
+def permit_code(request: Request) -> Response:
+    """Give the permit that the meter took last, to carry it by hand."""
+    bundle = site_of(request).store.accepted_permit(enrolled(request).meter)
+    if bundle is None:
+        raise HTTPException(404)
+    return Response(code(carried(bundle)), media_type=_SVG)
 
 
 def manifest(request: Request) -> Response:
@@ -66,8 +96,6 @@ def show(request: Request) -> Response:
         is_bad=is_bad,
         place=site_of(request).book.place(),
         payment=payment(site_of(request), found.bill) if found.bill else None,
-        code=code,
-        carried=carried,
         linked=site_of(request).people.has_link(found.number),
     )
     return answer

@@ -15,8 +15,8 @@ from starlette.routing import Route
 import wire
 from parwana.fleet.rows import end_s_of
 from parwana.store.advice import StoreError
-from parwana.web.access import may_see, site_of
-from parwana.web.houses import address_of
+from parwana.web.access import site_of
+from parwana.web.houses import enrolled
 from parwana.web.site import Site
 
 EVERY_S = 1.0
@@ -51,17 +51,12 @@ def routes() -> list[Route]:
     open_now: Counter[str] = Counter()
 
     async def live(request: Request) -> Response:
-        site, meter = site_of(request), address_of(request)
-        row = await run_in_threadpool(site.store.meter, meter)
-        if not await run_in_threadpool(may_see, request, row.number if row else None):
-            raise HTTPException(403)
-        if row is None or row.number is None:
-            raise HTTPException(404)
+        site, row = site_of(request), await run_in_threadpool(enrolled, request)
         host = request.client.host if request.client else "?"
         if open_now.total() >= MOST or open_now[host] >= MOST_HOST:
             raise HTTPException(429)
         headers = {"X-Accel-Buffering": "no"}
-        stream = _events(site, meter, row.number, open_now, host)
+        stream = _events(site, row.meter, row.number, open_now, host)
         return StreamingResponse(stream, media_type="text/event-stream", headers=headers)
 
     return [Route("/m/{address}/live", live)]

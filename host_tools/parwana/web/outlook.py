@@ -44,7 +44,7 @@ class View:
 
 
 class Outlook:
-    """Keep a View of a deployment, and its Book, up to date; reading `view` never waits.
+    """Keep `view`, the newest View of a deployment, and its Book, up to date.
 
     `every_s` is real seconds; what takes long is read less often.
     """
@@ -64,25 +64,15 @@ class Outlook:
         self._silent_s = silent_s
         self._chains: dict[str, tuple[Chain, Ledgers]] = {}
         self._again = [Again(step, every_s, rest=4) for step in (self.follow, self.look)]
-        self._view = View(0, [])
+        self.view = View(0, [])
         self.currency = Currency("units", 0)
         self.token = ""  # what is billed in: its address, zero for the coin; "" as yet unknown
         self.troubles = {name: Trouble(log, name) for name in ("chain", "store")}
-
-    @property
-    def view(self) -> View:
-        """Return the newest view; empty until the first was read."""
-        return self._view
 
     def start(self) -> None:
         """Follow and read in threads of their own."""
         for one in self._again:
             one.start()
-
-    def stop(self) -> None:
-        """End the threads."""
-        for one in self._again:
-            one.stop()
 
     def ledgers(self, *, energy: bool = False) -> tuple[Chain, Ledgers, Deployment]:
         """Return the payment, or the energy, chain's contracts. Raises ChainError."""
@@ -109,7 +99,7 @@ class Outlook:
     def look(self) -> None:
         """Read meters and balances; what cannot be read stays as it was."""
         now_s = int(self._clock.now())
-        rows, kinds, found = self._view.rows, self._view.kinds, self._view.balances
+        rows, kinds, found = self.view.rows, self.view.kinds, self.view.balances
         try:
             rows = read(self._store, now_s, self._silent_s)
             self.troubles["store"].over()
@@ -121,4 +111,4 @@ class Outlook:
             found = {feeder: balances(chain, ledgers, made, feeder) for feeder in sorted(kinds)}
         except ChainError as error:
             self.troubles["chain"].failed(str(error))
-        self._view = View(now_s, rows, kinds, found)
+        self.view = View(now_s, rows, kinds, found)

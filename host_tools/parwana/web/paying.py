@@ -1,5 +1,6 @@
 """What a wallet needs to pay a bill, and what a phone needs to carry a permit, as codes."""
 
+import io
 from dataclasses import dataclass
 
 import segno
@@ -49,10 +50,11 @@ def payment(site: Site, bill: Bill) -> Payment | None:
     )
 
 
-def code(text: str, label: str) -> str:
-    """Return a QR code as SVG, black on white whatever the page's colours are."""
-    made = segno.make_qr(text, error="m" if len(text) < 300 else "l")
-    return str(made.svg_inline(scale=_SCALE, border=_QUIET, light="#fff", title=label))
+def code(text: str) -> bytes:
+    """Return a QR code as an SVG file, black on white whatever the page's colours are."""
+    made, drawn = segno.make_qr(text, error="m" if len(text) < 300 else "l"), io.BytesIO()
+    made.save(drawn, kind="svg", scale=_SCALE, border=_QUIET, light="#fff")
+    return drawn.getvalue()
 
 
 def carried(bundle: bytes) -> str:

@@ -10,7 +10,6 @@ from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import Any
 
-from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
@@ -21,9 +20,9 @@ from parwana.audit.prove import prove
 from parwana.chain.errors import ChainError
 from parwana.chain.merkle import day_of
 from parwana.chain.periods import DAY_S, closed_period
-from parwana.web.access import limited, may_see, site_of, staff_only
+from parwana.web.access import limited, site_of, staff_only
 from parwana.web.guard import policy
-from parwana.web.houses import address_of
+from parwana.web.houses import enrolled
 from parwana.web.limits import Limiter
 from parwana.web.site import Site
 from parwana.web.usage import marks
@@ -42,7 +41,7 @@ def routes() -> list[Route]:
     proofs = Limiter(12, 10)
 
     def proof(request: Request) -> Response:
-        site, meter = _site_and_meter(request)
+        site, meter = site_of(request), enrolled(request).meter
         limited(request, proofs)
         try:
             return JSONResponse({"proof": rooted(site, meter)})
@@ -106,20 +105,9 @@ def coverage(request: Request) -> Response:
     return answer
 
 
-def _site_and_meter(request: Request) -> tuple[Site, bytes]:
-    """Return whose evidence is asked for, if it may be seen. Raises HTTPException."""
-    site, meter = site_of(request), address_of(request)
-    row = site.store.meter(meter)
-    if not may_see(request, row.number if row else None):
-        raise HTTPException(403)
-    if row is None or row.number is None:
-        raise HTTPException(404)
-    return site, meter
-
-
 def verify(request: Request) -> Response:
     """Show the page that verifies, allowed to ask the node that the reader named."""
-    site, meter = _site_and_meter(request)
+    site, meter = site_of(request), enrolled(request).meter
     node = request.query_params.get("node", "").lower()
     wrong = bool(node) and not _NODE.fullmatch(node)
     answer: Response = request.app.state.pages.page(
@@ -137,10 +125,9 @@ def verify(request: Request) -> Response:
 
 def evidence(request: Request) -> Response:
     """Give the frames that the meter signed, and what this server says of its bills."""
-    site, meter = _site_and_meter(request)
-    made, name = site.deployment, "0x" + meter.hex()
-    row = site.store.meter(meter)
-    bills = site.book.last_bills(row.number, BILLS) if row else []
+    site, row = site_of(request), enrolled(request)
+    made, meter, name = site.deployment, row.meter, "0x" + row.meter.hex()
+    bills = site.book.last_bills(row.number, BILLS)
     closed = site.book.closings(name)[-BILLS - 1 :]
     frames = {frame.sequence: frame for frame in site.store.latest(meter, FRAMES)}
     ends = {one.period for one in closed}

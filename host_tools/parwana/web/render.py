@@ -1,7 +1,8 @@
 """Turn what pages say into HTML, in the reader's language."""
 
 from collections.abc import Callable
-from functools import cache
+from datetime import date
+from functools import cache, lru_cache
 from gettext import NullTranslations
 from hashlib import sha256
 from io import BytesIO
@@ -94,8 +95,8 @@ class Pages:
                 if time_s
                 else "–"
             ),
-            "day": lambda day: format_date(day, "d MMM", locale=language),
-            "month": lambda day: format_date(day, "MMM y", locale=language),
+            "day": lambda day: dated(day, "d MMM", language),
+            "month": lambda day: dated(day, "MMM y", language),
             "period": lambda number: self._period(number, language),
             "said": lambda text: translations(language).gettext(str(text)),
             "loss": loss,
@@ -109,7 +110,7 @@ class Pages:
             public=str(self._site.public),
             said=lambda text, values: said(language, text, values),
             day_name=lambda span: day_name(span, language),
-            month_name=lambda span: format_date(span.end, "MMM y", locale=language),
+            month_name=lambda span: dated(span.end, "MMM y", language),
             clock_time=lambda time_s: f"{local(time_s, offset_s):%H:%M}",
             energy=charts.energy,
             curve=charts.curve,
@@ -126,10 +127,10 @@ class Pages:
         first = local(periods.start(number), offset_s)
         last = local(periods.start(number + 1) - 1, offset_s)
         if periods.kind == "month":
-            return str(format_date(first, "MMMM y", locale=language))
+            return dated(first.date(), "MMMM y", language)
         if periods.kind == "hours":
             return str(format_datetime(first, "d MMM HH:mm", locale=language))
-        days = [str(format_date(at, "d MMM y", locale=language)) for at in (first, last)]
+        days = [dated(at.date(), "d MMM y", language) for at in (first, last)]
         return days[0] if days[0] == days[1] else " – ".join(days)
 
     def _balance(self, rows: list[dict[str, Any]], language: str) -> charts.Chart:
@@ -165,6 +166,12 @@ class Pages:
         return answer
 
 
+@lru_cache(4096)
+def dated(day: date, form: str, language: str) -> str:
+    """Return a day as a language writes it; a page names a hundred, and all pages the same."""
+    return str(format_date(day, form, locale=language))
+
+
 def kwh(energy_wh: int) -> str:
     """Return an energy in kWh, to the Wh."""
     sign, size = ("-", -energy_wh) if energy_wh < 0 else ("", energy_wh)
@@ -186,5 +193,5 @@ def said(language: str, text: str, values: dict[str, Any]) -> str:
 
 def day_name(span: Span, language: str) -> str:
     """Return the day, or days, of a span."""
-    first, last = (str(format_date(d, "d MMM", locale=language)) for d in (span.start, span.end))
+    first, last = (dated(day, "d MMM", language) for day in (span.start, span.end))
     return last if first == last else f"{first} – {last}"

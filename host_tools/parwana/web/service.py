@@ -2,10 +2,10 @@
 
 import logging
 import socket
-import sys
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
+from multiprocessing.connection import Connection
 from pathlib import Path
 
 import uvicorn
@@ -16,12 +16,14 @@ from parwana.meter.label import Label
 from parwana.rights.office import Office
 from parwana.store.reader import Store
 from parwana.web.app import build
+from parwana.web.aside import Aside, tell
 from parwana.web.auditor import Auditor
 from parwana.web.book import Book
 from parwana.web.outlook import Outlook
 from parwana.web.people import People
 from parwana.web.site import Public, Site
 from parwana.web.watch import Watch
+from parwana.world import logs
 from parwana.world.clock import WorldClock
 
 log = logging.getLogger("parwana.web")
@@ -47,6 +49,8 @@ class Options:
     rpc: list[str] | None = None
     energy_rpc: list[str] | None = None
     audit_s: float = 0
+    log_level: logs.Level = logs.Level.INFO
+    log_form: logs.Form = logs.Form.TEXT
 
 
 def _again(options: Options) -> list[str]:
@@ -57,36 +61,53 @@ def _again(options: Options) -> list[str]:
     return [word for pair in named for word in pair]
 
 
-@contextmanager
-def site(options: Options, clock: WorldClock) -> Iterator[Site]:
-    """Open store and book, follow the chain until the end. Raises DeploymentError, StoreError."""
-    made = Deployment.load(options.file)
-    options.state.mkdir(mode=0o700, parents=True, exist_ok=True)
+def _lookers(
+    options: Options, clock: WorldClock, made: Deployment, store: Store, book: Book
+) -> tuple[Outlook, Watch]:
+    """Return what looks at all meters, and at all parts."""
 
     def connect(of: Deployment) -> Chain:
         return Chain.of(of, rpc=options.rpc if of is made else options.energy_rpc)
 
-    store = Store(options.store_url or made.store, create=False)
-    book = Book(options.state, made)
     outlook = Outlook(made, store, book, connect, clock, options.silent_s, options.every_s)
-    auditor = Auditor(options.file, _again(options), options.audit_s, clock)
     offices = {"chain": lambda: Office(options.file, rpc=options.rpc)}
     if made.energy:
         offices["energy chain"] = lambda: Office(options.file, rpc=options.energy_rpc, energy=True)
     url = options.store_url or made.store
-    watch = Watch(made, url, book, offices, clock, options.silent_s, options.every_s)
+    timing = clock, options.silent_s, options.every_s
+    return outlook, Watch(made, url, book, lambda: outlook.view, offices, *timing)
+
+
+def look_aside(options: Options, clock: WorldClock, pipe: Connection) -> None:
+    """Look until nobody listens at the other end of the pipe: what `Aside` runs."""
+    logs.start(options.log_level, options.log_form)
+    made = Deployment.load(options.file)
+    store = Store(options.store_url or made.store, create=False, patient=True)
+    tell(pipe, *_lookers(options, clock, made, store, Book(options.state, made)))
+
+
+@contextmanager
+def site(options: Options, clock: WorldClock, *, aside: bool = False) -> Iterator[Site]:
+    """Open what pages need; `aside`: look, until the end. Raises DeploymentError, StoreError."""
+    made = Deployment.load(options.file)
+    options.state.mkdir(mode=0o700, parents=True, exist_ok=True)
+    store = Store(options.store_url or made.store, create=False)
+    book = Book(options.state, made)
+    auditor = Auditor(options.file, _again(options), options.audit_s, clock)
+    outlook, watch = _lookers(options, clock, made, store, book)
+    looks = Aside(look_aside, (options, clock), outlook, watch) if aside else None
     try:
-        outlook.start()
-        watch.start()
+        if looks:
+            looks.start()
         auditor.start()
         people = People(options.state)
         yield Site(
             made, store, book, outlook, clock, people, auditor, watch, options.public, options.url
         )
     finally:
-        outlook.stop()
+        if looks:
+            looks.stop()
         auditor.stop()
-        watch.stop()
         store.close()
 
 
@@ -157,9 +178,7 @@ def listening(host: str, port: int) -> socket.socket:
 
 def serve(options: Options, clock: WorldClock) -> None:
     """Serve until SIGTERM or Ctrl-C."""
-    # What reads all meters in the background gives way to a page after this, not after 5 ms.
-    sys.setswitchinterval(0.0005)
-    with site(options, clock) as made, listening(options.host, options.port) as sock:
+    with site(options, clock, aside=True) as made, listening(options.host, options.port) as sock:
         at = f"http://{options.host}:{sock.getsockname()[1]}"
         print(f"serve: {options.url or at}", flush=True)
         if options.public is Public.ALL:

@@ -63,13 +63,14 @@ class Watch:
         deployment: Deployment,
         store_url: str,
         book: Book,
+        view: Callable[[], View],
         connect: dict[str, Callable[[], Office]],
         clock: WorldClock,
         silent_s: int,
         every_s: float,
     ) -> None:
         self._deployment, self._store_url, self._book = deployment, store_url, book
-        self._connect, self._clock = connect, clock
+        self._view, self._connect, self._clock = view, connect, clock
         self._silent_s = silent_s
         self._again = Again(self.look, 6 * every_s, rest=4)
         self._trouble = Trouble(log, "status")
@@ -79,16 +80,14 @@ class Watch:
         """Begin, in a thread of its own."""
         self._again.start()
 
-    def stop(self) -> None:
-        """End."""
-        self._again.stop()
-
     def look(self) -> None:
         """Ask each part for itself, and add up what is owed."""
         now_s = int(self._clock.now())
         limits = Limits(now_s, silent_s=self._silent_s)
+        view = self._view()
+        rows = view.rows if view.at_s else None
         try:
-            lines = list(look(self._deployment, limits, self._store_url, self._connect))
+            lines = list(look(self._deployment, limits, self._store_url, self._connect, rows))
             self._trouble.over()
         except ChainError as error:
             self._trouble.failed(str(error))
