@@ -8,13 +8,7 @@ from crc16 import crc16
 READ_INPUT_REGISTERS = 0x04
 EXCEPTION_SIZE = 5
 _EXCEPTION = 0x80
-_REASONS = (
-    "",
-    "illegal function",
-    "illegal data address",
-    "illegal data value",
-    "slave failure",
-)
+_REASONS = "unknown reason/illegal function/illegal data address/illegal data value/slave failure"
 
 
 class ModbusError(Exception):
@@ -63,7 +57,7 @@ def check_read(reply, size, unit_id, function, count):
         raise ModbusError("reply to function %d, asked %d" % (reply[1] & 0x7F, function))
     if exception:
         reason = reply[2]
-        text = _REASONS[reason] if reason < len(_REASONS) else "unknown reason"
+        text = _REASONS.split("/")[reason if reason < 5 else 0]
         raise ModbusError("exception %d: %s" % (reason, text))
     if reply[2] != 2 * count:
         raise ModbusError("byte count %d, must be %d" % (reply[2], 2 * count))

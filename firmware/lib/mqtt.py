@@ -18,13 +18,9 @@ _UNSENT_MOST = 4096
 _CHUNK = 256
 _DRAIN_CHUNKS = 16  # of a packet too long, before others are let run
 
-_REFUSED = (
-    "unknown reason",
-    "protocol version",
-    "client identifier",
-    "server unavailable",
-    "user name or password",
-    "not authorised",
+_REFUSED = (  # one text takes less than six
+    "unknown reason/protocol version/client identifier/server unavailable/user name or password"
+    "/not authorised"
 )
 
 
@@ -278,7 +274,7 @@ class Session:
         rest = self._stream.read(size)
         if answer == _CONNACK and size == 2:
             if rest[1]:
-                why = _REFUSED[rest[1] if rest[1] < len(_REFUSED) else 0]
+                why = _REFUSED.split("/")[rest[1] if rest[1] < 6 else 0]
                 raise BrokerError("the broker refused the connection: %s" % why)
             self.accepted += 1
         elif answer == _SUBACK and size == 3:
