@@ -106,9 +106,15 @@ def build(settings, hardware, identity, console):
         hardware.contactor, hardware.button, hardware.led, clock, permits, supply, metering,
         recorder, STATE, time.ticks_ms, log("control"), update,
     )  # fmt: skip
+    few = type(settings)()  # so that the rest, pins and first signers, can be let go of
+    for name in (
+        "utility_id", "meter", "interval_s", "broker_host", "broker_port", "broker_user",
+        "broker_password", "broker_tls", "broker_ca", "broker_backoff_cap_s",
+    ):  # fmt: skip
+        setattr(few, name, getattr(settings, name))
     uplink = Uplink(
-        settings, hardware.link, umqtt.simple, journal, recorder, identity, permits, supply,
-        control.bundle, random, time, log("uplink"), update,
+        few, hardware.link, umqtt.simple, journal, recorder, identity, permits, supply,
+        control.bundle, random, time, log("uplink"), update, clock,
     )  # fmt: skip
     timesync = TimeSync(
         settings.ntp_host, hardware.link, uplink.resolve,
@@ -150,21 +156,22 @@ def let_go():
 
 def start():
     """Run the meter until Ctrl-C. Returns the App for the service console, None without one."""
-    global build, configure, forget, let_go
+    global build, configure, forget, let_go, settings
     if settings is None:
         if trying(restore(UPDATE)):
             raise ValueError("the version on trial refuses the configuration")
         slot.confirm(SLOT)  # an unpaired meter cannot show more health than this
         return None
     hardware = board.build(settings)
+    watchdog_s = settings.watchdog_s
     app = None
     try:
         hardware.watchdog.start(BUILD_S)
         identity = load_or_create("/identity.key", board.random)
         app = build(settings, hardware, identity, Console(settings.log_level))
-        hardware.watchdog.start(settings.watchdog_s)
+        hardware.watchdog.start(watchdog_s)
         let_go()
-        del build, configure, forget, let_go
+        del build, configure, forget, let_go, settings
         gc.collect()
         gc.threshold(8192)  # from here on no import leaves anything behind
         print("parwana: the meter runs")
@@ -175,5 +182,5 @@ def start():
         print("parwana: service mode; the contactor is not touched; app.status() tells more")
     except Exception as error:
         tell(error)
-        hardware.watchdog.start(settings.watchdog_s)  # nobody is here to see it: it tries again
+        hardware.watchdog.start(watchdog_s)  # nobody is here to see it: it tries again
     return app

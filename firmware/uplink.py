@@ -15,6 +15,7 @@ from backlog import Backlog
 from journal import JournalError
 from mqtt import Session
 
+_SPREAD_S = 900  # of a longer interval
 _STEPS = 32  # of the backlog, before the broker is listened to again
 _ANSWER_MS = 10000
 _STEP_MS = 50
@@ -36,13 +37,14 @@ class NetworkError(OSError):
 class Uplink:
     """Keep a session with the broker.
 
-    `random(size)` returns random bytes, `umqtt` is the module umqtt.simple.
+    `random(size)` returns random bytes, `umqtt` is the module umqtt.simple. What all meters would
+    do at one instant each does at its share of a time, by its address (docs/protocol.md, 5.2).
     `bundle(data)` returns whether it took what may be a bundle; `update.piece` takes what may be
     one of an update, `update.step()` returns what to publish for it. None of them raises.
     """
 
     def __init__(self, config, link, umqtt, journal, recorder, identity, permits, supply, bundle,
-                 random, ticks, log, update):  # fmt: skip
+                 random, ticks, log, update, clock):  # fmt: skip
         self._config = config
         self._link = link
         self._umqtt = umqtt
@@ -57,6 +59,7 @@ class Uplink:
         self._ticks = ticks
         self._log = log
         self._update = update
+        self._clock = clock
         self._domain = wire.reading_domain(config.utility_id)
         self._up = wire.topic(config.utility_id, config.meter, "up").encode()
         self._status = wire.topic(config.utility_id, config.meter, "status").encode()
@@ -70,9 +73,9 @@ class Uplink:
         self._asked_ms = None  # when a hello or frames went out that no want has answered
         self._asked_ignored = 0  # what `ignored` was then
         self._pause_ms = _ANSWER_MS
+        self._turn_s = 0  # when readings may go out; None until there are some
+        self._events = 0  # of the recorder, when nothing was left to send
         self.connected = False
-        self.sessions = 0
-        self.sent = 0
         self.ignored = 0
 
     @property
@@ -99,11 +102,21 @@ class Uplink:
             await asyncio.sleep_ms(self._backoff_ms(failures))
             failures = min(failures + 1, 12)
 
+    def _share(self, whole):
+        """Return this meter's part of `whole`, by its address."""
+        return whole * int.from_bytes(self._config.meter[:2], "big") >> 16
+
     def _backoff_ms(self, failures):
-        """Return 1, 2, 4 ... s up to the cap, less a random part of up to half."""
-        most = min(1000 << failures, self._config.broker_backoff_cap_s * 1000)
-        jitter = int.from_bytes(self._random(2), "big")
-        return most - most * jitter // 131072
+        """Return 1, 2, 4 ... s up to the cap, less a random part of up to half.
+
+        After a session that had settled, which all others may have lost as well, a share of the
+        cap; but who is cut may wait for a permit.
+        """
+        cap_ms = self._config.broker_backoff_cap_s * 1000
+        if self._pings >= _SETTLED_PINGS and self._supply.control_state == wire.CONTROL_CONNECTED:
+            return self._share(cap_ms)
+        most = min(1000 << failures, cap_ms)
+        return most - most * int.from_bytes(self._random(2), "big") // 131072
 
     async def _connect(self):
         config = self._config
@@ -140,7 +153,6 @@ class Uplink:
         session.publish(self._status, wire.STATUS_ONLINE, True)
         self._say_hello()
         self.connected = True
-        self.sessions += 1
         self._log.info("connected to %s:%d", address, config.broker_port)
 
     async def _until(self, done, otherwise):
@@ -219,13 +231,21 @@ class Uplink:
                 self._say_hello()
                 return
         elif self._backlog.empty:
+            self._turn_s = None
+            self._events = self._recorder.events
             return
+        elif self._events == self._recorder.events:  # nothing is new but a reading
+            now_s = self._clock.ran()
+            if self._turn_s is None:
+                spread_s = min(self._config.interval_s, _SPREAD_S) * 3 // 4
+                self._turn_s = now_s + self._share(spread_s)
+            if now_s < self._turn_s:
+                return
         for _ in range(_STEPS):
             message = self._backlog.step()
             if message:
                 self._ask(message)
                 self._pause_ms = _ANSWER_MS
-                self.sent += 1
                 return
             if self._backlog.empty:
                 return

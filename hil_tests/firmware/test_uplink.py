@@ -29,6 +29,7 @@ class Config:
     broker_tls = False
     broker_ca = ""
     broker_backoff_cap_s = 60
+    interval_s = 900
 
 
 class Journal:
@@ -49,16 +50,20 @@ class Recorder:
 
     def __init__(self):
         self.asked_up_to = 0
-        self.events = []
+        self.told = []
+
+    @property
+    def events(self):
+        return len(self.told)
 
     def asked(self, sequence):
         self.asked_up_to = max(self.asked_up_to, sequence)
 
     def record(self, code, a=0, b=0, c=0):
-        self.events.append((code, a, b, c))
+        self.told.append((code, a, b, c))
 
     def knows_damaged(self, sequence):
-        return any(b <= sequence <= c for _, _, b, c in self.events)
+        return any(b <= sequence <= c for _, _, b, c in self.told)
 
     def damaged(self, first, last):
         self.record(wire.EVENT_STATE_LOST, wire.STATE_JOURNAL, first, last)
@@ -241,8 +246,12 @@ class Town:
         self.uplink = Uplink(
             Config(), self.link, None, self.journal, self.recorder, self.identity, Permits(),
             Supply(), self._bundle, self._random, self.ticks, self.log,
-            self.update,
+            self.update, self,
         )  # fmt: skip
+
+    def ran(self):
+        """Stand for the clock's."""
+        return self.ticks.now_ms // 1000
 
     def _random(self, size):
         return bytes(size)  # no jitter
@@ -336,16 +345,103 @@ def test_nothing_is_asked_for_while_the_broker_takes_no_bytes():
     assert len(town.update.messages) == 1
 
 
-def test_sends_a_new_frame_soon():
-    town = Town(2)
-    town.want(500, 3)
+def metered(town, ms, event=None):
+    """Have a reading recorded at `ms`, or an event."""
 
     def grow():
         town.journal.next += 1
+        if event:
+            town.recorder.record(event)
 
-    town.act(3000, grow)
+    town.act(ms, grow)
+
+
+def test_an_event_is_sent_soon_and_takes_along_what_waits():
+    town = Town(2)
+    town.uplink._config = at(b"\xff\xff")
+    town.want(500, 3)
+    metered(town, 1000)
+    metered(town, 3000, wire.EVENT_TAMPER)
     town.run(3200)
-    assert town.session.frames() == [[3]]
+    assert town.session.frames() == [[3, 4]]
+
+
+def at(start, **changes):
+    """Return the configuration of a meter whose address starts so."""
+    config = Config()
+    config.meter = start + METER[2:]
+    for name, value in changes.items():
+        setattr(config, name, value)
+    return config
+
+
+def test_a_reading_waits_for_the_share_of_its_address():
+    for start, changes, wait_s in (
+        (b"\x00\x00", {}, 0),
+        (b"\x80\x00", {}, 337),
+        (b"\xff\xff", {}, 674),
+        (b"\xff\xff", {"interval_s": 60}, 44),
+        (b"\xff\xff", {"interval_s": 86400}, 674),
+    ):
+        for later_s, frames in ((-2, []), (2, [[3]])):
+            town = Town(2)
+            town.uplink._config = at(start, **changes)
+            town.want(500, 3)
+            metered(town, 3000)
+            town.run(3000 + 1000 * (wait_s + later_s) if wait_s else 3200)
+            assert town.session.frames() == (frames if wait_s else [[3]]), (start, changes)
+
+
+def test_each_reading_waits_anew_and_once_whatever_becomes_of_the_session():
+    town = Town(2)
+    town.uplink._config = at(b"\x80\x00", interval_s=60)
+    town.want(500, 1)
+    town.want(1500, 3)
+    for number in range(3):
+        metered(town, 3000 + 60_000 * number)
+        town.want(3000 + 60_000 * number + 30_000, 4 + number)
+    town.run(3000 + 120_000 + 20_000)
+    assert town.session.frames() == [[1, 2], [3], [4]]
+    for heard_s, frames in ((20, []), (50, [[3, 4]])):  # of a broker that is away meanwhile
+        town = Town(2)
+        town.uplink._config = at(b"\xff\xff", interval_s=60)
+        town.want(500, 3)
+        metered(town, 3000)
+        metered(town, 6000)
+        town.act(5000, lambda town=town: setattr(town.session, "heard", hung_up))
+        town.want(7000, 3)
+        town.run(1000 * heard_s)
+        assert len(Session.made) == 2
+        assert town.session.frames() == frames
+
+
+def hung_up():
+    raise OSError("the broker closed the connection")
+
+
+def test_a_settled_session_is_begun_anew_at_the_share_of_the_address():
+    for start, control_state, from_s, to_s in (
+        (b"\x00\x00", wire.CONTROL_CONNECTED, 0, 1),
+        (b"\x80\x00", wire.CONTROL_CONNECTED, 29, 31),
+        (b"\xff\xff", wire.CONTROL_CONNECTED, 59, 61),
+        (b"\xff\xff", wire.CONTROL_DISCONNECTED, 0, 2),
+        (b"\xff\xff", wire.CONTROL_READY, 0, 2),
+    ):
+        town = Town()
+        town.uplink._config = at(start)
+        town.uplink._supply = Supply()
+        town.uplink._supply.control_state = control_state
+        dialled = []
+        dial = town.link.dial
+
+        def kept(*where, town=town, dial=dial, dialled=dialled):
+            dialled.append(town.ticks.now_ms - town.start_ms)
+            return dial(*where)
+
+        town.link.dial = kept
+        town.act(80_000, lambda town=town: setattr(town.session, "heard", hung_up))
+        town.run(150_000)
+        assert 80_000 + 1000 * from_s <= dialled[1] <= 80_000 + 1000 * to_s, (start, dialled)
 
 
 def test_sends_again_until_something_new_is_wanted():
@@ -631,7 +727,7 @@ def test_damaged_frame_stops_nothing():
     town.run(30_000)
     assert town.session.frames()[:2] == [[1, 2], [4, 5, 6]]
     assert town.pointer == 7
-    assert town.recorder.events == [(wire.EVENT_STATE_LOST, wire.STATE_JOURNAL, 3, 3)]
+    assert town.recorder.told == [(wire.EVENT_STATE_LOST, wire.STATE_JOURNAL, 3, 3)]
 
 
 class Relay:
@@ -655,7 +751,7 @@ class Relay:
 
     def want(self):
         lost = set()
-        for _, _, first, last in self.town.recorder.events if self.knows_events else ():
+        for _, _, first, last in self.town.recorder.told if self.knows_events else ():
             lost.update(range(first, last + 1))
         lacking = 1
         while lacking in self.held or lacking in lost:
@@ -709,7 +805,7 @@ def test_a_damaged_segment_is_told_by_one_event_and_lets_others_run():
     town.want(500, 3)
     town.want(700, 3)  # a second relay must not send it back to the start
     town.run(4000)
-    assert town.recorder.events == [(wire.EVENT_STATE_LOST, wire.STATE_JOURNAL, 3, 287)]
+    assert town.recorder.told == [(wire.EVENT_STATE_LOST, wire.STATE_JOURNAL, 3, 287)]
     assert town.session.frames()[0] == list(range(288, 296))
     assert max(sleeps[i] - sleeps[i - 1] for i in range(1, len(sleeps))) <= 2
     assert len(Session.made) == 1
@@ -721,7 +817,7 @@ def test_a_range_that_ends_with_the_journal_is_told():
         town.journal.damaged = range(1, count + 1)
         town.want(500, 1)
         town.run(4000)
-        assert town.recorder.events == [(wire.EVENT_STATE_LOST, wire.STATE_JOURNAL, 1, count)]
+        assert town.recorder.told == [(wire.EVENT_STATE_LOST, wire.STATE_JOURNAL, 1, count)]
 
 
 def test_frames_that_go_while_they_are_looked_at_are_not_told_as_damaged():
@@ -734,7 +830,7 @@ def test_frames_that_go_while_they_are_looked_at_are_not_told_as_damaged():
 
     town.act(700, roll_over)
     town.run(4000)
-    assert town.recorder.events == [(wire.EVENT_STATE_LOST, wire.STATE_JOURNAL, 286, 300)]
+    assert town.recorder.told == [(wire.EVENT_STATE_LOST, wire.STATE_JOURNAL, 286, 300)]
     assert town.session.frames()[0][0] == 301
 
 
