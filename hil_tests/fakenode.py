@@ -123,8 +123,12 @@ class FakeNode:
             if one.sender in blocked or one.fee < least_fee:
                 blocked.add(one.sender)
                 self.pool.append(one)
-            else:
+                continue
+            try:
                 self.forward("eth_sendRawTransaction", [one.raw])
+            except Refusal as refusal:
+                if "nonce too low" not in str(refusal):  # else it was handed over again meanwhile
+                    raise
 
     def release(self) -> None:
         """Mine what waits, and from now on everything at once."""

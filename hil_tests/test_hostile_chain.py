@@ -11,7 +11,7 @@ from hil_tests import anvil
 from hil_tests.fakenode import FakeNode, Odd
 from hil_tests.hostilekit import FINAL_BLOCKS, STEPS, Base, Life
 from hil_tests.reliability import record
-from parwana.chain import outbox, reader, sender
+from parwana.chain import awaiting, outbox, reader
 from parwana.chain.errors import NotYet, Passing, RateLimited
 
 
@@ -30,8 +30,8 @@ def base(tmp_path_factory):
 def hurried(monkeypatch, tmp_path):
     """Let programs be impatient, and each test be on a computer of its own."""
     monkeypatch.setenv(outbox.VARIABLE, str(tmp_path / "state"))
-    monkeypatch.setattr(sender, "AGAIN_S", 0.1)
-    monkeypatch.setattr(sender, "STRANGE_S", 0.2)
+    monkeypatch.setattr(awaiting, "AGAIN_S", 0.1)
+    monkeypatch.setattr(awaiting, "STRANGE_S", 0.2)
     monkeypatch.setattr(reader, "BEHIND_S", 0.1)
     monkeypatch.setattr("parwana.permits.signer.CLAIM_WAIT_S", 0.0)
     for kind in (Passing, NotYet, RateLimited):

@@ -11,7 +11,7 @@ from hil_tests import anvil
 from hil_tests.chain.test_deploy import arguments
 from hil_tests.services import wait_until
 from parwana import cli
-from parwana.chain import faults, outbox, sender
+from parwana.chain import awaiting, faults, outbox
 from parwana.chain.deployment import Deployment
 from parwana.chain.errors import ChainError, NotYet, Reverted, UnknownBlock
 from parwana.chain.faults import Verdict
@@ -39,7 +39,7 @@ def node(tmp_path_factory):
 def apart(node, monkeypatch, tmp_path):
     """Begin with an empty pool, as on a computer of one's own."""
     monkeypatch.setenv(outbox.VARIABLE, str(tmp_path / "state"))
-    monkeypatch.setattr(sender, "AGAIN_S", 0.2)
+    monkeypatch.setattr(awaiting, "AGAIN_S", 0.2)
     node.ask("evm_setAutomine", True)
     yield
     node.ask("anvil_dropAllTransactions")
@@ -131,7 +131,7 @@ def test_an_ended_run_is_found_and_a_stuck_one_raised(node, counter, monkeypatch
     node.ask("evm_setAutomine", False)
     with pytest.raises(ChainError, match="may still be mined"):
         add(node, counter, 1, timeout_s=0.5)
-    monkeypatch.setattr(sender, "RESEND_S", 0.2)
+    monkeypatch.setattr(awaiting, "RESEND_S", 0.2)
     with pytest.raises(ChainError, match="waits behind 1 other"):
         add(node, counter, 2, timeout_s=1)
     waiting = node.ask("txpool_content")["pending"]
@@ -149,7 +149,7 @@ def test_one_from_elsewhere_is_raised(node, counter, monkeypatch):
     node.ask("evm_setAutomine", False)
     cheap = node.rpc.block("latest").base_fee + GWEI
     node.rpc.once("eth_sendRawTransaction", signed(node, counter, at, cheap))
-    monkeypatch.setattr(sender, "RESEND_S", 0.2)
+    monkeypatch.setattr(awaiting, "RESEND_S", 0.2)
     with pytest.raises(ChainError, match="waits behind 1 other"):
         add(node, counter, 2, timeout_s=1)
     there = node.ask("txpool_content")["pending"][ME.lower()][str(at)]
@@ -200,7 +200,7 @@ def sending(node, counter):
 
 @pytest.mark.usefixtures("apart")
 def test_a_spike_of_fees_is_followed_at_the_same_nonce(node, counter, monkeypatch):
-    monkeypatch.setattr(sender, "RESEND_S", 0.2)
+    monkeypatch.setattr(awaiting, "RESEND_S", 0.2)
     before, at = count(node, counter), nonce(node)
     base = node.rpc.block("latest").base_fee
     with sending(node, counter) as failed:

@@ -9,7 +9,7 @@ from eth_account.typed_transactions import TypedTransaction
 from hexbytes import HexBytes
 
 from hil_tests.fakenode import FakeNode, Odd
-from parwana.chain import fees, limits, outbox, presets, sender
+from parwana.chain import awaiting, fees, limits, outbox, presets
 from parwana.chain.errors import ChainError
 from parwana.chain.keys import dev_key
 from parwana.chain.limits import LimitError, Limits, Tally
@@ -24,7 +24,7 @@ NOON_S = datetime(2026, 3, 1, 12, tzinfo=UTC).timestamp()
 @pytest.fixture(autouse=True)
 def quick(monkeypatch, tmp_path):
     monkeypatch.setenv(outbox.VARIABLE, str(tmp_path / "state"))
-    monkeypatch.setattr(sender, "AGAIN_S", 0.1)
+    monkeypatch.setattr(awaiting, "AGAIN_S", 0.1)
 
 
 @pytest.fixture
@@ -85,7 +85,7 @@ def test_what_it_did_cost_is_what_the_account_lost(fake, counter, tmp_path):
 def test_a_fee_is_not_raised_beyond_the_day(fake, counter, monkeypatch):
     steady(fake)
     most, cost = most_and_cost(program(fake), counter)
-    monkeypatch.setattr(sender, "RESEND_S", 0.2)
+    monkeypatch.setattr(awaiting, "RESEND_S", 0.2)
     fake.hold()
     with pytest.raises(ChainError, match="may still be mined.*not sent: with it"):
         add(program(fake, day_wei=cost + most * 11 // 10), counter, timeout_s=1.5)
@@ -162,7 +162,7 @@ def spike(fake, factor):
 def test_a_spike_is_followed_to_the_bound_and_no_further(fake, counter, monkeypatch):
     """A transaction is on its way when fees rise: raised while the bound allows it."""
     now = Chain(fake.url).price()
-    monkeypatch.setattr(sender, "RESEND_S", 0.1)
+    monkeypatch.setattr(awaiting, "RESEND_S", 0.1)
     fake.hold()
     chain = program(fake, gas_wei=2 * now)
     with pytest.raises(ChainError, match="may still be mined"):

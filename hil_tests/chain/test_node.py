@@ -172,7 +172,7 @@ class Stalled:
 
 def test_sends_again_with_a_higher_fee(chain, counter, monkeypatch):
     stalled = Stalled(monkeypatch, Methods)
-    monkeypatch.setattr("parwana.chain.sender.RESEND_S", 0.2)
+    monkeypatch.setattr("parwana.chain.awaiting.RESEND_S", 0.2)
     mine = on(chain, counter)
     before = chain.call(mine.functions.count())
     threading.Timer(0.5, setattr, (stalled, "mining", True)).start()

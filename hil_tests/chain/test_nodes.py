@@ -6,7 +6,7 @@ from contextlib import ExitStack
 import pytest
 
 from hil_tests.fakenode import FakeNode, Odd, Refusal, behind
-from parwana.chain import errors, nodes, outbox, rpc, sender
+from parwana.chain import awaiting, errors, nodes, outbox, rpc
 from parwana.chain.errors import ChainError, NotYet, RateLimited
 from parwana.chain.keys import dev_key
 from parwana.chain.node import Chain
@@ -17,7 +17,7 @@ KEY = dev_key(6)
 @pytest.fixture(autouse=True)
 def quick(monkeypatch, tmp_path):
     monkeypatch.setenv(outbox.VARIABLE, str(tmp_path / "state"))
-    monkeypatch.setattr(sender, "AGAIN_S", 0.1)
+    monkeypatch.setattr(awaiting, "AGAIN_S", 0.1)
     for kind in (NotYet, RateLimited, errors.Passing):
         monkeypatch.setattr(kind, "patience_s", 0.5)
 

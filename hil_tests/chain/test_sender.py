@@ -20,7 +20,7 @@ from hexbytes import HexBytes
 from hil_tests.chain.clients import DEARER, ONCE, REFUSED, rows
 from hil_tests.fakenode import FakeNode, Odd, Refusal
 from hil_tests.services import wait_until
-from parwana.chain import desk, outbox, sender
+from parwana.chain import awaiting, desk, outbox
 from parwana.chain.errors import ChainError, NodeError, NotYet, RateLimited
 from parwana.chain.keys import dev_key
 from parwana.chain.node import Chain
@@ -34,8 +34,8 @@ GWEI = 10**9
 def quick(monkeypatch, tmp_path):
     """Give each test a computer of its own, and less patience than services have."""
     monkeypatch.setenv(outbox.VARIABLE, str(tmp_path / "state"))
-    monkeypatch.setattr(sender, "AGAIN_S", 0.1)
-    monkeypatch.setattr(sender, "STRANGE_S", 0.3)
+    monkeypatch.setattr(awaiting, "AGAIN_S", 0.1)
+    monkeypatch.setattr(awaiting, "STRANGE_S", 0.3)
 
 
 @pytest.fixture
@@ -274,7 +274,7 @@ def test_a_stuck_cheap_transaction_of_an_ended_run_is_raised_by_the_next(bench, 
     with pytest.raises(ChainError, match="waited"):
         bench.add(1, timeout_s=0.3)
     [(_, cheap)] = bench.broadcast()
-    monkeypatch.setattr(sender, "RESEND_S", 0.3)
+    monkeypatch.setattr(awaiting, "RESEND_S", 0.3)
     mining = threading.Event()
 
     def mine():
@@ -307,7 +307,7 @@ def test_a_stuck_transaction_from_elsewhere_is_raised_or_told(bench, monkeypatch
         bench.fake.edit(
             "eth_getTransactionBySenderAndNonce", lambda params, _: show(bench, params)
         )
-        monkeypatch.setattr(sender, "RESEND_S", 0.3)
+        monkeypatch.setattr(awaiting, "RESEND_S", 0.3)
     with pytest.raises(ChainError, match="waits behind 1 other"):
         bench.add(2, timeout_s=1)
     fees = [fee for nonce, fee in bench.broadcast() if nonce == bench.nonce]

@@ -11,6 +11,7 @@ from hil_tests.town import FEEDER, Town
 from parwana.audit.command import audit
 from parwana.chain.contracts import unpack_results
 from parwana.chain.node import Chain, Reverted
+from parwana.chain.opening import Call, Opening
 from parwana.chain.periods import DAY_S
 from parwana.relay.landing import Landed, Landing
 from parwana.store.reader import Store
@@ -291,14 +292,14 @@ def test_a_house_that_cannot_be_billed_does_not_keep_others_from_their_bills(
     for house in town.houses:
         town.close(house, town.first, 5000)
     town.go_to(town.periods.start(town.first + 1) + 60)
-    real, poor = Chain.send, town.houses[1].key.address
+    real, poor = Opening.open, town.houses[1].address.hex()
 
-    def send(self: Chain, function: Any, **options: Any) -> Any:
-        if "settle" in function.fn_name and poor in str(function.args):
+    def open_it(opening: Opening, call: Call, *more: Any) -> Any:
+        if "settle" in call.what and poor in call.data:
             raise Reverted("settle", "carried above 2**72")
-        return real(self, function, **options)
+        return real(opening, call, *more)
 
-    monkeypatch.setattr(Chain, "send", send)
+    monkeypatch.setattr(Opening, "open", open_it)
     assert landing.step() == Landed(4, 3, 0)
 
 

@@ -8,6 +8,7 @@ from hil_tests.town import Town
 from parwana.chain.errors import Unreachable
 from parwana.chain.keys import dev_key
 from parwana.chain.node import Chain
+from parwana.chain.opening import Call, Opening
 from parwana.relay.closer import Closer
 from parwana.relay.landing import Landed
 
@@ -21,16 +22,16 @@ def over(town: Town) -> None:
 
 def broken_once(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
     """Let the first transaction that calls `name` not be sent."""
-    real = Chain.send
+    real = Opening.open
     broken: list[str] = []
 
-    def send(chain: Chain, function: Any, **options: Any) -> Any:
-        if getattr(function, "fn_name", "") == name and not broken:
+    def open_it(opening: Opening, call: Call, *more: Any) -> Any:
+        if call.what == name and not broken:
             broken.append(name)
             raise Unreachable("the node is away")
-        return real(chain, function, **options)
+        return real(opening, call, *more)
 
-    monkeypatch.setattr(Chain, "send", send)
+    monkeypatch.setattr(Opening, "open", open_it)
 
 
 def test_bills_that_could_not_be_sent_are_sent_by_the_next_step(
@@ -72,12 +73,12 @@ def test_what_a_relay_landed_that_is_gone_since_is_billed_by_the_other(
     over(town)
     real = Closer._send
 
-    def second(closer: Closer, rows: Any, found: Any) -> int:
+    def second(closer: Closer, rows: Any, found: Any, told: Any) -> int:
         monkeypatch.undo()
         data = b"".join(frame.frame + frame.signature for frame in found)
         chain = Chain.of(town.world.deployment, dev_key(7))
         chain.send(town.world.ledgers.energy.functions.close(data))
-        return real(closer, rows, found)
+        return real(closer, rows, found, told)
 
     monkeypatch.setattr(Closer, "_send", second)
     landed = [landing.step() for _ in range(2)]

@@ -2,14 +2,14 @@
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
-from eth_utils.abi import event_abi_to_log_topic
+from eth_utils.abi import event_abi_to_log_topic, function_abi_to_4byte_selector
 from web3 import Web3
 from web3.contract import Contract
-from web3.contract.contract import ContractConstructor, ContractFunction
+from web3.contract.contract import ContractConstructor, ContractEvent, ContractFunction
 from web3.middleware import ExtraDataToPOAMiddleware
-from web3.types import BlockIdentifier, EventData, TxReceipt
+from web3.types import BlockIdentifier, EventData, RPCEndpoint, TxReceipt
 
 from parwana.chain import contracts, fees
 from parwana.chain.deployment import Deployment
@@ -29,6 +29,8 @@ from parwana.chain.ranges import Ranges
 from parwana.chain.reader import Reader, there
 from parwana.chain.rpc import Rpc
 from parwana.chain.sender import Call, Done, Sender
+
+T = TypeVar("T")
 
 __all__ = ["Chain", "ChainError", "Ledgers", "OutOfGas", "Reverted", "Unreachable"]
 
@@ -222,10 +224,25 @@ class Chain:
 
         yield from self._ranges(first, last, read)
 
+    def topics(self, event: ContractEvent, first: int, last: int) -> Iterator[list[bytes]]:
+        """Give the topics alone of an event's logs, which is quick: its name, what is indexed."""
+        name = "0x" + event_abi_to_log_topic(event.abi).hex()
+        about = {"address": event.address, "topics": [name]}
+
+        def read(at: int, stop: int) -> list[Any]:
+            query = {**about, "fromBlock": hex(at), "toBlock": hex(stop)}
+            return list(
+                self.w3.provider.make_request(RPCEndpoint("eth_getLogs"), [query])["result"]
+            )
+
+        for _, found in self._ranges(first, last, read):
+            for log in found:
+                yield [bytes.fromhex(topic[2:]) for topic in log["topics"]]
+
     def _ranges(
-        self, first: int, last: int, read: Callable[[int, int], list[EventData]]
-    ) -> Iterator[tuple[int, list[EventData]]]:
-        def told(at: int, stop: int) -> list[EventData]:
+        self, first: int, last: int, read: Callable[[int, int], list[Any]]
+    ) -> Iterator[tuple[int, list[Any]]]:
+        def told(at: int, stop: int) -> list[Any]:
             with translated("eth_getLogs", self.rpc_url):
                 return read(at, stop)
 
@@ -259,6 +276,46 @@ class Chain:
             receipt = sender.send(_call(what, function, value), timeout_s, done)
         self._marks[receipt["blockNumber"]] = bytes(receipt["blockHash"])
         return receipt
+
+    def send_all(
+        self, functions: Iterable[tuple[T, ContractFunction]], *, timeout_s: float = 180.0
+    ) -> Iterator[tuple[T, TxReceipt | Reverted]]:
+        """Send calls of which none needs another's effect, many on their way at a time.
+
+        `functions` come with a name each, and are taken when there is room. Give each name with
+        the receipt, or with why the contract refused the call, as they come. Otherwise as `send`;
+        `timeout_s` is the most between two receipts.
+        """
+        sender, names = self._paying(), {}
+
+        def calls() -> Iterator[Call]:
+            for name, function in functions:
+                call = _call(function.fn_name, function, 0)
+                names[id(call)] = name, call
+                yield call
+
+        done = sender.send_all(calls(), timeout_s)
+        while True:
+            with translated("sending", self.rpc_url, self.key.address if self.key else ""):
+                found = next(done, None)
+            if found is None:
+                return
+            call, receipt = found
+            if not isinstance(receipt, Reverted):
+                self._marks[receipt["blockNumber"]] = bytes(receipt["blockHash"])
+            yield names.pop(id(call))[0], receipt
+
+    def finish(self, functions: Iterable[ContractFunction]) -> int:
+        """Wait for what ended runs sent and nobody heard the end of; return how many it was.
+
+        `functions` are those that were called, whatever with.
+        """
+        starts = [
+            (str(of.address), "0x" + function_abi_to_4byte_selector(of.abi).hex())
+            for of in functions
+        ]
+        with translated("waiting", self.rpc_url):
+            return self._paying().finish(starts, 180.0)
 
     def holds(self) -> bool:
         """Say whether no reorganisation took away what this connection sent.

@@ -44,6 +44,7 @@ class Header:
     time_s: int
     base_fee: int | None
     bloom: int
+    gas_limit: int  # 0: the node does not say
 
 
 class Rpc:
@@ -214,6 +215,7 @@ class Rpc:
             self.whole(found.get("timestamp")),
             None if fee is None else self.whole(fee),
             self.whole(found.get("logsBloom") or "0x0"),
+            self.whole(found.get("gasLimit") or "0x0"),
         )
 
     def whole(self, value: Any) -> int:

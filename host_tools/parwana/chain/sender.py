@@ -8,69 +8,69 @@ stranger's transaction at the first. docs/nodes.md tells it situation by situati
 
 import logging
 import time
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Collection, Iterable, Iterator
+from dataclasses import dataclass, field
+from itertools import islice
 
 from web3.types import TxReceipt
 
-from parwana.chain import outbox
-from parwana.chain.desk import Desk, Work, digest_of
-from parwana.chain.errors import ChainError, NotYet, Reverted
+from parwana.chain.awaiting import Done, Waiting
+from parwana.chain.desk import Work
+from parwana.chain.errors import ChainError, Reverted
 from parwana.chain.faults import Verdict
-from parwana.chain.keys import Key
-from parwana.chain.limits import Limits
-from parwana.chain.outbox import Signed
-from parwana.chain.reader import Reader
-from parwana.chain.rpc import patiently
-from parwana.chain.taker import SomebodyElse, taker
+from parwana.chain.opening import Call
+from parwana.chain.taker import SomebodyElse
 
-RESEND_S = 45.0  # without a receipt: a higher fee
-AGAIN_S = 3.0  # after an odd answer: the same once more
-STRANGE_S = 10.0  # how long an unknown word is doubted, before it is taken for a refusal
-SAME_S = 3600.0  # so long a call that nobody heard the end of is the one that is asked for again
+__all__ = ["IN_FLIGHT", "Call", "Done", "Sender"]
+
+IN_FLIGHT = 16  # geth's pool takes so many of an account, however full it is (accountslots)
 _ATTEMPTS = 5
 log = logging.getLogger("parwana.chain")
 
-Done = Callable[[TxReceipt], None]
 
+@dataclass
+class Flying:
+    """Calls on their way, and those to be sent before others.
 
-@dataclass(frozen=True)
-class Call:
-    """What is to be done: `to` empty makes a contract; `data` is 0x-hexadecimal text."""
+    `full`: nothing is added before a receipt came. `outrun`: how often in a row another program
+    took a nonce.
+    """
 
-    what: str
-    to: str
-    value: int
-    data: str
+    works: list[tuple[Call, Work]] = field(default_factory=list)
+    again: list[Call] = field(default_factory=list)
+    full: bool = False
+    outrun: int = 0
 
     @property
-    def digest(self) -> str:
-        """Return what tells it from another."""
-        return outbox.digest(self.to, self.value, self.data)
+    def first(self) -> tuple[Call, Work] | None:
+        """Return the one of the lowest nonce: no other is mined before it."""
+        return min(self.works, key=lambda one: one[1].signed.nonce, default=None)
 
-    def message(self, sender: str) -> dict[str, str]:
-        """Return it as eth_call takes it."""
-        message = {"from": sender, "value": hex(self.value), "data": self.data}
-        return {**message, "to": self.to} if self.to else message
+    @property
+    def gas(self) -> int:
+        """Return how much gas they may take."""
+        return sum(int(work.signed.fields["gas"]) for _, work in self.works)
+
+    def next(self, source: Iterator[Call]) -> list[Call]:
+        """Take as many calls as there is room for."""
+        room = 0 if self.full else IN_FLIGHT - len(self.works)
+        calls, self.again = self.again[:room], self.again[room:]
+        return calls + list(islice(source, room - len(calls)))
+
+    def add(self, call: Call, work: Work) -> None:
+        """Have one more. What is in doubt may leave a gap: nothing follows before it is clear."""
+        self.works.append((call, work))
+        self.full = work.word is not Verdict.TAKEN
+
+    def end(self, call: Call, work: Work) -> None:
+        """Have one less."""
+        self.works.remove((call, work))
+        work.claim.release()
+        self.full = any(one.word is not Verdict.TAKEN for _, one in self.works)
 
 
-class _Refused(Exception):
-    """The node does not take it, and nobody has it."""
-
-    def __init__(self, error: ChainError) -> None:
-        super().__init__(str(error))
-        self.error = error
-
-
-class Sender:
+class Sender(Waiting):
     """Send with one key on one chain, from any thread. Every method raises ChainError."""
-
-    def __init__(self, reader: Reader, key: Key, chain_id: int, limits: Limits) -> None:
-        self._reader = reader
-        self._rpc = reader.rpc
-        self._key = key
-        self._chain_id = chain_id
-        self._desk = Desk(reader, key, chain_id, limits)
 
     def send(self, call: Call, timeout_s: float, done: Done | None = None) -> TxReceipt:
         """Return the receipt of a call that succeeded; its own, if an ended run sent it.
@@ -80,7 +80,8 @@ class Sender:
         deadline_s = time.monotonic() + timeout_s
         for _ in range(_ATTEMPTS):
             with self._desk.box.lock():
-                work = self._begin(call)
+                work = self._opening.open(call, self._opening.survey(), self._patience_s)
+            assert work is not None
             try:
                 receipt = self._wait(work, deadline_s, done)
             except SomebodyElse as error:
@@ -88,10 +89,103 @@ class Sender:
                 continue
             finally:
                 work.claim.release()
-            if receipt["status"] != 1:
-                raise Reverted(call.what, self._reason(call, receipt, work.signed.fields["gas"]))
-            return receipt
-        raise ChainError(
+            return self._checked(call, work, receipt)
+        raise self._outrun()
+
+    def send_all(
+        self, calls: Iterable[Call], timeout_s: float
+    ) -> Iterator[tuple[Call, TxReceipt | Reverted]]:
+        """Give each call with its receipt, or with why the contract refused it, as they come.
+
+        At most IN_FLIGHT wait at a time, and at most a block's gas; `calls` are taken one by one
+        when there is room. No call may need another's effect. Whatever ends this early leaves what
+        was sent as an ended run does. `timeout_s` is the most between two receipts.
+        """
+        source, flying = iter(calls), Flying()
+        try:
+            while True:
+                if not self._is_mined(flying.first):
+                    yield from self._launch(flying, source)
+                if flying.first is None:
+                    return
+                call, work = flying.first
+                try:
+                    receipt = self._wait(work, time.monotonic() + timeout_s)
+                except SomebodyElse as error:
+                    log.warning("%s: %s; it is sent anew", call.what, error)
+                    flying.outrun += 1
+                    if flying.outrun >= _ATTEMPTS:
+                        raise self._outrun() from None
+                    flying.again.append(call)
+                    continue
+                finally:
+                    flying.end(call, work)
+                flying.outrun = 0
+                try:
+                    yield call, self._checked(call, work, receipt)
+                except Reverted as error:
+                    yield call, error
+        finally:
+            for _, work in flying.works:
+                work.claim.release()
+
+    def _is_mined(self, one: tuple[Call, Work] | None) -> bool:
+        """Say whether a receipt is there: then more of them may be, and room for a whole block."""
+        try:
+            return one is not None and self._reader.receipt(one[1].signed.hashes) is not None
+        except ChainError:
+            return False
+
+    def _launch(self, flying: Flying, source: Iterator[Call]) -> Iterator[tuple[Call, Reverted]]:
+        """Send until there is no more room; give what is refused before it was sent."""
+        while calls := flying.next(source):
+            refused: list[tuple[Call, Reverted]] = []
+            try:
+                with self._desk.box.lock():
+                    self._open_all(flying, calls, refused)
+            except ChainError as error:
+                if not flying.works:
+                    raise
+                log.info("%s: %s; it waits for those before it", calls[0].what, error)
+                flying.full = True
+            flying.again = calls + flying.again
+            yield from refused
+
+    def _open_all(
+        self, flying: Flying, calls: list[Call], refused: list[tuple[Call, Reverted]]
+    ) -> None:
+        """Open calls and take them out of the list, until one must wait."""
+        seen = self._opening.survey()
+        limit = self._rpc.block("latest").gas_limit
+        while calls and not flying.full:
+            # What needs more than a block is told so by the node.
+            seen.gas_room = max(0, limit - flying.gas) if limit and flying.works else None
+            try:
+                work = self._opening.open(calls[0], seen, self._patience_s)
+            except Reverted as error:
+                refused.append((calls.pop(0), error))
+                continue
+            if work is None or self._no_room(flying, work):
+                flying.full = True
+                return
+            flying.add(calls.pop(0), work)
+
+    def _no_room(self, flying: Flying, work: Work) -> bool:
+        """Say whether the node refuses one more than it has; its nonce is free again then."""
+        if not flying.works or work.doubt or work.word is not Verdict.REFUSED:
+            return False
+        log.info("%s: %s; it waits for those before it", work.signed.what, work.answer)
+        self._put_aside(work)
+        work.claim.release()
+        return True
+
+    def _checked(self, call: Call, work: Work, receipt: TxReceipt) -> TxReceipt:
+        if receipt["status"] != 1:
+            raise Reverted(call.what, self._reason(call, receipt, work.signed.fields["gas"]))
+        return receipt
+
+    def _outrun(self) -> ChainError:
+        return ChainError(
             f"another program sends with {self._key.address}, too, and is faster each time; give "
             "each its own key"
         )
@@ -101,195 +195,54 @@ class Sender:
 
         None if there is no such call, or nothing came of it.
         """
-        work = None
+        works = self._unheard([(to, start)])
+        for work in works[:-1]:
+            work.claim.release()
+        receipt = self._heard(works[-1], timeout_s) if works else None
+        return receipt if receipt is not None and receipt["status"] == 1 else None
+
+    def finish(self, starts: Collection[tuple[str, str]], timeout_s: float) -> int:
+        """Wait for all that ended runs sent and nobody heard of; return how many it was.
+
+        `starts` are (to, what the data begins with). `timeout_s` is the most between two receipts.
+        """
+        works = self._unheard(starts)
+        done = 0
+        try:
+            for work in works:
+                done += 1
+                self._heard(work, timeout_s)
+        finally:
+            for work in works[done:]:
+                work.claim.release()
+        return done
+
+    def _unheard(self, starts: Collection[tuple[str, str]]) -> list[Work]:
+        """Claim what was sent and nobody heard of, the newest last."""
+        works = []
         with self._desk.box.lock():
-            for known in reversed(self._desk.box.all()):
-                fields = known.fields
-                if fields["to"].lower() != to.lower() or not fields["data"].startswith(start):
+            for known in self._desk.box.all():
+                to, data = known.fields["to"].lower(), known.fields["data"]
+                if not any(to == of.lower() and data.startswith(start) for of, start in starts):
                     continue
-                if found := self._desk.box.take(known.nonce):
-                    work = Work(*found, doubt=True)
-                    if not (work.signed.told or work.signed.refused):
-                        break
-                    work.claim.release()
-                    work = None
-        if work is None:
-            return None
+                if (found := self._desk.box.take(known.nonce)) is None:
+                    continue
+                signed, claim = found
+                if signed.told or signed.refused:
+                    claim.release()
+                else:
+                    works.append(Work(signed, claim, doubt=True))
+        return works
+
+    def _heard(self, work: Work, timeout_s: float) -> TxReceipt | None:
         try:
             if self._reader.receipt(work.signed.hashes) is None:
                 self._desk.broadcast(work)
-            receipt = self._wait(work, time.monotonic() + timeout_s)
+            return self._wait(work, time.monotonic() + timeout_s)
         except SomebodyElse:
             return None
         finally:
             work.claim.release()
-        return receipt if receipt["status"] == 1 else None
-
-    @property
-    def _patience_s(self) -> float:
-        return self._desk.rules.raise_after_s or RESEND_S
-
-    def _count(self, block: int | str) -> int:
-        return self._reader.count(self._key.address, block)
-
-    def _begin(self, call: Call) -> Work:
-        """Find the call on its way, or sign it and write it down; broadcast it."""
-        held = self._desk.box.all()
-        for signed in held:
-            if signed.told:
-                self._reader.remember(signed.told, signed.hashes)
-        head = self._reader.head()
-        for signed in held:
-            if signed.told > head:  # reorganised away: the wait for this block is over
-                signed.told = max(1, head)
-                self._desk.box.keep(signed, durable=False)
-        mined = self._count(head)
-        pending = max(mined, self._count("pending"))
-        self._desk.tidy(held)
-        self._desk.learn(held, mined, pending, head)
-        work = self._same(call, held, mined, pending)
-        if work is None:
-            work = self._sign_next(call, held, head, pending)
-        try:
-            before = [one for one in held if mined <= one.nonce < work.signed.nonce]
-            self._desk.push(before, self._patience_s)
-            self._desk.broadcast(work)
-        except BaseException:
-            work.claim.release()
-            raise
-        return work
-
-    def _same(self, call: Call, held: list[Signed], mined: int, pending: int) -> Work | None:
-        """Return the same call, if it is on its way or if nobody heard of its end."""
-        for known in held:
-            if known.call != call.digest:
-                continue
-            found = self._desk.box.take(known.nonce)
-            if found is None:
-                continue  # another thread waits for it, and means another call
-            signed, claim = found
-            if signed.refused:
-                same = signed.nonce < pending  # else signed again, with this nonce
-            elif self._reader.receipt(signed.hashes) is None:
-                same = not signed.told or mined <= signed.nonce
-            else:
-                same = not signed.told and outbox.now_s() - signed.made_s < SAME_S
-            if same:
-                log.info("%s: was sent before, with nonce %d", call.what, signed.nonce)
-                return Work(signed, claim, doubt=True)
-            claim.release()
-        return None
-
-    def _sign_next(self, call: Call, held: list[Signed], head: int, pending: int) -> Work:
-        gas = patiently(lambda: self._estimate(call)) * 5 // 4
-        taken = {signed.nonce for signed in held if not signed.refused}
-        nonce = next(n for n in range(pending, pending + len(taken) + 1) if n not in taken)
-        fields = {"to": call.to, "value": call.value, "data": call.data, "gas": gas}
-        fields.update(self._desk.offer(), chainId=self._chain_id, nonce=nonce)
-        now_s = outbox.now_s()
-        signed = Signed(nonce, call.what, call.digest, fields, head, now_s, now_s)
-        signed.raws.append(self._desk.sign(fields))
-        for before in held:
-            if before.nonce == nonce and before.call == call.digest:
-                signed.known += before.hashes
-        claim = self._desk.box.claim(nonce)
-        if claim is None:
-            raise NotYet(f"nonce {nonce} is in use in this moment; try again")
-        self._desk.box.keep(signed)
-        return Work(signed, claim, doubt=False)
-
-    def _estimate(self, call: Call) -> int:
-        message = call.message(self._key.address)
-        try:
-            return self._rpc.number("eth_estimateGas", message)
-        except Reverted:
-            # By a node that lacks our last transaction, perhaps: then it does not at that block.
-            if self._reader.written is None and not self._rpc.several:
-                raise
-            self._rpc.ask("eth_call", message, hex(self._reader.head()))
-            raise NotYet("the node that estimates gas lies behind") from None
-
-    def _wait(self, work: Work, deadline_s: float, done: Done | None = None) -> TxReceipt:
-        """Wait for a receipt of ours, raise the fee; what cannot be read is no verdict."""
-        signed, start_s, pause_s, said = work.signed, time.monotonic(), 0.02, ""
-        again_s = start_s + AGAIN_S
-        while True:
-            try:
-                receipt = self._reader.receipt(signed.hashes)
-                if receipt is not None:
-                    if done is not None and receipt["status"] == 1:
-                        done(receipt)
-                    signed.told = int(receipt["blockNumber"])
-                    self._reader.remember(signed.told, signed.hashes)
-                    self._desk.box.keep(signed, durable=False)
-                    self._desk.settle(signed, receipt)
-                    return receipt
-                if pause_s > 0.1 or work.answer is not None:
-                    self._look(work, time.monotonic() - start_s)
-                said = ""
-                if work.word is Verdict.CHEAP or (
-                    outbox.now_s() - signed.raised_s > self._patience_s
-                ):
-                    self._desk.make_dearer(work)
-                    with self._desk.box.lock():
-                        held, mined = self._desk.box.all(), self._count("latest")
-                        before = [one for one in held if mined <= one.nonce < signed.nonce]
-                        self._desk.push(before, self._patience_s)
-                elif work.answer is not None and time.monotonic() > again_s:
-                    again_s = time.monotonic() + max(AGAIN_S, getattr(work.answer, "after_s", 0))
-                    self._desk.broadcast(work)
-            except _Refused as refused:
-                signed.refused = True
-                self._desk.box.keep(signed)
-                self._desk.settle(signed)
-                raise refused.error from None
-            except ChainError as error:
-                said = str(error)
-            if time.monotonic() > deadline_s:
-                raise self._late(work, time.monotonic() - start_s, said)
-            time.sleep(pause_s)
-            pause_s = min(2.0, pause_s * 1.5)
-
-    def _look(self, work: Work, waited_s: float) -> None:
-        """See what became of a transaction without receipt. Raises _Refused, SomebodyElse."""
-        signed = work.signed
-        if not work.doubt and work.answer is not None:
-            if work.word is Verdict.REFUSED:
-                raise _Refused(work.answer)
-            if (
-                work.word is Verdict.STRANGE
-                and waited_s > STRANGE_S
-                and self._count("pending") <= signed.nonce
-                and self._rpc.ask("eth_getTransactionByHash", signed.hashes[0]) is None
-            ):
-                raise _Refused(work.answer)
-        if self._count("latest") <= signed.nonce:
-            return
-        found = taker(self._rpc, self._key.address, signed.nonce, signed.block)
-        if found is None or found["hash"] in signed.hashes:
-            return  # ours, not indexed yet, or the node cannot tell
-        if "input" in found and digest_of(found) == signed.call:
-            signed.known.append(found["hash"])  # the same call, its fee raised on another computer
-            self._desk.box.keep(signed)
-        elif self._reader.receipt(signed.hashes) is None:
-            with self._desk.box.lock():
-                self._desk.box.drop(signed.nonce)
-            self._desk.settle(signed)
-            raise SomebodyElse(self._key.address, signed.nonce, found["hash"])
-
-    def _late(self, work: Work, waited_s: float, said: str) -> ChainError:
-        signed, words = work.signed, said or (str(work.answer) if work.answer else "")
-        try:
-            ahead = signed.nonce - self._count("latest")
-        except ChainError:
-            ahead = 0
-        return ChainError(
-            f"{signed.what}: waited {waited_s:.0f} s for the receipt of transaction "
-            f"{signed.hashes[0]}; it may still be mined. The same line again finds it, and does "
-            "not send it twice"
-            + (f". It waits behind {ahead} other transactions of its key" if ahead > 0 else "")
-            + (f". The node's last word: {words}" if words else "")
-        )
 
     def _reason(self, call: Call, receipt: TxReceipt, gas: int) -> str:
         if receipt["gasUsed"] >= gas:

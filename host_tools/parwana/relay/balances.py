@@ -3,16 +3,21 @@
 import logging
 from collections import defaultdict
 from collections.abc import Callable, Iterator
+from itertools import groupby
 from typing import Any
 
+from web3.contract.contract import ContractFunction
 from web3.logs import DISCARD
 
 from parwana.chain.contracts import Closing, unpack_results
 from parwana.chain.node import Chain, Ledgers, Reverted
 from parwana.chain.periods import Period
 from parwana.relay.gathering import KIND_HOUSE, feeders_of
+from parwana.relay.shared import Leases
+from parwana.world.progress import Told
 
 FEEDERS_MAX = 32  # a transaction
+_BALANCE = b"balance"
 _ASK_S = 60  # what events do not tell, as a meter that was enrolled, is asked for again then
 log = logging.getLogger("parwana.landing")
 
@@ -32,6 +37,7 @@ class Balances:
         now: Callable[[], float],
         from_block: int,
         deadline_s: int,
+        leases: Leases,
     ) -> None:
         self._chain = chain
         self._energy = ledgers.energy
@@ -39,7 +45,9 @@ class Balances:
         self._periods = periods
         self._now = now
         self._deadline_s = deadline_s
-        self._head = 0
+        self._leases = leases
+        self._rows: dict[bytes, Any] = {}
+        self._read_log = False
         self._from_block = from_block
         self._balanced: set[tuple[int, int]] = set()  # (feeder, period), whoever did it
         # By feeder: of its periods that were balanced without some closings, how many
@@ -47,41 +55,45 @@ class Balances:
         self._next: dict[int, int] = {}  # period to balance, by feeder
         self._asked: dict[tuple[int, int], tuple[float, bool]] = {}  # when, whether it was late
 
-    def land(self, rows: dict[bytes, Any], current: int) -> int:
+    def land(self, rows: dict[bytes, Any], current: int, told: Told) -> int:
         """Balance what is due of `rows`, by address, before period `current`; count it."""
-        self._follow(rows)
-        due: dict[int, list[int]] = {}
-        for row in rows.values():
-            if row.kind != KIND_HOUSE and row.in_service:
-                for period in self._due(row.number, current):
-                    due.setdefault(period, []).append(row.number)
-        done = 0
-        for period, feeders in sorted(due.items()):
-            for start in range(0, len(feeders), FEEDERS_MAX):
-                done += self._balance(feeders[start : start + FEEDERS_MAX], period)
-        return done
-
-    def _follow(self, rows: dict[bytes, Any]) -> None:
-        """Read what was balanced and closed since the last look; at first only the former."""
-        top = self._chain.head()
-        if not self._head:
+        self._rows = rows
+        if not self._read_log:
             event = self._energy.events.Reconciled()
-            for entry in self._chain.logs(event, self._from_block, top):
+            for entry in self._chain.logs(event, self._from_block):
                 self._note(entry["args"])
-        elif top > self._head:
-            for _, found in self._chain.every([self._energy], self._head + 1, top):
-                for entry in found:
-                    self._read(entry, rows)
-        self._head = top
+            self._read_log = True
+        due = [
+            (period, row.number)
+            for row in rows.values()
+            if row.kind != KIND_HOUSE and row.in_service
+            for period in self._due(row.number, current)
+        ]
+        done = balanced = 0
+        for batch, receipt in self._chain.send_all(self._calls(sorted(due))):
+            done += len(batch)
+            told("balances", done, len(due))
+            self._end(batch)
+            period, feeders = batch[0][0], " ".join(str(feeder) for _, feeder in batch)
+            if isinstance(receipt, Reverted):
+                # Another relay was first, or the chain's clock is behind ours: look again later.
+                log.info("feeders %s, period %s: %s", feeders, self._periods.text(period), receipt)
+                continue
+            found = self._energy.events.Reconciled().process_receipt(receipt, DISCARD)
+            for entry in found:
+                self._note(entry["args"])
+            balanced += len(found)
+        return balanced
 
-    def _read(self, entry: Any, rows: dict[bytes, Any]) -> None:
+    def take(self, entry: Any) -> None:
+        """Take one log."""
         values = entry["args"]
         if entry["event"] == "Reconciled":
             self._note(values)
         elif entry["event"] == "Closed":
             for result in unpack_results(values["results"]):
-                if isinstance(result, Closing) and result.meter in rows:
-                    for feeder in feeders_of(rows[result.meter]):
+                if isinstance(result, Closing) and result.meter in self._rows:
+                    for feeder in feeders_of(self._rows[result.meter]):
                         self._asked.pop((feeder, result.period), None)
         elif entry["event"] == "Finished":
             self._asked.clear()  # rare, and it changes what is expected of several periods
@@ -125,25 +137,34 @@ class Balances:
             return False
         return not missing or late
 
-    def _balance(self, feeders: list[int], period: int) -> int:
+    def _calls(
+        self, due: list[tuple[int, int]]
+    ) -> Iterator[tuple[list[tuple[int, int]], ContractFunction]]:
+        """Give (period, feeder) to balance together, of one period, with what does it."""
         functions = self._energy.functions
-        many = len(feeders) > 1
-        call = functions.reconcile_many if many else functions.reconcile
-        function = call(feeders if many else feeders[0], period)
-        try:
-            # Where all are passed over there is nothing to send.
-            if many and not self._chain.call(function):
-                return 0
-            receipt = self._chain.send(function)
-        except Reverted as error:
-            # Another relay was first, or the chain's clock is behind ours: look again later.
-            names = " ".join(map(str, feeders))
-            log.info("feeders %s, period %s: %s", names, self._periods.text(period), error)
-            return 0
-        finally:
-            for feeder in feeders:
-                self._asked.pop((feeder, period), None)
-        found = self._energy.events.Reconciled().process_receipt(receipt, DISCARD)
-        for entry in found:
-            self._note(entry["args"])
-        return len(found)
+        for period, same in groupby(due, lambda one: one[0]):
+            batches = self._leases.batches(_BALANCE, same, FEEDERS_MAX, _work, self._lacks)
+            for batch in batches:
+                feeders = [feeder for _, feeder in batch]
+                if len(feeders) == 1:
+                    yield batch, functions.reconcile(feeders[0], period)
+                    continue
+                call = functions.reconcile_many(feeders, period)
+                if self._chain.call(call):
+                    yield batch, call
+                else:
+                    self._end(batch)  # all are passed over: there is nothing to send
+
+    def _lacks(self, one: tuple[int, int]) -> bool:
+        """Say whether nobody balanced a feeder's period, or it may be better now."""
+        period, feeder = one
+        return (feeder, period) not in self._balanced or period in self._missing[feeder]
+
+    def _end(self, batch: list[tuple[int, int]]) -> None:
+        for period, feeder in batch:
+            self._asked.pop((feeder, period), None)
+        self._leases.give_back(_BALANCE, [_work(one) for one in batch])
+
+
+def _work(one: tuple[int, int]) -> bytes:
+    return one[0].to_bytes(8, "big") + one[1].to_bytes(8, "big")

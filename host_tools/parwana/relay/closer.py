@@ -1,7 +1,8 @@
 """Land closings: which reading closes which period, whose turn it is, many at once."""
 
 import logging
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from eth_utils import to_checksum_address
@@ -9,18 +10,23 @@ from web3.logs import DISCARD
 
 import wire
 from parwana.chain.contracts import Closing, unpack_results
+from parwana.chain.dated import READERS
 from parwana.chain.node import Chain, Ledgers, Reverted
 from parwana.chain.periods import Period, closed_period
 from parwana.relay.gathering import Gathering
+from parwana.relay.shared import Leases
 from parwana.store.reader import SignedFrame, Store
+from parwana.world.progress import Told
 
 CLOSINGS_MAX = 128  # a transaction
+_CLOSE, _FINISH = b"close", b"finish"
 _AHEAD = 2  # a reason to skip that time cures; of the others none
 log = logging.getLogger("parwana.landing")
 
 
 class Closer:
-    """Find and land the next closing of each meter; `last` is what each one closed last.
+    """Find and land the next closing of each meter; `last` is what each one closed last, as read
+    at first and as the log told since.
 
     Periods are landed in order. A later one waits for an earlier one while that may still arrive,
     until `deadline_s` after its end. A feeder's closings are landed together (`gathering`).
@@ -34,6 +40,7 @@ class Closer:
         periods: Period,
         now: Callable[[], float],
         gathering: Gathering,
+        leases: Leases,
     ) -> None:
         self.last: dict[bytes, int] = {}
         self.deadline_s = int(chain.call(ledgers.energy.functions.closing_deadline_s()))
@@ -43,22 +50,47 @@ class Closer:
         self._periods = periods
         self._now = now
         self._gathering = gathering
+        self._leases = leases
         self._refused: set[bytes] = set()  # digests that are done with
 
-    def knows(self, meter: bytes) -> bool:
-        """Say whether the chain has the meter: a reorganisation may have taken it away."""
-        if meter not in self.last:
-            try:
-                self.last[meter] = self._read(meter)
-            except Reverted:
-                return False
-        return True
+    def learn(self, meters: Collection[bytes]) -> None:
+        """Read what meters closed last of which that is not known, and that the chain has."""
+        new = [meter for meter in meters if meter not in self.last]
+        if not new:
+            return
+        with ThreadPoolExecutor(READERS) as pool:
+            for meter, period in zip(new, pool.map(self._enrolled, new), strict=True):
+                if period is not None:
+                    self.last[meter] = period
 
-    def land(self, rows: dict[bytes, Any], current: int) -> int:
+    def _enrolled(self, meter: bytes) -> int | None:
+        try:
+            return self._read(meter)
+        except Reverted:  # a reorganisation may have taken it away
+            return None
+
+    def take(self, entry: Any) -> None:
+        """Take one log."""
+        values = entry["args"]
+        if entry["event"] == "Closed":
+            for result in unpack_results(values["results"]):
+                if isinstance(result, Closing):
+                    self._closed(result.meter, result.period)
+        elif entry["event"] == "Finished":
+            self._closed(bytes.fromhex(values["meter"][2:]), values["period"])
+
+    def _closed(self, meter: bytes, period: int) -> None:
+        if meter in self.last:
+            self.last[meter] = max(period, self.last[meter])
+
+    def land(self, rows: dict[bytes, Any], current: int, told: Told) -> int:
         """Land what can be landed of `rows`, by address, before period `current`; count it."""
         landed = 0
         while found := self._turn(rows, current):
-            landed += self._send(rows, found)
+            sent = self._send(rows, found, told)
+            landed += sent
+            if not sent:
+                break  # others hold them, or the chain's clock is behind ours: look again later
         self._gathering.tell(rows)
         return landed
 
@@ -77,6 +109,8 @@ class Closer:
         waited = self._now() >= self._periods.start(period) + self.deadline_s
         if closing.period + 1 < period and not waited:
             return False
+        if not self._leases.take(_FINISH, [meter]):
+            return False
         done = True
         try:
             self._chain.send(self._energy.functions.finish(reading.frame + reading.signature))
@@ -85,6 +119,7 @@ class Closer:
             done = False
         self._refused.add(reading.digest)
         self.last[meter] = self._read(meter)  # refused, too: another relay may have been first
+        self._leases.give_back(_FINISH, [meter])
         return done
 
     def _turn(self, rows: dict[bytes, Any], current: int) -> list[SignedFrame]:
@@ -92,11 +127,7 @@ class Closer:
         due = {m: self.last[m] + 1 for m in rows if self.last[m] + 1 < current}
         found = self._choose(due, rows, current)
         periods = {meter: self._period(frame) for meter, frame in found.items()}
-        ready = self._gathering.ready(rows, due, periods)
-        # Another relay may have landed them: what it closed is not sent again.
-        for meter in ready:
-            self.last[meter] = self._read(meter)
-        return [found[meter] for meter in ready if self.last[meter] < periods[meter]]
+        return [found[meter] for meter in self._gathering.ready(rows, due, periods)]
 
     def _choose(
         self, due: dict[bytes, int], rows: dict[bytes, Any], current: int
@@ -129,32 +160,44 @@ class Closer:
         address = to_checksum_address(meter)
         return int(self._chain.call(self._energy.functions.closing(address)).period)
 
-    def _send(self, rows: dict[bytes, Any], found: list[SignedFrame]) -> int:
-        taken = 0
+    def _send(self, rows: dict[bytes, Any], found: list[SignedFrame], told: Told) -> int:
         found.sort(key=lambda frame: (rows[frame.meter].feeder, rows[frame.meter].number))
-        for batch in _batches(found):
-            data = b"".join(frame.frame + frame.signature for frame in batch)
-            receipt = self._chain.send(self._energy.functions.close(data))
+
+        def calls() -> Iterator[tuple[list[SignedFrame], Any]]:
+            wanted = self._leases.batches(
+                _CLOSE, found, CLOSINGS_MAX, lambda frame: frame.meter, self._lacks
+            )
+            for batch in wanted:
+                data = b"".join(frame.frame + frame.signature for frame in batch)
+                yield batch, self._energy.functions.close(data)
+
+        taken, done, failed = 0, 0, None
+        for batch, receipt in self._chain.send_all(calls()):
+            if isinstance(receipt, Reverted):
+                failed = receipt
+                continue
             values = self._energy.events.Closed().process_receipt(receipt, DISCARD)[0]["args"]
-            results = unpack_results(values["results"])
-            for frame, result in zip(batch, results, strict=True):
-                if isinstance(result, Closing):
-                    self.last[result.meter] = result.period
-                    continue
-                period = self._periods.text(self._period(frame))
-                text = "closing of %s, period %s, skipped, reason %d"
-                log.warning(text, frame.meter.hex(), period, result)
-                if result != _AHEAD:
-                    self._refused.add(frame.digest)
-                    # Another relay may have landed it first, and not live to bill it.
-                    self.last[frame.meter] = self._read(frame.meter)
-            closed = sum(isinstance(result, Closing) for result in results)
-            taken += closed
-            if not closed:
-                break
+            taken += self._note(batch, unpack_results(values["results"]))
+            self._leases.give_back(_CLOSE, [frame.meter for frame in batch])
+            told("closings", done := done + len(batch), len(found))
+        if failed is not None:
+            raise failed
         return taken
 
+    def _lacks(self, frame: SignedFrame) -> bool:
+        return self.last[frame.meter] < self._period(frame)
 
-def _batches(found: list[SignedFrame]) -> Iterable[list[SignedFrame]]:
-    for start in range(0, len(found), CLOSINGS_MAX):
-        yield found[start : start + CLOSINGS_MAX]
+    def _note(self, batch: list[SignedFrame], results: list[Any]) -> int:
+        """Note what became of closings; count those that were taken."""
+        for frame, result in zip(batch, results, strict=True):
+            if isinstance(result, Closing):
+                self._closed(result.meter, result.period)
+                continue
+            period = self._periods.text(self._period(frame))
+            text = "closing of %s, period %s, skipped, reason %d"
+            log.warning(text, frame.meter.hex(), period, result)
+            if result != _AHEAD:
+                self._refused.add(frame.digest)
+                # Another relay may have landed it first, and not live to bill it.
+                self.last[frame.meter] = self._read(frame.meter)
+        return sum(isinstance(result, Closing) for result in results)

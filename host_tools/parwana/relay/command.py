@@ -80,6 +80,7 @@ def command(
     from parwana.relay.service import landings_of, run
     from parwana.store.reader import Store
     from parwana.world.metrics import Metrics, served
+    from parwana.world.progress import shown
 
     logs.start(log_level, log_form)
     found = Deployment.load(deployment)
@@ -111,8 +112,10 @@ def command(
     try:
         if once:
             Follower(found, store, connect, lambda _meter, _bundle: None).step()
-            landings = landings_of(found, store, connect, connect_energy, clock.now, 0, 0)
-            done = [asdict(landing.step()) for landing in landings.values()]
+            with shown() as told:
+                at_once = connect, connect_energy, clock.now, 0, 0, told
+                landings = landings_of(found, store, *at_once)
+                done = [asdict(landing.step()) for landing in landings.values()]
             report({name: sum(one[name] for one in done) for name in done[0]})
             return
         for number in (signal.SIGTERM, signal.SIGINT):
@@ -143,6 +146,8 @@ def _line(state: dict[str, Any]) -> str:
     parts = [f"{name} {value}" for name, value in state.items() if type(value) is int and value]
     from parwana.relay.gathering import Wait
 
+    for of in state.get("progress", {}).values():
+        parts += [f"landing {what}: {done} of {total}" for what, (done, total) in of.items()]
     parts += [str(Wait(**wait)) for wait in state.get("waiting", ())]
     parts += [f"{name} failing" for name in state.get("failures", {})]
     return ", ".join(parts or ["nothing yet"])

@@ -1,8 +1,8 @@
 """Land on the chain what the store proves: closings, bills, balances, daily roots, and who
 contradicts himself.
 
-Everything here is open to anyone and repeatable: several relays may land at once, the contracts
-skip what is there already.
+Everything here is open to anyone and repeatable: several relays may land at once. Those of one
+store share the work by leases in it; of others, the contracts skip what is there already.
 """
 
 import logging
@@ -11,18 +11,21 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from eth_utils import to_checksum_address
-from web3.logs import DISCARD
 
 from parwana.chain.deployment import Deployment
-from parwana.chain.node import Chain, Ledgers, Reverted
+from parwana.chain.node import Chain, Ledgers
 from parwana.relay.balances import Balances
+from parwana.relay.bills import Bills
 from parwana.relay.closer import Closer
-from parwana.relay.gathering import KIND_HOUSE, Gathering, Wait
+from parwana.relay.gathering import Gathering, Wait
 from parwana.relay.roots import Roots
+from parwana.relay.shared import Heard, Leases
 from parwana.relay.waits import GATHER_S, ROOT_WAIT_S
 from parwana.store.reader import Store
+from parwana.world.progress import Told, untold
 
-HOUSES_MAX = 64  # a transaction
+_REPORT = b"report"
+_SENT = "close", "finish", "reconcile", "reconcile_many", "commit", "report_equivocation"
 log = logging.getLogger("parwana.landing")
 
 
@@ -42,11 +45,13 @@ class _Known:
 
     chain: Chain
     ledgers: Ledgers
+    heard: Heard
+    leases: Leases
     closer: Closer
+    bills: Bills
     balances: Balances
     roots: Roots
     head: tuple[int, bytes] = (0, b"")
-    billed: dict[bytes, int] = field(default_factory=dict)  # the last period, by house
     retired: dict[bytes, int] = field(default_factory=dict)  # when, by meter
     reported: set[bytes] = field(default_factory=set)  # meters shown to contradict themselves
     after: tuple[int, bytes] = (0, b"")  # the head at the end of a step: others land, too
@@ -83,6 +88,7 @@ class Landing:
         *,
         bills: bool = True,
         balances: bool = True,
+        told: Told = untold,
     ) -> None:
         self._deployment = deployment
         self._bills, self._balances = bills, balances
@@ -93,6 +99,9 @@ class Landing:
         self._gathering = Gathering(self._periods, now, gather_s)
         self._root_wait_s = root_wait_s
         self._known: _Known | None = None
+        self._tell = told
+        self._broken = True  # what an earlier step or run sent may be on its way still
+        self.progress: dict[str, tuple[int, int]] = {}  # of a step: what, how many, of how many
 
     @property
     def waits(self) -> list[Wait]:
@@ -103,20 +112,30 @@ class Landing:
         """Land all that can be landed now. Raises ChainError, StoreError."""
         known = self._current()
         try:
-            return self._land(known)
+            landed = self._land(known)
+            self._broken = False
+            return landed
         finally:
+            self.progress = {}
             known.after = _top(known.chain)
+
+    def _told(self, what: str, done: int, total: int) -> None:
+        self.progress = {**self.progress, what: (done, total)}
+        self._tell(what, done, total)
 
     def _land(self, known: _Known) -> Landed:
         period = self._periods.of(int(self._now()))
         rows = {row.meter: row for row in self._store.meters() if row.number is not None}
-        rows = {meter: row for meter, row in rows.items() if known.closer.knows(meter)}
-        landed = Landed(known.closer.land(rows, period))
+        known.closer.learn(rows)
+        rows = {meter: row for meter, row in rows.items() if meter in known.closer.last}
+        known.heard.follow()
+        landed = Landed(known.closer.land(rows, period, self._told))
         landed.closings += self._finish(known, rows)
         if self._bills:
-            landed.bills = self._settle(known, rows)
+            landed.bills = known.bills.land(rows, known.closer.last, self._told)
         if self._balances:
-            landed.balances = known.balances.land(rows, period)
+            known.heard.follow()
+            landed.balances = known.balances.land(rows, period, self._told)
             self._report(known, rows)
             landed.roots = known.roots.land()
         return landed
@@ -129,16 +148,36 @@ class Landing:
             known = None
         if known is None:
             chain = known.chain if known else self._connect()
-            ledgers = chain.ledgers(self._deployment)
-            closer = Closer(chain, ledgers, self._store, self._periods, self._now, self._gathering)
-            of = self._deployment
-            where = of.from_block, closer.deadline_s
-            balances = Balances(chain, ledgers, self._periods, self._now, *where)
-            roots = Roots(chain, ledgers, self._store, of, self._now, self._root_wait_s)
-            known = _Known(chain, ledgers, closer, balances, roots)
+            known = self._look(chain)
+        elif self._broken:
+            self._hear(known.chain, known.ledgers)
+        self._broken = True
         known.head = known.after = _top(known.chain)
         self._known = known
         return known
+
+    def _look(self, chain: Chain) -> _Known:
+        """Begin to know a chain, once what was sent to it is mined."""
+        ledgers = chain.ledgers(self._deployment)
+        self._hear(chain, ledgers)
+        of = self._deployment
+        heard = Heard(chain, ledgers.energy, ledgers.payment if self._bills else None)
+        leases = Leases(chain, ledgers.energy, self._store, heard)
+        made = chain, ledgers, self._store, self._periods, self._now, self._gathering
+        closer = Closer(*made, leases)
+        bills = Bills(chain, ledgers, leases)
+        where = of.from_block, closer.deadline_s, leases
+        balances = Balances(chain, ledgers, self._periods, self._now, *where)
+        roots = Roots(chain, ledgers, self._store, of, self._now, self._root_wait_s)
+        heard.takers, heard.billed = [closer.take, balances.take], bills.billed
+        return _Known(chain, ledgers, heard, leases, closer, bills, balances, roots)
+
+    def _hear(self, chain: Chain, ledgers: Ledgers) -> None:
+        """Wait for what was sent and not heard of: what is due then is not sent again."""
+        energy, payment = ledgers.energy.functions, ledgers.payment.functions
+        sent = [energy[name] for name in _SENT] + [payment.settle, payment.settle_many]
+        if number := chain.finish(sent):
+            log.info("%d transactions that were sent before are mined", number)
 
     def _finish(self, known: _Known, rows: dict[bytes, Any]) -> int:
         """Land the last readings of meters that left service."""
@@ -150,50 +189,17 @@ class Landing:
             finished += known.closer.finish(meter, known.retired[meter])
         return finished
 
-    def _settle(self, known: _Known, rows: dict[bytes, Any]) -> int:
-        """Bill the houses whose last closing is not billed."""
-        houses, functions = [], known.ledgers.payment.functions
-        for meter, row in rows.items():
-            last = known.closer.last[meter]
-            if row.kind != KIND_HOUSE or known.billed.get(meter, -1) >= last:
-                continue
-            address = to_checksum_address(meter)
-            closed_s = known.chain.call(known.ledgers.energy.functions.closing(address)).time_s
-            if closed_s and known.chain.call(functions.account(address)).period < last:
-                houses.append(meter)
-            else:
-                known.billed[meter] = last
-        bills = 0
-        for start in range(0, len(houses), HOUSES_MAX):
-            meters = houses[start : start + HOUSES_MAX]
-            batch = [to_checksum_address(meter) for meter in meters]
-            try:
-                bills += self._bill(known, functions.settle_many(batch))
-            except Reverted:
-                # One house must not keep the others from their bills.
-                bills += sum(self._bill_one(known, house) for house in batch)
-            known.billed.update((meter, known.closer.last[meter]) for meter in meters)
-        return bills
-
-    def _bill_one(self, known: _Known, house: str) -> int:
-        try:
-            return self._bill(known, known.ledgers.payment.functions.settle(house))
-        except Reverted as error:
-            log.warning("bill of %s: %s", house, error)
-            return 0
-
-    def _bill(self, known: _Known, function: Any) -> int:
-        receipt = known.chain.send(function)
-        return len(known.ledgers.payment.events.Billed().process_receipt(receipt, DISCARD))
-
     def _report(self, known: _Known, rows: dict[bytes, Any]) -> None:
         """Show the chain, once for each meter, two frames of one sequence."""
         functions = known.ledgers.energy.functions
         for meter, pair in self._store.contradictions().items():
             if meter in known.reported or meter not in rows:
                 continue
+            if not known.leases.take(_REPORT, [meter]):
+                continue
             if not known.chain.call(functions.equivocated(to_checksum_address(meter))):
                 proof = [part for f in pair for part in (f.frame, f.signature)]
                 log.warning("%s signed two frames of sequence %d", meter.hex(), pair[0].sequence)
                 known.chain.send(functions.report_equivocation(*proof))
+            known.leases.give_back(_REPORT, [meter])
             known.reported.add(meter)

@@ -23,6 +23,7 @@ from parwana.relay.waits import GATHER_S, ROOT_WAIT_S
 from parwana.store.reader import Store, StoreError
 from parwana.world import logs
 from parwana.world.clock import WorldClock
+from parwana.world.progress import Told, untold
 
 log = logging.getLogger("parwana.relay")
 
@@ -129,9 +130,18 @@ def run(
         failures |= carrier.failures
         waits = [asdict(wait) for landing in landings.values() for wait in landing.waits]
         waiting = [wait for at, wait in enumerate(waits) if wait not in waits[:at]]
-        counters = asdict(carrier.counters)
-        connected = carrier.connected
-        return {"broker": connected, **counters, "waiting": waiting, "failures": failures}
+        progress = {
+            name: {what: list(of) for what, of in landing.progress.items()}
+            for name, landing in landings.items()
+            if landing.progress
+        }
+        return {
+            "broker": carrier.connected,
+            **asdict(carrier.counters),
+            "progress": progress,
+            "waiting": waiting,
+            "failures": failures,
+        }
 
     watch(state)
     carrier.start()
@@ -159,13 +169,16 @@ def landings_of(
     now: Callable[[], float],
     gather_s: int,
     root_wait_s: int,
+    told: Told = untold,
 ) -> dict[str, Landing]:
     """Return what lands on the deployment's chain, or on each of two, by the chore's name."""
     waits = gather_s, root_wait_s
     if connect_energy is None:
-        return {"landing": Landing(deployment, store, connect, now, *waits)}
+        return {"landing": Landing(deployment, store, connect, now, *waits, told=told)}
     there = deployment.on_energy_chain
     return {
-        "landing energy": Landing(there, store, connect_energy, now, *waits, bills=False),
-        "landing": Landing(deployment, store, connect, now, *waits, balances=False),
+        "landing energy": Landing(
+            there, store, connect_energy, now, *waits, bills=False, told=told
+        ),
+        "landing": Landing(deployment, store, connect, now, *waits, balances=False, told=told),
     }

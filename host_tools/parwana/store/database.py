@@ -14,6 +14,7 @@ from parwana.store.tables import (
     frames_day,
     frames_events,
     inspections,
+    leases,
     metadata,
     schema,
     trust,
@@ -147,3 +148,4 @@ def prepare(db: sa.Connection, create: bool, name: str) -> None:
     trust.create(db, checkfirst=True)
     updates.create(db, checkfirst=True)
     inspections.create(db, checkfirst=True)
+    leases.create(db, checkfirst=True)

@@ -9,6 +9,7 @@ updates      what is offered to meters: frame, archive, bundle once m signed, an
 signatures   what permit signers sign, so that they can find each other
 inspections  what somebody found who went to look at a house for theft
 quarantine   what arrived and was not believed, bounded; `tallies` counts it and what was dropped
+leases       which work on the chain is whose, and until when, so that relays do not do it twice
 cursors      up to which block a reader of the chain has read
 """
 
@@ -162,6 +163,14 @@ tallies = sa.Table(
     sa.Column("reason", sa.String(32), primary_key=True),
     sa.Column("kept", _Integer, nullable=False),
     sa.Column("dropped", _Integer, nullable=False),
+)
+
+leases = sa.Table(
+    "leases",
+    metadata,
+    sa.Column("work", sa.LargeBinary, primary_key=True),
+    sa.Column("holder", sa.String(42), nullable=False),
+    sa.Column("until_s", _Integer, nullable=False),
 )
 
 cursors = sa.Table(

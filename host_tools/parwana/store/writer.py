@@ -11,6 +11,7 @@ import wire
 from parwana.store.frames import SignedFrame
 from parwana.store.held import Held, Span, digests, insert, ranges
 from parwana.store.inspections import InspectionChanges
+from parwana.store.leases import LeaseChanges
 from parwana.store.tables import (
     cursors,
     frames,
@@ -62,7 +63,7 @@ class Added:
     refused: list[SignedFrame]
 
 
-class Writer(UpdateChanges, InspectionChanges):
+class Writer(UpdateChanges, InspectionChanges, LeaseChanges):
     """Write within one transaction; the store's only door for writing."""
 
     def _row(self, table: sa.Table, values: dict[str, Any]) -> None:
