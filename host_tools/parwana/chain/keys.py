@@ -13,6 +13,7 @@ from eth_account import Account
 from eth_account.hdaccount import HDPath, seed_from_mnemonic
 from eth_utils import keccak, to_checksum_address
 
+from parwana.store import signatures
 from parwana.world import secretfiles
 
 PASSWORD_FILE = "PARWANA_PASSWORD_FILE"
@@ -45,10 +46,8 @@ class Key:
         return to_checksum_address(keccak(self.public_key)[12:])
 
     def sign(self, digest: bytes) -> bytes:
-        """Sign a 32-byte digest: 64 bytes r ‖ (yParity << 255 | s), low-s. Source: EIP-2098."""
-        signature = PrivateKey(self.secret).sign_recoverable(digest, hasher=None)
-        vs = int.from_bytes(signature[32:64], "big") | signature[64] << 255
-        return signature[:32] + vs.to_bytes(32, "big")
+        """Sign a 32-byte digest, as signatures.sign does."""
+        return signatures.sign(PrivateKey(self.secret), digest)
 
 
 @cache

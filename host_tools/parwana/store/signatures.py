@@ -1,8 +1,8 @@
-"""Recover who signed: coincurve behind the 64-byte form of docs/protocol.md section 3."""
+"""Sign and recover: coincurve behind the 64-byte form of docs/protocol.md section 3."""
 
 from functools import lru_cache
 
-from coincurve import PublicKey
+from coincurve import PrivateKey, PublicKey
 from eth_utils import keccak
 
 ORDER = 0xFFFFFFFF_FFFFFFFF_FFFFFFFF_FFFFFFFE_BAAEDCE6_AF48A03B_BFD25E8C_D0364141
@@ -11,6 +11,13 @@ _PARITY = 1 << 255
 
 class SignatureError(ValueError):
     """A signature or a key that section 3 refuses; whatever it came with proves nothing."""
+
+
+def sign(key: PrivateKey, digest: bytes) -> bytes:
+    """Sign a 32-byte digest: 64 bytes r ‖ (yParity << 255 | s), low-s. Source: EIP-2098."""
+    signature = key.sign_recoverable(digest, hasher=None)
+    vs = int.from_bytes(signature[32:64], "big") | signature[64] << 255
+    return signature[:32] + vs.to_bytes(32, "big")
 
 
 def recover(digest: bytes, signature: bytes) -> bytes:
