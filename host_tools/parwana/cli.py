@@ -36,6 +36,10 @@ COMMANDS = {
     "pay": ("parwana.pay", "Show a meter's bill and pay exactly what is due."),
     "meters": ("parwana.fleet.meters", "List the meters: state, last reading, permit, alarms."),
     "status": ("parwana.fleet.status", "Say whether all parts work, and what waits since when."),
+    "fleet": (
+        "parwana.loadtest.command",
+        "Simulate any number of meters against a broker of your own.",
+    ),
     "serve": ("parwana.web.command", "Serve pages for households, the utility and everybody."),
     "withdraw": ("parwana.rights.credit", "Take what is credited to a key: income, or a refund."),
     "signers": ("parwana.rights.signers", "Show the permit signers; replace one."),
@@ -75,7 +79,7 @@ COMMANDS = {
     "key": ("parwana.chain.keyfile", "Make an encrypted key file, or show whose a key is."),
     "devchain": ("parwana.devchain.command", "Run an Ethereum chain for development."),
 }
-OF_A_CHECKOUT = ("demo", "flash")
+OF_A_CHECKOUT = ("demo", "flash", "fleet")
 # By the package that is missing.
 EXTRAS = {"eth": "devchain", "vyper": "contracts", "uvicorn": "web"}
 ALIASES = {"permit": "permits"}

@@ -1,0 +1,1 @@
+"""Meters that are simulated, by the thousand, against a real broker."""
