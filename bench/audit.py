@@ -19,13 +19,16 @@ import time
 from pathlib import Path
 from typing import Any
 
+import wire
 from hil_tests.chainkit import Utility, utility
-from hil_tests.services import SignedMeter
+from hil_tests.services import OF, SignedMeter
 from parwana.chain.keys import dev_key
 from parwana.chain.node import Chain
 from parwana.chain.periods import DAY_S
 from parwana.relay.roots import Roots
 from parwana.store.reader import SignedFrame, Store, signed_frame
+from parwana.store.rows import packed
+from parwana.store.tables import CLOSING
 
 CEILING_S = 60.0
 HOUSES = 200  # a feeder
@@ -94,7 +97,7 @@ class City:
         signed = meter.reading(
             sequence, time_s=time_s, energy_wh=100 * share * sequence, flags=closes
         )
-        return signed_frame(meter.address, meter.domain, *signed)
+        return signed_frame(meter.address, *signed)
 
     def _keep(self, frames: list[SignedFrame]) -> None:
         by_meter: dict[bytes, list[SignedFrame]] = {}
@@ -115,7 +118,7 @@ def plant(city: City, path: Path) -> list[tuple[str, str]]:
     db = sqlite3.connect(path)
 
     def change(statement: str, *values: Any) -> None:
-        assert db.execute(f"{statement} WHERE meter = ? AND sequence = ?", values).rowcount == 1
+        assert db.execute(f"{statement} WHERE meter = {OF} AND sequence = ?", values).rowcount == 1
 
     change("UPDATE frames SET signature = zeroblob(64)", altered.address, last)
     change("DELETE FROM frames", deleted.address, 1)
@@ -123,10 +126,10 @@ def plant(city: City, path: Path) -> list[tuple[str, str]]:
         last, time_s=city.periods.start(day + 1), energy_wh=100 * last - 1, flags=1
     )
     change(
-        "UPDATE frames SET frame = ?, signature = ?, digest = ?",
-        *(lie.frame, lie.signature, lie.digest, exchanged.address, last),
+        "UPDATE frames SET frame = ?, signature = ?",
+        *(packed(lie.frame), lie.signature, exchanged.address, last),
     )
-    change("UPDATE frames SET time_s = time_s + 1", moved.address, last)
+    change(f"UPDATE frames SET kind = {wire.KIND_READING + CLOSING} - kind", moved.address, last)
     db.commit()
     db.close()
     store = Store(f"sqlite:///{path}")

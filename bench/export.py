@@ -37,7 +37,6 @@ def fill(store: Store, meters: int, readings: int) -> None:
                 frames = [
                     signed_frame(
                         meter.address,
-                        meter.domain,
                         reading(n, START_S + 900 * n, 100 * n),
                         bytes(64),
                     )

@@ -1,13 +1,13 @@
 """Count what a core verifies and commits, beside what coincurve alone verifies in the same run.
 
-    python -m bench.relay [--stored 10000] [--postgresql] [--long]
+    python -m bench.relay [--stored 100000] [--postgresql] [--long]
 
 Letters as meters publish them go through the relay's own `examine` and `commit`: single readings
 of many meters, then backfill of eight a letter. Times are of the processor, not of the clock: of
 this process, and of the PostgreSQL session that serves it. The same is done again in a store that
 holds --stored readings (--long: 10,000,000), of meters of its own. Exit code 1 where a share of
-verifying is below its floor, or a reading in the full store costs over GROWTH times one in the
-empty.
+verifying is below its floor, a reading in the full store costs over GROWTH times one in the
+empty, or takes more than BYTES.
 """
 
 import argparse
@@ -15,27 +15,32 @@ import os
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import sqlalchemy as sa
 
 import wire
 from hil_tests import postgresql
-from hil_tests.services import DOMAIN, UTILITY, SignedMeter
+from hil_tests.services import DOMAIN, UTILITY, SignedMeter, reading
 from parwana.relay.carrier import BATCH
 from parwana.relay.intake import commit
-from parwana.store.frames import SignedFrame
+from parwana.store.held import insert
 from parwana.store.letters import examine
 from parwana.store.reader import Store
+from parwana.store.rows import Rows
 from parwana.store.signatures import signer
-from parwana.store.tables import frames, meters, runs
+from parwana.store.tables import runs
 
 METERS = 512
 ROUNDS = 8
 BACKFILL = 8  # readings a letter
 FLOORS = {1: 0.50, BACKFILL: 0.60}
 GROWTH = 1.3
+BYTES = {"sqlite": 140, "postgresql": 180}  # a reading, indexes included
+READINGS = 10_000  # of a meter that is there already
+BULK = 10_000  # readings a transaction
 LONG_STORED = 10_000_000
 _TICKS = os.sysconf("SC_CLK_TCK")
 
@@ -66,6 +71,16 @@ class Postbox:
             server = int(stat[11]) + int(stat[12])
         return time.process_time() + server / _TICKS
 
+    def size(self) -> int:
+        """Return the bytes of the database, indexes included."""
+        with self.store.transaction() as tx:
+            if self._pid is not None:
+                query = sa.text("SELECT pg_database_size(current_database())")
+                return int(tx.connection.execute(query).scalar_one())
+        path = Path(str(tx.connection.engine.url.database))
+        self.store.close()  # which brings its log into the file
+        return path.stat().st_size
+
     def take(self, letters: Mail) -> float:
         """Examine and commit letters as a relay does; return the seconds."""
         before = self.spent_s()
@@ -91,34 +106,40 @@ def verified(letters: Mail) -> float:
 
 
 def fill(store: Store, stored: int) -> None:
-    """Put readings of other meters into the store, in bulk; none of them is checked again."""
-    houses, template = -(-stored // 10_000), SignedMeter(1).stored(1)
-
-    def rows(house: int) -> Iterator[dict[str, object]]:
-        address = house.to_bytes(20, "big")
-        for sequence in range(1, min(10_000, stored - house * 10_000) + 1):
-            values: SignedFrame = template
-            row = {**vars(values), "meter": address, "sequence": sequence, "kind": 1}
-            time_s = 1_700_000_000 + 900 * sequence
-            yield {**row, "time_s": time_s, "digest": os.urandom(32), "closing": False}
-
-    for house in range(houses):
+    """Put readings of other meters into the store as time brings them; none is checked again."""
+    each = min(READINGS, stored)
+    addresses = [os.urandom(20) for _ in range(-(-stored // each))]
+    template, start_s = SignedMeter(1).stored(1), 1_700_000_000
+    with store.transaction() as tx:
+        for number, address in enumerate(addresses):
+            tx.enrol(address, 10_000 + number, 1, 3)
+    steps = max(1, BULK // len(addresses))
+    for first in range(1, each + 1, steps):
+        sequences = range(first, min(first + steps, each + 1))
+        made = []
+        for sequence in sequences:
+            time_s = start_s + 900 * sequence
+            frame, closing = reading(sequence, time_s, 100 * sequence), sequence % 96 == 0
+            one = replace(template, sequence=sequence, frame=frame, time_s=time_s, closing=closing)
+            made += [replace(one, meter=address) for address in addresses]
         with store.transaction() as tx:
-            made = list(rows(house))
-            tx.connection.execute(frames.insert(), made)
-            address = house.to_bytes(20, "big")
-            tx.connection.execute(meters.insert(), {"meter": address, "number": 10_000 + house})
-            tx.connection.execute(runs.insert(), {"meter": address, "first": 1, "last": len(made)})
+            Rows(tx.connection, addresses).add(made, {}, start_s + 900 * sequences[-1])
+    with store.transaction() as tx:
+        insert(tx.connection, runs, [(address, 1, each) for address in addresses])
 
 
-def measure(url: str, say: Callable[[str], None], stored: int) -> bool:
+def measure(url: str, say: Callable[[str], None], stored: int, most_b: int) -> bool:
     """Measure one store; say whether all floors hold."""
     of = [SignedMeter(seed) for seed in range(1, METERS + 1)]
     good, costs = True, {}
     for held in (0, stored):
         box = Postbox(url)
         if held:
+            before = box.size()
             fill(box.store, held)
+            each_b = (box.size() - before) / held
+            good &= each_b <= most_b
+            say(f"  {held:,} stored: {each_b:.1f} B a reading (at most {most_b})")
         first = 1 if not held else 1 + ROUNDS * (1 + BACKFILL)
         if not held:
             with box.store.transaction() as tx:
@@ -147,7 +168,7 @@ def measure(url: str, say: Callable[[str], None], stored: int) -> bool:
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--stored", type=int, default=10_000)
+    parser.add_argument("--stored", type=int, default=100_000)
     parser.add_argument("--long", action="store_true", help=f"hold {LONG_STORED:,} readings")
     parser.add_argument("--postgresql", action="store_true", help="PostgreSQL only")
     parser.add_argument("--sqlite", action="store_true", help="SQLite only")
@@ -157,12 +178,12 @@ def main() -> int:
     with tempfile.TemporaryDirectory() as folder:
         if not told.postgresql:
             print("SQLite")
-            good &= measure(f"sqlite:///{folder}/store.db", print, stored)
+            good &= measure(f"sqlite:///{folder}/store.db", print, stored, BYTES["sqlite"])
         if not told.sqlite:
             server = postgresql.Server(Path(folder) / "server")
             try:
                 print("PostgreSQL (its WAL writer and checkpoints not counted)")
-                good &= measure(server.database(), print, stored)
+                good &= measure(server.database(), print, stored, BYTES["postgresql"])
             finally:
                 server.stop()
     return 0 if good else 1

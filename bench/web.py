@@ -30,6 +30,7 @@ from hil_tests.services import wait_until
 from parwana.chain.periods import DAY_S
 from parwana.permits.bundle import make_permit
 from parwana.store.reader import Store
+from parwana.store.tables import CLOSING, PAGE, ZERO
 from parwana.web.book import Book
 from parwana.world.clock import VARIABLE, WorldClock
 from parwana.world.programs import Program, parwana
@@ -38,11 +39,10 @@ CEILING_S = 0.050  # of the 99th percentile
 GROWTH_MOST = 1.10  # of the memory, from the first hundred requests to the last
 HOUSES = 200  # a feeder
 BILLS = 12
-FRAME = r"""
-    '\x0101'::bytea || int2send({flags}) || int4send({sequence}::int) || int4send({time}::int)
-    || int8send({energy}::bigint) || int4send(4000) || int4send(5000) || int4send(1800)
-    || int2send(2300::smallint) || int2send(2280::smallint) || int2send(500::smallint)
-    || '\x6101'::bytea
+REST = r"""
+    int2send({flags}) || int8send({energy}::bigint) || int4send(4000) || int4send(5000)
+    || int4send(1800) || int2send(2300::smallint) || int2send(2280::smallint)
+    || int2send(500::smallint) || '\x6101'::bytea
 """
 
 
@@ -64,32 +64,32 @@ def fill(url: str, meters: int, whole: int, now_s: int) -> int:
             """,
             (HOUSES, now_s, meters),
         )
+        db.execute("INSERT INTO framed (meter) SELECT meter FROM meters ORDER BY number")
         insert = """
-            INSERT INTO frames (meter, sequence, digest, frame, signature, kind, time_s, closing,
-                                contradicted, received_s)
-            SELECT m, q, sha256(m || int4send(q::int)), {frame},
-                   decode(repeat('5a', 64), 'hex'), 1, {first} + 900 * q, q % 96 = 0, false,
-                   {first} + 900 * q
-            FROM (SELECT meter AS m, number AS n FROM meters) points,
-                 generate_series(1, 35040) q
+            INSERT INTO frames
+            SELECT n, q - {zero}, {first} + 900 * q - {zero}, {first} + 900 * q - {zero}, 0,
+                   CASE WHEN q % 96 = 0 THEN {closing} ELSE 1 END, {rest},
+                   decode(repeat('5a', 64), 'hex')
+            FROM (SELECT id AS n FROM framed) points, generate_series(1::bigint, 35040) q
             WHERE {which}
         """
-        frame = FRAME.format(
-            flags="(CASE WHEN q % 96 = 0 THEN 97 ELSE 96 END)::smallint",
-            sequence="q",
-            time=f"({first_s} + 900 * q)",
-            energy="q * 100",
+        rest = REST.format(
+            flags="(CASE WHEN q % 96 = 0 THEN 97 ELSE 96 END)::smallint", energy="q * 100"
         )
         indexes = db.execute(
-            "SELECT indexname, indexdef FROM pg_indexes WHERE tablename = 'frames' "
-            "AND indexname <> 'frames_pkey'"
+            "SELECT indexname, indexdef FROM pg_indexes WHERE tablename = 'frames'"
         ).fetchall()
         for name, _definition in indexes:  # made in one go afterwards, which is quicker
             db.execute(f"DROP INDEX {name}".encode())
         for which in (f"n <= {whole}", f"n > {whole} AND (q % 96 = 0 OR q > 35040 - 96)"):
-            db.execute(insert.format(frame=frame, first=first_s, which=which).encode())
+            values = {"zero": ZERO, "closing": CLOSING, "rest": rest, "first": first_s}
+            db.execute(insert.format(which=which, **values).encode())
         for _name, definition in indexes:
             db.execute(str(definition).encode())
+        db.execute(
+            f"INSERT INTO days SELECT DISTINCT (time_s + {ZERO}) / {DAY_S}, meter, "
+            f"floor(sequence / {PAGE}.0) FROM frames".encode()
+        )
         frame_ = make_permit(
             issued_at_s=now_s - DAY_S, valid_until_s=now_s + 9 * DAY_S, period=1, last_serial=6
         )

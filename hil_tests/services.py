@@ -11,6 +11,7 @@ from parwana.world.programs import OPEN_TO_ALL, free_port, mosquitto
 
 UTILITY = "test-board"
 DOMAIN = wire.reading_domain(UTILITY)
+OF = "(SELECT id FROM framed WHERE meter = ?)"  # a meter in the store's table `frames`
 
 
 def reading(sequence: int, time_s: int, energy_wh: int, flags: int = 0) -> bytes:
@@ -66,7 +67,7 @@ class SignedMeter:
 
     def stored(self, sequence: int, **values: int) -> SignedFrame:
         """Return a signed reading as the store takes it."""
-        return signed_frame(self.address, self.domain, *self.reading(sequence, **values))
+        return signed_frame(self.address, *self.reading(sequence, **values))
 
     def topic(self, leaf: str) -> str:
         """Return one of the meter's topics."""

@@ -102,7 +102,7 @@ class Town:
 
     def keep(self, meter: SignedMeter, signed: tuple[bytes, bytes]) -> None:
         """Store a signed frame."""
-        frame = signed_frame(meter.address, meter.domain, *signed)
+        frame = signed_frame(meter.address, *signed)
         with self.store.transaction() as tx:
             tx.add_frames(meter.address, [frame], int(self.world.clock.now()))
 

@@ -9,7 +9,6 @@ says: one meter reads 20 % low in the second half.
 import argparse
 import os
 import resource
-import sqlite3
 import subprocess
 import tempfile
 from datetime import UTC, datetime
@@ -21,14 +20,13 @@ import wire
 from bench.losses.grids import overhead
 from bench.losses.world import START_S, Case, make
 from parwana.chain.deployment import Deployment
-from parwana.losses.series import DAY_S, Floats, Series
-from parwana.store.reader import Store
+from parwana.losses.series import Floats, Series
+from parwana.store.reader import SignedFrame, Store, signed_frame
 from parwana.world.programs import parwana
 
 CEILING_S = 10.0
 FEEDER = 9000
 _OFFSET_S = 19_800
-_INSERT = "INSERT INTO frames VALUES (?, ?, ?, ?, ?, 1, ?, 0, 0, ?)"
 
 
 def main() -> None:
@@ -67,18 +65,17 @@ def fill(url: str, series: Series) -> None:
         for number in numbers:
             kind, feeder = (2, 0) if number == FEEDER else (1, FEEDER)
             tx.enrol(number.to_bytes(20, "big"), number, kind, feeder)
-    store.close()
     watts = np.column_stack([series.head_power_w, series.power_w])
     volts = np.column_stack([series.head_voltage_v, series.voltage_v])
-    with sqlite3.connect(url.removeprefix("sqlite:///")) as db:
-        for place, number in enumerate(numbers):
-            rows = readings(number, series, watts[:, place], volts[:, place])
-            db.executemany(_INSERT, rows)
-    db.close()
+    for place, number in enumerate(numbers):
+        made = readings(number, series, watts[:, place], volts[:, place])
+        with store.transaction() as tx:
+            tx.add_frames(number.to_bytes(20, "big"), made, START_S)
+    store.close()
 
 
-def readings(number: int, series: Series, watts: Floats, volts: Floats) -> list[tuple]:
-    """Return the rows of one meter."""
+def readings(number: int, series: Series, watts: Floats, volts: Floats) -> list[SignedFrame]:
+    """Return the readings of one meter."""
     address = number.to_bytes(20, "big")
     energy = np.nancumsum(watts) * series.step_s / 3600
     rows = []
@@ -86,8 +83,7 @@ def readings(number: int, series: Series, watts: Floats, volts: Floats) -> list[
         time_s, dw, dv = int(series.end_s[i]), round(watts[i] * 10), round(volts[i] * 10)
         values = (int(i) + 1, time_s, int(energy[i]), dw, dw, 0, dv, dv, 500, 97, 1)
         frame = wire.pack_reading(wire.FLAG_OUTPUT_CLOSED, *values)
-        digest = (number * DAY_S + int(i)).to_bytes(32, "big")
-        rows.append((address, int(i) + 1, digest, frame, bytes(64), time_s, START_S))
+        rows.append(signed_frame(address, frame, bytes(64)))
     return rows
 
 

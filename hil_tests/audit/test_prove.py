@@ -82,7 +82,7 @@ def test_an_earlier_root_proves_while_late_frames_wait(rooted: Town, spoilt: Pat
     with store.transaction() as tx:
         frame = house.stored(6)
         timeless = house.sign(frame.frame[:8] + bytes(4) + frame.frame[12:])
-        tx.add_frames(house.address, [signed_frame(house.address, house.domain, *timeless)], 9)
+        tx.add_frames(house.address, [signed_frame(house.address, *timeless)], 9)
         tx.connection.exec_driver_sql("UPDATE frames SET time_s = -99999 WHERE sequence = 6")
     with pytest.raises(ProofError, match="frame 6 is of before 1970"):
         make(rooted, house, 6, store)

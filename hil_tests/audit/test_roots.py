@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from hil_tests.services import OF
 from hil_tests.town import Town
 from parwana import cli
 from parwana.audit.command import audit
@@ -16,6 +17,7 @@ from parwana.chain import merkle
 from parwana.chain.keys import dev_key
 from parwana.chain.node import Chain
 from parwana.store.reader import Store
+from parwana.store.rows import packed
 
 # A key each, as what a key sent and a reorganisation took away is sent again with its next call.
 FALSE, FEWER, OTHERS, STRANGER, FEEDERS = 10, 14, 15, 16, 17
@@ -71,7 +73,7 @@ def test_honest_roots_have_no_findings(rooted: Town, spoilt: Path) -> None:
 
 def test_a_frame_that_the_store_lost_is_found(rooted: Town, spoilt: Path) -> None:
     house = rooted.houses[1].address
-    sql(spoilt, "DELETE FROM frames WHERE meter = ? AND sequence = 1", house)
+    sql(spoilt, f"DELETE FROM frames WHERE meter = {OF} AND sequence = 1", house)
     assert ("root", f"day {rooted.first}") in found(rooted, spoilt)
 
 
@@ -81,8 +83,8 @@ def test_a_frame_that_was_exchanged_for_another_is_found(rooted: Town, spoilt: P
     other = house.stored(1, time_s=rooted.periods.start(rooted.first) + 43_200, energy_wh=1)
     sql(
         spoilt,
-        "UPDATE frames SET frame = ?, signature = ?, digest = ? WHERE meter = ? AND sequence = 1",
-        *(other.frame, other.signature, other.digest, house.address),
+        f"UPDATE frames SET frame = ?, signature = ? WHERE meter = {OF} AND sequence = 1",
+        *(packed(other.frame), other.signature, house.address),
     )
     assert found(rooted, spoilt) == [("root", f"day {rooted.first}")]
 

@@ -67,7 +67,7 @@ class Books:
         if flags & wire.FLAG_SENSOR_SILENT:
             frame = frame[:20] + bytes(19) + frame[39:]  # no sample in the interval
         meter = self.meters[number]
-        return signed_frame(meter.address, meter.domain, *meter.sign(frame))
+        return signed_frame(meter.address, *meter.sign(frame))
 
     def _keep(self, number: int, frames: list[SignedFrame], received_s: int) -> None:
         with self.store.transaction() as tx:

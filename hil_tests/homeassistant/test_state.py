@@ -24,7 +24,7 @@ class Kept:
             tx.enrol(self.meter.address, 17, 1, 100)
 
     def keep(self, signed: tuple[bytes, bytes]) -> None:
-        frame = signed_frame(self.meter.address, self.meter.domain, *signed)
+        frame = signed_frame(self.meter.address, *signed)
         with self.store.transaction() as tx:
             tx.add_frames(self.meter.address, [frame], frame.time_s)
 

@@ -63,8 +63,7 @@ def frames(address: bytes, end_s: Any, watts: Any, volts: Any) -> list[SignedFra
         wh, dw, dv = int(energy[number - 1]), round(watts[number - 1] * 10), volts[number - 1] * 10
         values = (int(time_s), wh, dw, dw, 0, round(dv), round(dv), 500, 97, 1)
         frame = wire.pack_reading(wire.FLAG_OUTPUT_CLOSED, number, *values)
-        digest = wire.digest(bytes(12) + address, frame)
-        made.append(SignedFrame(address, number, digest, frame, bytes(64), int(time_s)))
+        made.append(SignedFrame(address, number, frame, bytes(64), int(time_s)))
     return made
 
 

@@ -86,7 +86,7 @@ class Remembering(FakeMeter):
 
 def everything(store: Store, *meters: FakeMeter) -> object:
     """Return what a restored store must hold again."""
-    frames = [[(f.sequence, f.digest) for f in store.frames(m.address)] for m in meters]
+    frames = [[(f.sequence, f.frame) for f in store.frames(m.address)] for m in meters]
     rows = [(row.meter, row.number, row.in_service) for row in store.meters()]
     return frames, rows, [row.bundle for row in store.permits()], store.contradictions()
 

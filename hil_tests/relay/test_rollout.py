@@ -50,7 +50,7 @@ class World:
                 event = house.event(
                     wire.EVENT_UPDATE_ENDED, self._sequence, self.now_s, 0, how, serial, TARGET
                 )
-                stored = signed_frame(house.address, DOMAIN, *event)
+                stored = signed_frame(house.address, *event)
                 tx.add_frames(house.address, [stored], self.now_s)
 
     def step(self) -> list[bytes]:

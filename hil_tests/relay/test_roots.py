@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import wire
 from hil_tests.town import Town
 from parwana.chain import merkle
 from parwana.chain.keys import dev_key
@@ -48,7 +49,7 @@ def true_root(town: Town, day: int) -> tuple[int, int, bytes]:
     """Return (day, leaves, root) of all that the store holds, from the frames themselves."""
     offset_s = town.world.deployment.utc_offset_s
     found = sorted(
-        (meter, frame.sequence, frame.digest)
+        (meter, frame.sequence, wire.digest(town.world.deployment.reading_domain, frame.frame))
         for meter in town.store.framed_meters()
         for frame in town.store.frames(meter)
         if merkle.day_of(frame.time_s, offset_s) == day

@@ -48,11 +48,11 @@ def plans(store: Store, queries: list[tuple[str, Any]]) -> str:
 
 
 ASKS: dict[str, tuple[Callable[[Store], object], list[str]]] = {
-    "contradictions": (lambda store: store.contradictions(), ["frames_contradicted"]),
+    "contradictions": (lambda store: store.contradictions(), ["frames_doubted"]),
     "closings": (lambda store: store.closings([METER.address], 5, 9), ["frames_closing"]),
     "missing": (lambda store: store.lowest_missing(METER.address, 7), ["runs"]),
-    "leaves": (lambda store: list(store.leaves(5, 9, 99)), ["frames_day"]),
-    "last of each": (lambda store: store.newest_readings(), ["frames_pkey|PRIMARY KEY"]),
+    "leaves": (lambda store: list(store.leaves(bytes(32), 5, 9, 99)), ["days"]),
+    "last of each": (lambda store: store.newest_readings(), ["frames_sequence|PRIMARY KEY"]),
     "newest permit": (lambda store: store.newest_permit(METER.address), ["permits"]),
 }
 

@@ -1,7 +1,5 @@
 """Changes of trust in the store, on SQLite and on PostgreSQL: told in order, known as taken."""
 
-import sqlalchemy as sa
-
 import wire
 from hil_tests.services import SignedMeter
 from parwana.store.frames import signed_frame
@@ -55,17 +53,6 @@ def test_a_hello_says_what_is_lacking_until_the_next_and_a_signature_says_it_for
     assert states(store) == {(ONE, 3): TAKEN, (ONE, 5): TAKEN, (TWO, 3): TOLD}
 
 
-def test_a_store_of_before_gets_the_table(url: str) -> None:
-    Store(url).close()
-    engine = sa.create_engine(url.replace("postgresql:", "postgresql+psycopg:"))
-    with engine.begin() as db:
-        db.execute(sa.text("DROP TABLE trust"))
-    engine.dispose()
-    opened = Store(url, create=False)
-    assert opened.trust() == []
-    opened.close()
-
-
 def test_events_are_found_by_their_code(store: Store) -> None:
     meter = SignedMeter(1)
     made = [
@@ -75,7 +62,7 @@ def test_events_are_found_by_their_code(store: Store) -> None:
     made.append(meter.reading(6, time_s=1_800_000_006, flags=18))
     with store.transaction() as tx:
         tx.enrol(meter.address, 1, 1, 0)
-        frames = [signed_frame(meter.address, meter.domain, *one) for one in made]
+        frames = [signed_frame(meter.address, *one) for one in made]
         tx.add_frames(meter.address, frames, 5)
 
     def found(from_s: int, *codes: int) -> list[int]:

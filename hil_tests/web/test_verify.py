@@ -11,13 +11,14 @@ from eth_utils.abi import event_abi_to_log_topic
 
 import wire
 from hil_tests.rights.conftest import Run
-from hil_tests.services import SignedMeter, wait_until
+from hil_tests.services import OF, SignedMeter, wait_until
 from hil_tests.town import FEEDER, Town
 from hil_tests.web.browser import Looker
 from hil_tests.web.conftest import Serve, Window
 from hil_tests.web.test_pages import words
 from parwana.chain import contracts
 from parwana.relay.roots import Roots
+from parwana.store.rows import packed
 from parwana.web.render import STATIC
 from parwana.web.site import Public
 
@@ -68,10 +69,10 @@ def test_a_forged_reading_is_called_forged(
     house = rooted.houses[0]
     spoilt = rooted.copy_store(tmp_path / "spoilt.db")
     last = next(one for one in rooted.store.latest(house.address, 20) if one.kind == 1)
-    frame = last.frame[:19] + bytes([last.frame[19] ^ 1]) + last.frame[20:]
+    frame = packed(last.frame[:19] + bytes([last.frame[19] ^ 1]) + last.frame[20:])
     with sqlite3.connect(spoilt) as db:
         db.execute(
-            "UPDATE frames SET frame = ? WHERE meter = ? AND sequence = ?",
+            f"UPDATE frames SET frame = ? WHERE meter = {OF} AND sequence = ?",
             (frame, house.address, last.sequence),
         )
     db.close()

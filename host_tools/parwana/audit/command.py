@@ -62,7 +62,7 @@ def audit(
     signed = partial(signed_reading, store, deployment)
     energy = EnergyAudit(terms, evidence, report, signed)
     payment = PaymentAudit(energy, deployment, report)
-    roots = RootAudit(store, deployment.utc_offset_s, report, set(committers))
+    roots = RootAudit(store, deployment, report, set(committers))
     of = (ledgers.registry, ledgers.energy, ledgers.payment)
     for entry, time_s in _logs(chain, of, deployment.from_block, head, told):
         name, values = entry["event"], entry["args"]

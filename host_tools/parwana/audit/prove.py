@@ -6,6 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
+import wire
 from parwana.audit.proof import Proof, ProofError
 from parwana.audit.roots import EVER_S, Day
 from parwana.chain import merkle
@@ -36,8 +37,10 @@ def prove(
         raise ProofError(
             f"frame {sequence} is of before 1970: its meter had no clock, no root has it"
         )
-    held = sum(1 for _ in store.leaves(*merkle.bounds_s(day, offset_s), EVER_S))
-    frames = Day(store, day, offset_s, held)
+    domain = deployment.reading_domain
+    bounds_s = merkle.bounds_s(day, offset_s)
+    held = sum(1 for _ in store.leaves(domain, *bounds_s, EVER_S))
+    frames = Day(store, deployment, day, held)
     ledgers = chain.ledgers(deployment)
     roots: dict[int, bytes] = {}
     for entry in sorted(_logs(deployment, chain, ledgers, day), key=_leaves):
@@ -47,7 +50,7 @@ def prove(
         if roots[values.leaves] != values.root:
             continue
         leaves = frames.leaves(values.leaves)
-        place = (meter, sequence, found.digest)
+        place = (meter, sequence, wire.digest(domain, found.frame))
         if place in leaves:
             proof = _proof(deployment, found, entry, leaves.index(place), leaves)
             proof.offline()

@@ -8,6 +8,7 @@ from typing import Any
 
 from parwana.audit.findings import Report
 from parwana.chain import merkle
+from parwana.chain.deployment import Deployment
 from parwana.store.reader import Store
 from parwana.world.progress import Told, untold
 
@@ -17,13 +18,14 @@ EVER_S = 2**62
 class Day:
     """A day's frames in a store; `held` is how many there are."""
 
-    def __init__(self, store: Store, day: int, utc_offset_s: int, held: int) -> None:
+    def __init__(self, store: Store, deployment: Deployment, day: int, held: int) -> None:
         self.held = held
         self._store = store
-        self._bounds_s = merkle.bounds_s(day, utc_offset_s)
+        self._domain = deployment.reading_domain
+        self._bounds_s = merkle.bounds_s(day, deployment.utc_offset_s)
 
     def _rows(self, before_s: int) -> Iterator[Any]:
-        return self._store.leaves(*self._bounds_s, before_s)
+        return self._store.leaves(self._domain, *self._bounds_s, before_s)
 
     @cached_property
     def _received(self) -> list[int]:
@@ -65,7 +67,7 @@ class RootAudit:
     """
 
     store: Store
-    utc_offset_s: int
+    deployment: Deployment
     report: Report
     known: set[str] = field(default_factory=set)
     _logged: dict[int, dict[str, tuple[int, bytes]]] = field(
@@ -89,15 +91,15 @@ class RootAudit:
             days = [day for day, roots in self._logged.items() if stranger in roots]
             where = f"{len(days)} days, the last of them {max(days)}"
             self.report.add("committer", "", where, "one who landed closings", stranger)
-        held = self.store.days(self.utc_offset_s, EVER_S)
+        held = self.store.days(self.deployment.utc_offset_s, EVER_S)
         days = sorted({*held, *self._logged})
         for i, day in enumerate(days, 1):
             told("days' roots", i, len(days))
             self._compare(day, held.get(day, 0), now_s - merkle.LATENESS_S)
 
     def _compare(self, day: int, held: int, due_s: int) -> None:
-        frames = Day(self.store, day, self.utc_offset_s, held)
-        over = merkle.bounds_s(day, self.utc_offset_s)[1] <= due_s
+        frames = Day(self.store, self.deployment, day, held)
+        over = merkle.bounds_s(day, self.deployment.utc_offset_s)[1] <= due_s
         where, covered, wrong, early = f"day {day}", 0, False, False
         for committer, (leaves, root) in self._logged.get(day, {}).items():
             if committer not in self.known:

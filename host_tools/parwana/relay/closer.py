@@ -51,7 +51,7 @@ class Closer:
         self._now = now
         self._gathering = gathering
         self._leases = leases
-        self._refused: set[bytes] = set()  # digests that are done with
+        self._refused: set[tuple[bytes, bytes]] = set()  # meter and frame: done with
 
     def learn(self, meters: Collection[bytes]) -> None:
         """Read what meters closed last of which that is not known, and that the chain has."""
@@ -97,13 +97,13 @@ class Closer:
     def finish(self, meter: bytes, retired_s: int) -> bool:
         """Land the last reading of a retired meter, if it says more than its last closing."""
         reading = self._store.last_reading(meter, retired_s)
-        if not retired_s or reading is None or reading.digest in self._refused:
+        if not retired_s or reading is None or (meter, reading.frame) in self._refused:
             return False
         fields = wire.parse(reading.frame)
         assert isinstance(fields, wire.Reading)
         closing = self._chain.call(self._energy.functions.closing(to_checksum_address(meter)))
         if fields.clock_trust == wire.TRUST_NONE or fields.energy_wh <= closing.energy_wh:
-            self._refused.add(reading.digest)
+            self._refused.add((meter, reading.frame))
             return False
         period = self._periods.of(retired_s)
         waited = self._now() >= self._periods.start(period) + self.deadline_s
@@ -117,7 +117,7 @@ class Closer:
         except Reverted as error:
             log.warning("last reading of %s: %s", meter.hex(), error)
             done = False
-        self._refused.add(reading.digest)
+        self._refused.add((meter, reading.frame))
         self.last[meter] = self._read(meter)  # refused, too: another relay may have been first
         self._leases.give_back(_FINISH, [meter])
         return done
@@ -137,7 +137,7 @@ class Closer:
             waiting = [m for m in due if due[m] <= period and m not in chosen]
             from_s, to_s = self._periods.start(period + 1), self._periods.start(period + 2)
             for frame in self._store.closings(waiting, from_s, to_s):
-                if frame.meter in chosen or frame.digest in self._refused:
+                if frame.meter in chosen or (frame.meter, frame.frame) in self._refused:
                     continue
                 if self._period(frame) != period:
                     continue
@@ -197,7 +197,7 @@ class Closer:
             text = "closing of %s, period %s, skipped, reason %d"
             log.warning(text, frame.meter.hex(), period, result)
             if result != _AHEAD:
-                self._refused.add(frame.digest)
+                self._refused.add((frame.meter, frame.frame))
                 # Another relay may have landed it first, and not live to bill it.
                 self.last[frame.meter] = self._read(frame.meter)
         return sum(isinstance(result, Closing) for result in results)

@@ -40,6 +40,7 @@ class Roots:
         self._store = store
         self._now = now
         self._offset_s = deployment.utc_offset_s
+        self._domain = deployment.reading_domain
         self._me = chain.key.address if chain.key else ""
         self._wait_s = wait_s + int(self._me or "0", 16) % (wait_s // 10 + 1)
         self._logged: dict[int, set[tuple[bytes, int]]] = defaultdict(set)
@@ -96,7 +97,7 @@ class Roots:
         due: list[tuple[int, bytes, int]] = []
         for day in stale[: merkle.DAYS_MAX]:  # no more at a time: closings wait for this thread
             from_s, to_s = merkle.bounds_s(day, self._offset_s)
-            rows = self._store.leaves(from_s, to_s, before_s)
+            rows = self._store.leaves(self._domain, from_s, to_s, before_s)
             root, leaves = merkle.root(row.digest for row in rows)
             if (root, leaves) in self._logged[day]:
                 self._cover(day, leaves)

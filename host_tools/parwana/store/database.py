@@ -9,17 +9,7 @@ from sqlalchemy.exc import ArgumentError, NoSuchModuleError
 
 from parwana.store import advice
 from parwana.store.advice import StoreError
-from parwana.store.tables import (
-    VERSION,
-    frames_day,
-    frames_events,
-    inspections,
-    leases,
-    metadata,
-    schema,
-    trust,
-    updates,
-)
+from parwana.store.tables import VERSION, metadata, schema
 
 
 def engine(url: str, create: bool) -> sa.Engine:
@@ -141,11 +131,13 @@ def prepare(db: sa.Connection, create: bool, name: str) -> None:
         if db.execute(sa.select(schema.c.version)).scalar_one_or_none() is None:
             db.execute(schema.insert().values(version=VERSION))
     version = db.execute(sa.select(schema.c.version)).scalar_one_or_none()
-    if version != VERSION:
-        raise StoreError(f"{name} has schema {version}, this Parwana reads {VERSION}; use its own")
-    frames_day.create(db, checkfirst=True)  # a store of the first release has none of these
-    frames_events.create(db, checkfirst=True)
-    trust.create(db, checkfirst=True)
-    updates.create(db, checkfirst=True)
-    inspections.create(db, checkfirst=True)
-    leases.create(db, checkfirst=True)
+    if version is None or version > VERSION:
+        raise StoreError(
+            f"{name} has schema {version}, this Parwana's is {VERSION}: it is of a newer one; "
+            "install that, or restore the backup of before"
+        )
+    if version < VERSION:
+        raise StoreError(
+            f"{name} has schema {version}, this Parwana's is {VERSION}: stop what uses it, "
+            "back it up, and run `parwana store migrate`"
+        )

@@ -15,7 +15,6 @@ class SignedFrame:
 
     meter: bytes
     sequence: int
-    digest: bytes
     frame: bytes
     signature: bytes
     time_s: int
@@ -30,7 +29,7 @@ class SignedFrame:
 
 
 def signed_frame(
-    meter: bytes, domain: bytes, frame: bytes, signature: bytes, fields: object = None
+    meter: bytes, frame: bytes, signature: bytes, fields: object = None
 ) -> SignedFrame:
     """Make a SignedFrame of a reading or event; `fields` are the frame's, if it is parsed already.
 
@@ -42,7 +41,6 @@ def signed_frame(
     return SignedFrame(
         meter=meter,
         sequence=fields.sequence,
-        digest=wire.digest(domain, frame),
         frame=frame,
         signature=signature,
         time_s=fields.time_s,

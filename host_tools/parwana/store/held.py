@@ -1,7 +1,7 @@
 """Know which sequences of meters are held, as ranges, for many meters in one look."""
 
 from bisect import bisect_left, bisect_right
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from functools import lru_cache
 from typing import Any
 
@@ -19,19 +19,6 @@ SELECT DISTINCT runs.meter, runs.first, runs.last FROM asked JOIN runs
 ON runs.meter = asked.meter AND runs.first <= asked.last + 1 AND runs.first >= coalesce(
 (SELECT max(r.first) FROM runs AS r WHERE r.meter = asked.meter AND r.first <= asked.first),
 asked.first)"""
-_DIGESTS = """
-SELECT frames.meter, frames.sequence, frames.digest FROM asked JOIN frames
-ON frames.meter = asked.meter AND frames.sequence = asked.sequence"""
-
-
-def digests(db: sa.Connection, of: Iterable[tuple[bytes, int]]) -> dict[tuple[bytes, int], set]:
-    """Return the digests that are held of each (meter, sequence)."""
-    found: dict[tuple[bytes, int], set] = {}
-    for meter, sequence, digest in _ask(db, _DIGESTS, ("meter", "sequence"), list(of)):
-        found.setdefault((meter, sequence), set()).add(digest)
-    return found
-
-
 _GONE = """
 DELETE FROM runs WHERE (meter, first) IN (SELECT meter, first FROM asked)"""
 _LONGER = """
@@ -46,7 +33,7 @@ class Held:
         self._db = db
         self._was: dict[bytes, dict[int, int]] = {}
         wanted = [(meter, max(0, first - 1), last) for meter, first, last in spans]
-        for meter, first, last in _ask(db, _TOUCHING, ("meter", "first", "last"), wanted):
+        for meter, first, last in ask(db, _TOUCHING, ("meter", "first", "last"), wanted):
             self._was.setdefault(meter, {})[first] = last
         self._now = {meter: sorted(of.items()) for meter, of in self._was.items()}
 
@@ -78,19 +65,19 @@ class Held:
     def save(self) -> None:
         """Write what was added."""
         gone: list[tuple[bytes, int]] = []
-        new: list[dict[str, Any]] = []
+        new: list[Span] = []
         longer: list[Span] = []
         for meter, of in self._now.items():
             was, now = self._was.get(meter, {}), dict(of)
             gone += [(meter, first) for first in was.keys() - now.keys()]
             for first, last in of:
                 if first not in was:
-                    new.append({"meter": meter, "first": first, "last": last})
+                    new.append((meter, first, last))
                 elif was[first] != last:
                     longer.append((meter, first, last))
-        _ask(self._db, _GONE, ("meter", "first"), gone)
+        ask(self._db, _GONE, ("meter", "first"), gone)
         insert(self._db, runs, new)
-        _ask(self._db, _LONGER, ("meter", "first", "last"), longer)
+        ask(self._db, _LONGER, ("meter", "first", "last"), longer)
 
 
 def ranges(rising: Sequence[int]) -> Iterator[tuple[int, int]]:
@@ -102,19 +89,18 @@ def ranges(rising: Sequence[int]) -> Iterator[tuple[int, int]]:
             start = i
 
 
-def insert(db: sa.Connection, table: sa.Table, rows: Sequence[Mapping[str, Any]]) -> None:
+def insert(db: sa.Connection, table: sa.Table, rows: Sequence[tuple[Any, ...]]) -> None:
     """Insert rows of all columns, none of which is there; the values are the drivers' own types.
 
     Whoever calls holds the rows' meters, so that nobody else inserts them meanwhile.
     """
     names = table.columns.keys()
-    given = [tuple(row[name] for name in names) for row in rows]
     into = f"INSERT INTO {table.name} ({', '.join(names)})"
-    if given and db.dialect.name == "sqlite":
-        db.exec_driver_sql(f"{into} VALUES ({', '.join('?' * len(names))})", given)
-    elif given:
+    if rows and db.dialect.name == "sqlite":
+        db.exec_driver_sql(f"{into} VALUES ({', '.join('?' * len(names))})", list(rows))
+    elif rows:
         types = [column.type.compile(db.dialect) for column in table.columns]
-        db.exec_driver_sql(f"{into} {_arrays(types)}", _columns(given))
+        db.exec_driver_sql(f"{into} {_arrays(types)}", _columns(rows))
 
 
 def _arrays(types: Iterable[str]) -> str:
@@ -125,7 +111,7 @@ def _columns(rows: Sequence[tuple[Any, ...]]) -> tuple[list[Any], ...]:
     return tuple(map(list, zip(*rows, strict=True)))
 
 
-def _ask(
+def ask(
     db: sa.Connection, query: str, names: tuple[str, ...], rows: Sequence[tuple[Any, ...]]
 ) -> list[Any]:
     """Return the answer to a statement on `asked`, a table of these rows."""
@@ -144,7 +130,7 @@ def _ask(
 
 
 def _told(result: sa.CursorResult[Any]) -> list[Any]:
-    return list(result) if result.returns_rows else []
+    return list(result.all()) if result.returns_rows else []
 
 
 @lru_cache(maxsize=64)

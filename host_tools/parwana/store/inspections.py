@@ -5,9 +5,9 @@ from typing import Any
 
 import sqlalchemy as sa
 
-import wire
 from parwana.store.changes import Changes
-from parwana.store.tables import frames, inspections
+from parwana.store.rows import frames_of
+from parwana.store.tables import EVENT, frames, inspections
 
 
 class InspectionChanges(Changes):
@@ -22,9 +22,10 @@ class InspectionChanges(Changes):
 
 
 class InspectionReader:
-    """The part of a Store that is about inspections and loads; `_connected` is the Store's."""
+    """The part of a Store about inspections and loads; `_connected`, `_signed` are the Store's."""
 
     _connected: Any
+    _signed: Any
 
     def inspections(self) -> list[sa.Row]:
         """Return all inspections (number, at_s, found), by time."""
@@ -37,15 +38,11 @@ class InspectionReader:
 
         What contradicts another reading is left out.
         """
-        query = sa.select(frames.c.frame).where(
-            frames.c.meter == meter,
-            frames.c.kind == wire.KIND_READING,
+        query = frames_of(meter).where(
+            frames.c.kind != EVENT,
+            frames.c.variant == 0,
             frames.c.time_s > from_s,
             frames.c.time_s <= to_s,
-            sa.not_(frames.c.contradicted),
         )
-        with self._connected() as db:
-            for row in db.execution_options(yield_per=10_000).execute(
-                query.order_by(frames.c.sequence)
-            ):
-                yield bytes(row.frame)
+        for reading in self._signed(query.order_by(frames.c.sequence)):
+            yield reading.frame

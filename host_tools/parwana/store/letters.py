@@ -50,7 +50,7 @@ def examine(topic: str, payload: bytes, utility_id: str, domain: bytes) -> Lette
             if kind == wire.MESSAGE_GET:
                 return Letter(topic, payload, meter, get=value)
             raise wire.FrameError(f"message {kind} is not for a relay")
-        frames = [signed_frame(meter, domain, *one) for one in wire.parse_frames(payload)]
+        frames = [signed_frame(meter, *one) for one in wire.parse_frames(payload)]
         if frames[0].sequence == 0:
             raise wire.FrameError("sequence 0, the first is 1")
     except wire.FrameError as error:
@@ -58,7 +58,7 @@ def examine(topic: str, payload: bytes, utility_id: str, domain: bytes) -> Lette
     letter = Letter(topic, payload, meter)
     for frame in frames:
         try:
-            made_by = signer(frame.digest, frame.signature)
+            made_by = signer(wire.digest(domain, frame.frame), frame.signature)
             if made_by != meter:
                 raise SignatureError(f"signed by {made_by.hex()}")
             letter.frames.append(frame)

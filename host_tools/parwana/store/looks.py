@@ -4,9 +4,9 @@ from typing import Any
 
 import sqlalchemy as sa
 
-import wire
 from parwana.store.frames import SignedFrame
-from parwana.store.tables import IS_EVENT, frames, meters, permits
+from parwana.store.rows import ENERGY, FRAMES, frames_of, of
+from parwana.store.tables import CLOSES, EVENT, IS_EVENT, framed, frames, meters, permits
 
 
 class MeterReader:
@@ -17,33 +17,31 @@ class MeterReader:
 
     def last_events(self, meter: bytes, count: int) -> list[SignedFrame]:
         """Return the meter's last events, the newest first."""
-        query = sa.select(frames).where(frames.c.meter == meter, IS_EVENT)
-        query = query.order_by(frames.c.sequence.desc()).limit(count)
+        query = frames_of(meter).where(IS_EVENT).order_by(frames.c.sequence.desc()).limit(count)
         return list(self._signed(query, few=True))
 
     def newest_readings(self) -> dict[bytes, tuple[bytes, int]]:
         """Return by meter (frame, received_s) of its last reading, of those that have one."""
-
-        def last(column: Any) -> Any:
-            mine = frames.c.meter == meters.c.meter, frames.c.kind == wire.KIND_READING
-            query = sa.select(column).where(*mine).correlate(meters)
-            order = frames.c.sequence.desc(), frames.c.digest.desc()  # both of the same frame
-            return query.order_by(*order).limit(1).scalar_subquery()
-
-        query = sa.select(meters.c.meter, last(frames.c.frame), last(frames.c.received_s))
-        with self._connected() as db:
-            rows = db.execute(query, execution_options={"yield_per": 1000})
-            return {meter: (frame, at_s) for meter, frame, at_s in rows if frame is not None}
+        of_it = frames.alias()
+        last = sa.select(of_it.c.sequence).where(of_it.c.meter == framed.c.id)
+        last = last.where(of_it.c.kind != EVENT).order_by(of_it.c.sequence.desc()).limit(1)
+        of_each = sa.select(framed.c.id, last.scalar_subquery().label("sequence"))
+        # First this, or SQLite reads all frames.
+        found_first = of_each.join(meters, meters.c.meter == framed.c.meter).cte("last")
+        newest = found_first.prefix_with("MATERIALIZED")
+        of_them = sa.and_(frames.c.meter == newest.c.id, frames.c.sequence == newest.c.sequence)
+        query = FRAMES.join(newest, of_them).where(frames.c.kind != EVENT)
+        found = self._signed(query.order_by(frames.c.variant))
+        return {one.meter: (one.frame, one.received_s) for one in found}
 
     def registers(self, meter: bytes, from_s: int, to_s: int) -> list[tuple[int, int]]:
         """Return (time_s, energy_wh) of the meter's closing readings of from_s ≤ time_s < to_s.
 
         In the order of their time. Nothing else of the frames is fetched: a year is 366 of them.
         """
-        energy = sa.func.substr(frames.c.frame, 13, 8, type_=sa.LargeBinary)  # protocol.md, 1
-        query = sa.select(frames.c.time_s, energy).where(
-            frames.c.closing,
-            frames.c.meter == meter,
+        query = sa.select(frames.c.time_s, ENERGY).where(
+            CLOSES,
+            of(meter),
             frames.c.time_s >= from_s,
             frames.c.time_s < to_s,
         )
@@ -53,8 +51,7 @@ class MeterReader:
 
     def latest(self, meter: bytes, count: int) -> list[SignedFrame]:
         """Return the meter's last frames, the newest first."""
-        query = sa.select(frames).where(frames.c.meter == meter)
-        query = query.order_by(frames.c.sequence.desc()).limit(count)
+        query = frames_of(meter).order_by(frames.c.sequence.desc()).limit(count)
         return list(self._signed(query, few=True))
 
     def accepted_permit(self, meter: bytes) -> bytes | None:

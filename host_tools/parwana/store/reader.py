@@ -7,6 +7,8 @@ durable when the `with store.transaction()` that gave it has ended, and not befo
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from itertools import groupby
+from typing import NamedTuple
 
 import sqlalchemy as sa
 from sqlalchemy.exc import SQLAlchemyError
@@ -18,10 +20,16 @@ from parwana.store.frames import SignedFrame, signed_frame
 from parwana.store.held import Held
 from parwana.store.inspections import InspectionReader
 from parwana.store.looks import MeterReader
+from parwana.store.rows import CODE, DAY_S, FRAMES, frames_of, signed, zero
 from parwana.store.tables import (
-    CLOSING,
-    CONTRADICTED,
+    CLOSES,
+    DOUBTED,
+    EVENT,
+    IS_EVENT,
+    PAGE,
     cursors,
+    days,
+    framed,
     frames,
     meters,
     permits,
@@ -34,10 +42,19 @@ from parwana.store.tables import (
 from parwana.store.updates import UpdateReader
 from parwana.store.writer import Added, Writer, newest_permits_of
 
-DAY_S = 86400
+_ORDER = frames.c.sequence, frames.c.variant
 _METERS_MAX = 500  # a query; SQLite takes 32,766 values in one
 
 __all__ = ["Added", "SignedFrame", "Store", "StoreAway", "StoreError", "Writer", "signed_frame"]
+
+
+class Leaf(NamedTuple):
+    """A frame under a daily root; its digest is of 32 bytes."""
+
+    meter: bytes
+    sequence: int
+    digest: bytes
+    received_s: int
 
 
 class Store(MeterReader, UpdateReader, InspectionReader):
@@ -124,8 +141,8 @@ class Store(MeterReader, UpdateReader, InspectionReader):
 
     def frames(self, meter: bytes, first: int = 1) -> Iterator[SignedFrame]:
         """Give the meter's frames from sequence `first` on, in order, without holding them all."""
-        query = sa.select(frames).where(frames.c.meter == meter, frames.c.sequence >= first)
-        yield from self._signed(query.order_by(frames.c.sequence, frames.c.digest))
+        query = frames_of(meter).where(frames.c.sequence >= first)
+        yield from self._signed(query.order_by(*_ORDER))
 
     def readings(
         self, meter: bytes, after_s: int, until_s: int, before_s: int
@@ -133,27 +150,27 @@ class Store(MeterReader, UpdateReader, InspectionReader):
         """Give the meter's readings of after_s < time_s ≤ until_s that were received before
         `before_s`, by sequence.
         """
-        query = sa.select(frames).where(
-            frames.c.meter == meter,
-            frames.c.kind == wire.KIND_READING,
+        query = frames_of(meter).where(
+            frames.c.kind != EVENT,
             frames.c.time_s > after_s,
             frames.c.time_s <= until_s,
             frames.c.received_s < before_s,
         )
-        yield from self._signed(query.order_by(frames.c.sequence, frames.c.digest))
+        yield from self._signed(query.order_by(*_ORDER))
 
     def framed_meters(self) -> list[bytes]:
         """Return the meters that have frames, whether they are enrolled or not."""
         with self._connected() as db:
-            return list(db.execute(sa.select(frames.c.meter).distinct()).scalars())
+            any_of_it = sa.exists().where(frames.c.meter == framed.c.id)
+            return list(db.execute(sa.select(framed.c.meter).where(any_of_it)).scalars())
 
     def closings(self, of: Sequence[bytes], from_s: int, to_s: int) -> list[SignedFrame]:
         """Return these meters' closing readings of from_s ≤ time_s < to_s, by time, sequence."""
         found: list[SignedFrame] = []
         for start in range(0, len(of), _METERS_MAX):
-            query = sa.select(frames).where(
-                CLOSING,
-                frames.c.meter.in_(of[start : start + _METERS_MAX]),
+            query = FRAMES.where(
+                CLOSES,
+                framed.c.meter.in_(of[start : start + _METERS_MAX]),
                 frames.c.time_s >= from_s,
                 frames.c.time_s < to_s,
             )
@@ -162,51 +179,55 @@ class Store(MeterReader, UpdateReader, InspectionReader):
 
     def last_reading(self, meter: bytes, until_s: int) -> SignedFrame | None:
         """Return the meter's last reading of time_s ≤ until_s, if any."""
-        query = sa.select(frames).where(
-            frames.c.meter == meter, frames.c.kind == wire.KIND_READING, frames.c.time_s <= until_s
-        )
+        query = frames_of(meter).where(frames.c.kind != EVENT, frames.c.time_s <= until_s)
         query = query.order_by(frames.c.sequence.desc()).limit(1)
         return next(iter(list(self._signed(query, few=True))), None)
 
     def days(self, utc_offset_s: int, before_s: int) -> dict[int, int]:
         """Return how many frames of each local day since 1970 were received before `before_s`."""
-        day = (frames.c.time_s + (utc_offset_s - 1)) // DAY_S
-        query = sa.select(day, sa.func.count()).where(
-            frames.c.time_s > -utc_offset_s, frames.c.received_s < before_s
-        )
         with self._connected() as db:
+            plain = sa.type_coerce(frames.c.time_s, sa.BigInteger)
+            day = (plain + (zero(db) + utc_offset_s - 1)) // DAY_S
+            query = sa.select(day, sa.func.count()).where(
+                frames.c.time_s > -utc_offset_s, frames.c.received_s < before_s
+            )
             return {row[0]: row[1] for row in db.execute(query.group_by(day))}
 
-    def leaves(self, from_s: int, to_s: int, before_s: int) -> Iterator[sa.Row]:
-        """Give (meter, sequence, digest, received_s) of all frames of from_s ≤ time_s < to_s that
-        were received before `before_s`, in the order of a daily root.
+    def leaves(self, domain: bytes, from_s: int, to_s: int, before_s: int) -> Iterator[Leaf]:
+        """Give all frames of from_s ≤ time_s < to_s that were received before `before_s`, in the
+        order of a daily root. `domain` is that of readings (32 bytes).
         """
-        order = frames.c.meter, frames.c.sequence, frames.c.digest
-        query = sa.select(*order, frames.c.received_s).where(
+        of_days = days.c.day.between(from_s // DAY_S, (to_s - 1) // DAY_S)
+        pages = sa.select(days.c.meter, days.c.page).where(of_days).distinct().subquery()
+        first = pages.c.page * PAGE
+        on_them = sa.and_(
+            frames.c.meter == pages.c.meter, frames.c.sequence.between(first, first + (PAGE - 1))
+        )
+        query = FRAMES.join(pages, on_them).where(
             frames.c.time_s >= from_s, frames.c.time_s < to_s, frames.c.received_s < before_s
         )
-        streaming = {"yield_per": 1000}
-        with self._connected() as db:
-            yield from db.execute(query.order_by(*order), execution_options=streaming)
+        found = self._signed(query.order_by(framed.c.meter, frames.c.sequence))
+        for (meter, sequence), alike in groupby(found, lambda one: (one.meter, one.sequence)):
+            made = [(wire.digest(domain, one.frame), one.received_s) for one in alike]
+            for digest, received_s in sorted(made):
+                yield Leaf(meter, sequence, digest, received_s)
 
     def contradictions(self) -> dict[bytes, list[SignedFrame]]:
         """Return, for each meter that contradicts itself, two frames of one sequence."""
         found: dict[bytes, list[SignedFrame]] = {}
         with self._connected() as db:
-            query = sa.select(frames.c.meter, sa.func.min(frames.c.sequence))
-            doubted = db.execute(query.where(CONTRADICTED).group_by(frames.c.meter)).all()
+            query = sa.select(framed.c.meter, sa.func.min(frames.c.sequence)).where(DOUBTED)
+            joined = query.join(framed, framed.c.id == frames.c.meter)
+            doubted = db.execute(joined.group_by(framed.c.meter)).all()
         for meter, sequence in doubted:
-            pair = sa.select(frames).where(frames.c.meter == meter, frames.c.sequence == sequence)
-            found[meter] = list(self._signed(pair.order_by(frames.c.digest).limit(2)))
+            alike = self._signed(frames_of(meter).where(frames.c.sequence == sequence))
+            found[meter] = sorted(alike, key=lambda one: one.frame)[:2]
         return found
 
     def _signed(self, query: sa.Select, few: bool = False) -> Iterator[SignedFrame]:
         streaming = {} if few else {"yield_per": 1000}
         with self._connected() as db, db.execute(query, execution_options=streaming) as rows:
-            for row in rows:
-                values = row._asdict()
-                del values["kind"]
-                yield SignedFrame(**values)
+            yield from map(signed, rows)
 
     def lowest_missing(self, meter: bytes, oldest: int) -> int:
         """Return the lowest sequence, not below `oldest`, that is not held."""
@@ -282,13 +303,12 @@ class Store(MeterReader, UpdateReader, InspectionReader):
 
     def events(self, codes: Sequence[int], from_s: int) -> Iterator[SignedFrame]:
         """Give all meters' events of these codes and of time_s ≥ from_s, by time."""
-        code = sa.func.substr(frames.c.frame, 3, 2, type_=sa.LargeBinary)
-        query = sa.select(frames).where(
-            frames.c.kind == wire.KIND_EVENT,
+        query = FRAMES.where(
+            IS_EVENT,
             frames.c.time_s >= from_s,
-            code.in_([one.to_bytes(2, "big") for one in codes]),
+            CODE.in_([one.to_bytes(2, "big") for one in codes]),
         )
-        yield from self._signed(query.order_by(frames.c.time_s, frames.c.meter))
+        yield from self._signed(query.order_by(frames.c.time_s, framed.c.meter))
 
     def cursor(self, name: str) -> int | None:
         """Return the block up to which `name` has read, None if it never did."""

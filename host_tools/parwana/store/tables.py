@@ -1,6 +1,9 @@
 """The store's tables, the same on SQLite and PostgreSQL. Addresses and digests are raw bytes.
 
-frames       every verified frame; two of one sequence are both kept, marked `contradicted`
+frames       every verified frame, in columns what orders it, the rest packed (`frames.packed`)
+framed       a small number for each meter that `frames` has anything of, which stands there for it
+days         of each UTC day since 1970 the pages, of PAGE sequences, that hold a frame of it
+pruned       days whose readings were removed: what of them is on the chain
 runs         the sequences of a meter that are held, as ranges: the lowest missing is one look-up
 meters       what the chain says of a meter (number, kind, feeder) and what its last hello said
 permits      the bundles that were published on the chain, to deliver
@@ -13,56 +16,95 @@ leases       which work on the chain is whose, and until when, so that relays do
 cursors      up to which block a reader of the chain has read
 """
 
-import sqlalchemy as sa
+from typing import Any
 
-VERSION = 1
+import sqlalchemy as sa
+from sqlalchemy.types import TypeDecorator
+
+VERSION = 2  # the revision in migrations/ that makes these tables
+PAGE = 128  # sequences, so that a page of quarter hours begins on one day and ends on the next
+ZERO = 1 << 31  # what PostgreSQL subtracts from four bytes
+
+
+class _Shifted(TypeDecorator[int]):
+    """0 … 2**32 - 1 in PostgreSQL's four bytes, which have a sign."""
+
+    impl = sa.Integer
+    cache_ok = True
+
+    def bind_processor(self, dialect: sa.Dialect) -> Any:  # noqa: ARG002
+        return lambda value: None if value is None else value - ZERO
+
+    def result_processor(self, dialect: sa.Dialect, coltype: object) -> Any:  # noqa: ARG002
+        return lambda value: None if value is None else value + ZERO
+
 
 metadata = sa.MetaData()
 _Integer = sa.BigInteger().with_variant(sa.Integer, "sqlite")
+_Four = sa.Integer().with_variant(_Shifted(), "postgresql")
 _Address = sa.LargeBinary(20)
 
 schema = sa.Table("parwana_schema", metadata, sa.Column("version", sa.Integer, primary_key=True))
 
+framed = sa.Table(
+    "framed",
+    metadata,
+    sa.Column("id", sa.Integer, primary_key=True),
+    sa.Column("meter", _Address, nullable=False, unique=True),
+    # What `days` got last of it: the next reading most often is of the same.
+    sa.Column("day", sa.Integer),
+    sa.Column("page", sa.Integer),
+)
+
+# In this order PostgreSQL pads nothing. What each byte costs: docs/decisions/0030.
+READING, EVENT, CLOSING = 1, 2, 3  # `kind`: a frame's own, and that of a reading which closes
 frames = sa.Table(
     "frames",
     metadata,
-    sa.Column("meter", _Address, primary_key=True),
-    sa.Column("sequence", _Integer, primary_key=True, autoincrement=False),
-    sa.Column("digest", sa.LargeBinary(32), primary_key=True),
-    sa.Column("frame", sa.LargeBinary(40), nullable=False),
-    sa.Column("signature", sa.LargeBinary(64), nullable=False),
+    sa.Column("meter", sa.Integer, nullable=False),  # framed.id
+    sa.Column("sequence", _Four, nullable=False),
+    sa.Column("time_s", _Four, nullable=False),
+    sa.Column("received_s", _Four, nullable=False),
+    # 0; of a sequence that has several frames 1, 2, …
+    sa.Column("variant", sa.SmallInteger, nullable=False),
     sa.Column("kind", sa.SmallInteger, nullable=False),
-    sa.Column("time_s", _Integer, nullable=False),
-    sa.Column("closing", sa.Boolean, nullable=False),
-    sa.Column("contradicted", sa.Boolean, nullable=False),
-    sa.Column("received_s", _Integer, nullable=False),
-    # The key holds the digest last: one index serves the order, the look-up and the uniqueness.
+    sa.Column("frame", sa.LargeBinary(30), nullable=False),
+    sa.Column("signature", sa.LargeBinary(64), nullable=False),
+    sa.PrimaryKeyConstraint("meter", "sequence", "variant").ddl_if(dialect="sqlite"),
     sqlite_with_rowid=False,
 )
-sa.Index(
-    "frames_closing",
-    frames.c.meter,
-    frames.c.time_s,
-    sqlite_where=frames.c.closing,
-    postgresql_where=frames.c.closing,
+# Two numbers take an entry of 20 bytes, a third makes it 28: whoever writes holds the meter.
+sa.Index("frames_sequence", frames.c.meter, frames.c.sequence).ddl_if(dialect="postgresql")
+
+
+def _partial(name: str, condition: str, *columns: sa.Column[Any]) -> Any:
+    """Make an index of some frames; return its condition for queries, which must say it alike."""
+    where = sa.text(condition)
+    sa.Index(name, *columns, sqlite_where=where, postgresql_where=where)
+    return sa.text(f"frames.{condition}")
+
+
+CLOSES = _partial("frames_closing", f"kind = {CLOSING}", frames.c.meter, frames.c.time_s)
+IS_EVENT = _partial("frames_events", f"kind = {EVENT}", frames.c.meter, frames.c.sequence)
+DOUBTED = _partial("frames_doubted", "variant > 0", frames.c.meter, frames.c.sequence)
+
+days = sa.Table(
+    "days",
+    metadata,
+    sa.Column("day", sa.Integer, primary_key=True, autoincrement=False),
+    sa.Column("meter", sa.Integer, primary_key=True, autoincrement=False),  # framed.id
+    sa.Column("page", sa.Integer, primary_key=True, autoincrement=False),  # sequence // PAGE
+    sqlite_with_rowid=False,
 )
-# As the partial indexes say it: for SQLite `closing = 1` is another condition, and none of theirs.
-CLOSING, CONTRADICTED = sa.text("frames.closing"), sa.text("frames.contradicted")
-sa.Index(
-    "frames_contradicted",
-    frames.c.meter,
-    frames.c.sequence,
-    sqlite_where=frames.c.contradicted,
-    postgresql_where=frames.c.contradicted,
-)
-frames_day = sa.Index("frames_day", frames.c.time_s, frames.c.received_s)
-IS_EVENT = frames.c.kind == sa.literal_column("2")  # as it stands: an index is chosen by the text
-frames_events = sa.Index(
-    "frames_events",
-    frames.c.meter,
-    frames.c.sequence,
-    sqlite_where=IS_EVENT,
-    postgresql_where=IS_EVENT,
+
+pruned = sa.Table(
+    "pruned",
+    metadata,
+    sa.Column("from_s", _Integer, primary_key=True, autoincrement=False),
+    sa.Column("to_s", _Integer, nullable=False),
+    sa.Column("before_s", _Integer, nullable=False),  # what was received later stays
+    sa.Column("leaves", _Integer, nullable=False),
+    sa.Column("root", sa.LargeBinary(32), nullable=False),
 )
 
 runs = sa.Table(

@@ -9,12 +9,12 @@ import sqlalchemy as sa
 
 import wire
 from parwana.store.frames import SignedFrame
-from parwana.store.held import Held, Span, digests, insert, ranges
+from parwana.store.held import Held, Span, ranges
 from parwana.store.inspections import InspectionChanges
 from parwana.store.leases import LeaseChanges
+from parwana.store.rows import Place, Rows
 from parwana.store.tables import (
     cursors,
-    frames,
     meters,
     permits,
     quarantine,
@@ -37,11 +37,6 @@ _LOCK = (
     .with_for_update()
 )
 _HEARD = meters.update().where(meters.c.meter == _OF)
-_DOUBT = (
-    frames.update()
-    .where(frames.c.meter == _OF, frames.c.sequence == sa.bindparam("at"))
-    .values(contradicted=True)
-)
 _LAST = (
     sa.select(permits.c.meter, sa.func.max(permits.c.serial).label("serial"))
     .where(permits.c.meter.in_(_AMONG))
@@ -65,6 +60,10 @@ class Added:
 
 class Writer(UpdateChanges, InspectionChanges, LeaseChanges):
     """Write within one transaction; the store's only door for writing."""
+
+    def __init__(self, connection: sa.Connection) -> None:
+        super().__init__(connection)
+        self._held = Held(connection, [])  # of the last frames: they are wanted from there
 
     def _row(self, table: sa.Table, values: dict[str, Any]) -> None:
         """Insert a row, or update the one with its primary key."""
@@ -91,20 +90,19 @@ class Writer(UpdateChanges, InspectionChanges, LeaseChanges):
         every = [signed for of in added.values() for signed in of]
         spans = list(_spans(added))
         held = Held(self._db, [*spans, *_given_up(every)])
-        doubtful = {(f.meter, f.sequence) for f in every if (f.meter, f.sequence) in held}
-        known = digests(self._db, doubtful)
+        rows = Rows(self._db, added)
+        known = rows.kept({(f.meter, f.sequence) for f in every if (f.meter, f.sequence) in held})
         fresh: list[SignedFrame] = []
         done = {meter: _sort(of, known, fresh) for meter, of in added.items()}
-        if fresh:
-            place = {"contradicted": False, "received_s": received_s}
-            rows = [{**vars(signed), "kind": signed.kind, **place} for signed in fresh]
-            insert(self._db, frames, rows)
+        doubted = {(f.meter, f.sequence) for one in done.values() for f in one.contradicting}
+        rows.doubt(doubted)
+        # From 1 on in the order in which they came
+        nth = {(m, f): i for m, s in doubted for i, f in enumerate(known[m, s], 1)}
+        rows.add(fresh, nth, received_s)
         for span in (*spans, *_given_up(fresh)):
             held.add(*span)
         held.save()
-        doubted = {(f.meter, f.sequence) for one in done.values() for f in one.contradicting}
-        if doubted:
-            self._db.execute(_DOUBT, [{"of": m, "at": s} for m, s in sorted(doubted)])
+        self._held = held
         return done
 
     def heard(self, rows: Sequence[Mapping[str, Any]]) -> None:
@@ -117,8 +115,16 @@ class Writer(UpdateChanges, InspectionChanges, LeaseChanges):
 
     def lowest_missing(self, oldest: Mapping[bytes, int]) -> dict[bytes, int]:
         """Return by meter the lowest sequence, not below its `oldest`, that is not held."""
-        held = Held(self._db, [(meter, first, first) for meter, first in oldest.items()])
-        return {meter: held.lowest_missing(meter, first) for meter, first in oldest.items()}
+        held = self._held
+        asked = [
+            (m, first, first) for m, first in oldest.items() if (m, max(1, first)) not in held
+        ]
+        looked = Held(self._db, asked)
+        unknown = {meter for meter, _, _ in asked}
+        return {
+            meter: (looked if meter in unknown else held).lowest_missing(meter, first)
+            for meter, first in oldest.items()
+        }
 
     def quarantine(
         self, topic: str, payload: bytes, reason: str, detail: str, time_s: int
@@ -216,14 +222,14 @@ def _spans(added: Mapping[bytes, Sequence[SignedFrame]]) -> Iterator[Span]:
 
 def _sort(
     added: Sequence[SignedFrame],
-    known: dict[tuple[bytes, int], set[bytes]],
+    known: dict[Place, list[bytes]],
     fresh: list[SignedFrame],
 ) -> Added:
     """Say what is new of one meter's frames; put that into `fresh`, and all into `known`."""
     contradicting, refused, repeated, before = [], [], 0, len(fresh)
     for signed in added:
-        alike = known.setdefault((signed.meter, signed.sequence), set())
-        if signed.digest in alike:
+        alike = known.setdefault((signed.meter, signed.sequence), [])
+        if signed.frame in alike:
             repeated += 1
             continue
         if alike:
@@ -231,7 +237,7 @@ def _sort(
             if len(alike) >= CONTRADICTIONS_KEPT:
                 refused.append(signed)
                 continue
-        alike.add(signed.digest)
+        alike.append(signed.frame)
         fresh.append(signed)
     return Added(len(fresh) - before, repeated, contradicting, refused)
 
