@@ -86,7 +86,6 @@ def fill(made: Deployment, store: Store, meters: dict[SignedMeter, int]) -> int:
                 meter.address: [
                     signed_frame(
                         meter.address,
-                        meter.domain,
                         *meter.reading(1, time_s=end_s, energy_wh=5000 * share, flags=flags),
                     )
                 ]

@@ -1,7 +1,6 @@
 """Leases: one holder at a time, none for longer than was said."""
 
 import threading
-from pathlib import Path
 
 import pytest
 
@@ -74,14 +73,3 @@ def test_many_at_once_never_hold_the_same(store: Store) -> None:
         thread.join()
     assert sum(len(some) for some in held.values()) == len(works)
     assert set().union(*held.values()) == set(works)
-
-
-def test_a_store_without_the_table_gets_it(tmp_path: Path) -> None:
-    url = f"sqlite:///{tmp_path}/old.db"
-    first = Store(url)
-    with first.transaction() as tx:
-        tx.connection.exec_driver_sql("DROP TABLE leases")
-    first.close()
-    again = Store(url)
-    assert take(again, "a", WORKS) == set(WORKS)
-    again.close()

@@ -91,11 +91,24 @@ class RootAudit:
             days = [day for day, roots in self._logged.items() if stranger in roots]
             where = f"{len(days)} days, the last of them {max(days)}"
             self.report.add("committer", "", where, "one who landed closings", stranger)
-        held = self.store.days(self.deployment.utc_offset_s, EVER_S)
-        days = sorted({*held, *self._logged})
+        offset_s = self.deployment.utc_offset_s
+        held = self.store.days(offset_s, EVER_S)
+        pruned = {merkle.day_of(row.from_s, offset_s): row for row in self.store.pruned()}
+        for day, row in pruned.items():
+            self._compare_pruned(day, row)
+        days = sorted({*held, *self._logged} - set(pruned))
         for i, day in enumerate(days, 1):
             told("days' roots", i, len(days))
             self._compare(day, held.get(day, 0), now_s - merkle.LATENESS_S)
+
+    def _compare_pruned(self, day: int, row: Any) -> None:
+        """See that all that the store held of a day was under a root, before it removed some."""
+        roots = self._logged.get(day, {}).items()
+        if (row.leaves, bytes(row.root)) in [root for who, root in roots if who in self.known]:
+            self.report.count("frames_under_roots", row.leaves)
+            return
+        expected = f"{bytes(row.root).hex()} over {row.leaves} frames, of which some were removed"
+        self.report.add("root", "", f"day {day}", expected, "no such root")
 
     def _compare(self, day: int, held: int, due_s: int) -> None:
         frames = Day(self.store, self.deployment, day, held)

@@ -85,6 +85,8 @@ class _Meter:
         self._seen: set[int] = set()
         self._unproved: set[int] = set()
         self._lost: set[tuple[int, int]] = set()
+        self._pruned = [(row.from_s, row.to_s) for row in store.pruned()]
+        self._before = 0, -1  # sequence and time of the frame before
         self._opened: list[int] = []  # registers of readings with the contactor open, since a move
 
     def audit(self) -> Evidence:
@@ -118,9 +120,17 @@ class _Meter:
             return
         if fields.sequence - 1 not in self._seen:
             self._opened.clear()
+            self._excuse(fields)
+        self._before = fields.sequence, fields.time_s
         self._seen.add(fields.sequence)
         self._order(fields)
         self._note(row, fields)
+
+    def _excuse(self, fields: wire.Reading | wire.Event) -> None:
+        """Take what lacks between two frames for pruned, if a pruned day is between them."""
+        sequence, time_s = self._before
+        if any(from_s < fields.time_s and time_s < to_s for from_s, to_s in self._pruned):
+            self._lost.add((sequence + 1, fields.sequence - 1))
 
     def _signed(self, row: SignedFrame, where: str) -> bool:
         try:

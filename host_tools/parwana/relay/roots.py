@@ -92,6 +92,8 @@ class Roots:
         wait longest.
         """
         counts = self._store.days(self._offset_s, before_s)
+        for row in self._store.pruned():  # what is left of such a day is not all of it
+            counts.pop(merkle.day_of(row.from_s, self._offset_s), None)
         stale = [d for d, n in counts.items() if d <= over and n > self._covered.get(d, 0)]
         stale.sort(key=lambda day: (day != over, self._mine.get(day, 0), day))
         due: list[tuple[int, bytes, int]] = []

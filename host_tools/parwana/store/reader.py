@@ -20,6 +20,7 @@ from parwana.store.frames import SignedFrame, signed_frame
 from parwana.store.held import Held
 from parwana.store.inspections import InspectionReader
 from parwana.store.looks import MeterReader
+from parwana.store.pruning import PruneReader
 from parwana.store.rows import CODE, DAY_S, FRAMES, frames_of, signed, zero
 from parwana.store.tables import (
     CLOSES,
@@ -57,7 +58,7 @@ class Leaf(NamedTuple):
     received_s: int
 
 
-class Store(MeterReader, UpdateReader, InspectionReader):
+class Store(MeterReader, UpdateReader, InspectionReader, PruneReader):
     """Open a store; `create=False` refuses one that is not there. Raises StoreError.
 
     `url` is sqlite:///path or postgresql://user:password@host/name. Any thread may use it.

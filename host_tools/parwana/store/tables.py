@@ -56,7 +56,7 @@ framed = sa.Table(
     sa.Column("page", sa.Integer),
 )
 
-# In this order PostgreSQL pads nothing. What each byte costs: docs/decisions/0030.
+# In this order PostgreSQL pads nothing. What each byte costs: docs/decisions/0032.
 READING, EVENT, CLOSING = 1, 2, 3  # `kind`: a frame's own, and that of a reading which closes
 frames = sa.Table(
     "frames",

@@ -12,6 +12,7 @@ from parwana.store.frames import SignedFrame
 from parwana.store.held import Held, Span, ranges
 from parwana.store.inspections import InspectionChanges
 from parwana.store.leases import LeaseChanges
+from parwana.store.pruning import PruneChanges
 from parwana.store.rows import Place, Rows
 from parwana.store.tables import (
     cursors,
@@ -58,7 +59,7 @@ class Added:
     refused: list[SignedFrame]
 
 
-class Writer(UpdateChanges, InspectionChanges, LeaseChanges):
+class Writer(UpdateChanges, InspectionChanges, LeaseChanges, PruneChanges):
     """Write within one transaction; the store's only door for writing."""
 
     def __init__(self, connection: sa.Connection) -> None:
@@ -91,7 +92,10 @@ class Writer(UpdateChanges, InspectionChanges, LeaseChanges):
         spans = list(_spans(added))
         held = Held(self._db, [*spans, *_given_up(every)])
         rows = Rows(self._db, added)
-        known = rows.kept({(f.meter, f.sequence) for f in every if (f.meter, f.sequence) in held})
+        seen = [f for f in every if (f.meter, f.sequence) in held]
+        known = rows.kept({(f.meter, f.sequence) for f in seen})
+        if lacking := [f for f in seen if (f.meter, f.sequence) not in known]:
+            known |= {(f.meter, f.sequence): [f.frame] for f in self.gone(lacking)}
         fresh: list[SignedFrame] = []
         done = {meter: _sort(of, known, fresh) for meter, of in added.items()}
         doubted = {(f.meter, f.sequence) for one in done.values() for f in one.contradicting}

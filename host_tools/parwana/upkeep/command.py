@@ -1,23 +1,27 @@
-"""`parwana store`: bring a store up to date."""
+"""`parwana store`: what an operator does with a store as a whole."""
+
+import json
+from dataclasses import asdict
+from typing import Annotated
 
 import typer
 
 from parwana.chain.deployment import Deployment
+from parwana.chain.node import Chain
 from parwana.store.migrating import migrate as migrated
+from parwana.store.reader import Store
 from parwana.store.tables import VERSION
+from parwana.upkeep.prune import period_s
+from parwana.upkeep.prune import prune as pruned
 from parwana.world import progress
-from parwana.world.options import DeploymentFile, StoreUrl
+from parwana.world.clock import WorldClock
+from parwana.world.options import DeploymentFile, EnergyRpc, Json, StoreUrl
 
 app = typer.Typer(
-    help="Bring the store of an older Parwana up to date.",
+    help="Bring a store up to date, or make it smaller.",
     epilog="Example: parwana store migrate --deployment town.json",
     no_args_is_help=True,
 )
-
-
-@app.callback()
-def _subcommands() -> None:
-    """Have subcommands, even where there is only one."""
 
 
 @app.command()
@@ -36,3 +40,38 @@ def migrate(deployment: DeploymentFile, store_url: StoreUrl = None) -> None:
         print(f"schema {VERSION}: nothing to do")
     else:
         print(f"schema {before} became {VERSION}; start what you stopped")
+
+
+@app.command()
+def prune(
+    deployment: DeploymentFile,
+    keep: Annotated[str, typer.Option(help="How long a reading stays: 400d, 60w, 18m, 2y.")],
+    store_url: StoreUrl = None,
+    rpc: EnergyRpc = None,
+    as_json: Json = False,
+) -> None:
+    """Remove old readings, each day only once its root is final on the chain.
+
+    Closings, events, contradictions and each meter's last reading stay: what is billed, paid and
+    permitted can be audited as before. What is removed can no longer be proven or exported: run
+    `parwana store export` before. Relays may run meanwhile.
+
+    Example: parwana store prune --keep 2y --deployment town.json
+    """
+    made = Deployment.load(deployment).on_energy_chain
+    keep_s = period_s(keep)
+    chain = Chain.of(made, rpc=rpc)
+    store = Store(store_url or made.store, create=False)
+    try:
+        with progress.shown() as told:
+            now_s = int(WorldClock.from_environment().now())
+            done = pruned(chain, made, store, keep_s, now_s, told)
+    finally:
+        store.close()
+    if as_json:
+        print(json.dumps({"ok": True, **asdict(done)}))
+        return
+    print(f"{done.readings} readings of {done.days} days removed")
+    if done.waiting:
+        days = f"{len(done.waiting)} days, the first of them {done.waiting[0]}"
+        print(f"{days} since 1970, stay: no final root covers all that is held of them yet")
