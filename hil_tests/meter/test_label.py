@@ -1,6 +1,7 @@
 """The label of a meter: a phone reads it, and a person too."""
 
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -45,6 +46,16 @@ def test_the_text_stays_on_the_label_and_off_the_code(label: Label) -> None:
     columns = [ink.crop((x, 0, x + 1, image.height)).getbbox() is None for x in range(image.width)]
     text = max(x for x in range(12, 400) if all(columns[x : x + 24]))
     assert 250 < text < 330  # where the white between code and text begins
+
+
+def test_a_code_that_leads_to_a_page_is_read_and_told_in_words(tmp_path: Path) -> None:
+    link = f"https://meter.kalpa-discom.example/m/{ADDRESS}"
+    linked = replace(PLAIN, link=link)
+    picture, _ = linked.save(tmp_path)
+    with Image.open(picture) as image:
+        (code,) = zxingcpp.read_barcodes(image.convert("L"))
+    assert code.text == link
+    assert linked.draw().tobytes() != replace(PLAIN, link=link + "0").draw().tobytes()
 
 
 def test_a_meter_without_a_feeder_says_none() -> None:

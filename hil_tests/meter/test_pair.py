@@ -238,8 +238,11 @@ def test_a_fresh_board_becomes_a_connected_meter_with_a_label(
         f"parwana:{meter}?utility=test&number=17&serial={record['serial']}&feeder={FEEDER}"
     )
 
-    code, again = bench.pair(capsys=capsys)
+    code, again = bench.pair("--url", "https://meter.example/", capsys=capsys)
     assert (code, again["meter"]) == (0, meter), again
+    with Image.open(again["label"][0]) as image:
+        (code_read,) = zxingcpp.read_barcodes(image.convert("L"))
+    assert code_read.text == f"https://meter.example/m/{meter}"
     told = details(again)
     assert told["configuration"] == "as it should be already"
     assert told["enrolment"] == "enrolled already"

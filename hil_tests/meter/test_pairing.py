@@ -262,6 +262,11 @@ def run_snippet(code: str, port: int) -> Any:
         ("--number 17 --feeder 1 --sensors a,b", "--sensors a,b: write 1 to 3 different"),
         ("--number 17 --feeder 1 --sensors 1,1", "--sensors 1,1: write 1 to 3 different"),
         ("--number 17 --feeder 1 --broker http://x", "write the broker as mqtt://host:1883"),
+        (
+            "--number 17 --feeder 1 --url meter.example",
+            "--url meter.example: write where `parwana",
+        ),
+        ("--number 17 --feeder 1 --url https://x/?a=1", "as https://meter.example"),
         ("--number 17 --feeder 1 --signer-key dev:9", "is no permit signer"),
         ("--number 17 --feeder 1", "give 1 --signer-key"),
         ("--number 17 --kind plant --config FOLDER", "FOLDER cannot be read (Is a directory)"),

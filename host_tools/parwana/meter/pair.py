@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import sys
 from pathlib import Path
 from typing import Annotated, Any
@@ -21,6 +22,7 @@ from parwana.world.broker import parse_url
 from parwana.world.clock import WorldClock
 from parwana.world.options import LARGEST_NUMBER, DeploymentFile, Json, Key, Port, Rpc
 
+_BASE = re.compile(r"https?://([\w.-]+|\[[0-9a-fA-F:]+\])(:\d+)?(/[\w.~-]+)*/?")
 _LARGEST_W = (2**32 - 1) // 10  # the registry keeps tenths of a watt in 32 bits
 
 
@@ -66,6 +68,13 @@ def command(
     label: Annotated[
         Path, typer.Option(help="Folder for the label, PNG and PDF.", show_default="build/labels")
     ] = BUILD / "labels",
+    url: Annotated[
+        str,
+        typer.Option(
+            help="What the world calls `parwana serve`, as https://meter.example: the code of "
+            "the label then leads to the meter's page."
+        ),
+    ] = "",
     reading: Annotated[
         bool, typer.Option("--reading/--no-reading", help="Wait for the first reading.")
     ] = True,
@@ -94,6 +103,8 @@ def command(
         raise PairError("a house hangs on a feeder: give --feeder, or --feeder 0 if it has none")
     if not (feeder == "" or _is_number(feeder) or _is_address(feeder)):
         raise PairError(f"--feeder {feeder}: write its number, or its meter's 0x address")
+    if url and not _BASE.fullmatch(url):
+        raise PairError(f"--url {url}: write where `parwana serve` is, as https://meter.example")
     unit_ids = [int(part) for part in sensors.split(",") if part.strip().isdecimal()]
     if not 1 <= len(set(unit_ids)) == len(sensors.split(",")) <= 3:
         raise PairError(f"--sensors {sensors}: write 1 to 3 different unit ids, as 1,2,3")
@@ -127,6 +138,7 @@ def command(
         timeout_s=timeout,
         wait_reading=reading,
         labels=label,
+        url=url.rstrip("/"),
         rpc=rpc,
     )
 

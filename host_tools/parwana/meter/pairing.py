@@ -66,6 +66,7 @@ class Wish:
     timeout_s: float = 300
     wait_reading: bool = True
     labels: Path = Path("labels")
+    url: str = ""  # of `parwana serve`: the label's code leads to the meter's page there
     rpc: list[str] | None = None  # None: the deployment's
 
 
@@ -322,7 +323,8 @@ class Pairing:
         assert self.identity is not None
         entry = self.utility.entry(self.address)
         utility_id, serial = self.deployment.utility_id, self.identity.serial
-        label = Label(utility_id, entry.number, self.address, serial, entry.feeder)
+        link = f"{self.wish.url}/m/{self.address}" if self.wish.url else ""
+        label = Label(utility_id, entry.number, self.address, serial, entry.feeder, link)
         try:
             self.labels = label.save(self.wish.labels)
         except OSError as error:
