@@ -1,6 +1,7 @@
 """`parwana balance`: compare what each feeder was supplied with what was sold under it."""
 
 import json
+from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 from typing import Annotated, Any
 
@@ -13,6 +14,7 @@ from parwana.chain.points import feeders
 from parwana.world.options import DeploymentFile, Json, Rpc
 from parwana.world.tables import print_table, table
 
+NO_SUPPLY = "no supply reading: the feeder's own closing is missing"
 ALARMS = ("none", "theft", "over-billing", "no comparison")
 
 
@@ -21,22 +23,33 @@ class BalanceError(ValueError):
 
 
 def balances(
-    chain: Chain, ledgers: Ledgers, deployment: Deployment, feeder: int
+    chain: Chain,
+    ledgers: Ledgers,
+    deployment: Deployment,
+    feeder: int,
+    told: Iterable[Mapping[str, Any]] | None = None,
+    settled: Mapping[int, dict[str, Any]] | None = None,
 ) -> list[dict[str, Any]]:
     """Return a feeder's reconciled periods, and the last one that is not. Raises ChainError.
 
     `reason` says why supplied and sold do not compare, or are not final; "" when they compare.
+    `tolerance_bp`: by how much they may differ, in 1/10000 of what was supplied. `told`: what the
+    feeder's Reconciled logs say, None: the chain is asked. `settled`: by period, rows that were
+    returned before and are to be asked again only where the log says something else.
     """
     names = ("period", "supplied_wh", "sold_wh", "missing", "spanning", "alarm")
-    logs = chain.logs(ledgers.energy.events.Reconciled, deployment.from_block, feeder=feeder)
-    rows = {
-        log["args"]["period"]: {**{name: log["args"][name] for name in names}, "reconciled": True}
-        for log in logs
-    }
+    if told is None:
+        event = ledgers.energy.events.Reconciled
+        told = [log["args"] for log in chain.logs(event, deployment.from_block, feeder=feeder)]
+    rows = {one["period"]: {**{name: one[name] for name in names}, "reconciled": True}
+            for one in told}  # fmt: skip
+    known = {p: row for p, row in (settled or {}).items()
+             if p in rows and rows[p].items() <= row.items()}  # fmt: skip
     now_s = chain.block_time_s()
     last = deployment.periods.of(now_s) - 1
     functions = ledgers.energy.functions
-    sums = {period: chain.call(functions.sums(feeder, period)) for period in {*rows, last}}
+    asked = {*rows, last} - known.keys()
+    sums = {period: chain.call(functions.sums(feeder, period)) for period in asked}
     if last not in rows:
         missing = sums[last].expected - sums[last].closed + (not sums[last].own_closed)
         rows[last] = {
@@ -51,7 +64,9 @@ def balances(
     registry = ledgers.registry.functions
     since_s = chain.call(registry.served_since(feeder))
     deadline_s = chain.call(functions.closing_deadline_s())
-    for period, row in rows.items():
+    for period in asked:
+        row = rows[period]
+        row["tolerance_bp"] = chain.call(functions.tolerance_bp(feeder, period))
         start_s, end_s = (deployment.periods.start(number) for number in (period, period + 1))
         came = sums[period].expected - chain.call(registry.children_at(feeder, start_s))
         if not row["reconciled"]:
@@ -60,7 +75,7 @@ def balances(
             row["reason"] = "the feeder was enrolled within the period"
         else:
             row["reason"] = _reason(row, came, own_closed=sums[period].own_closed)
-    return [{"feeder": feeder, **rows[period]} for period in sorted(rows)]
+    return [{"feeder": feeder, **rows[p], **known.get(p, {})} for p in sorted(rows)]
 
 
 def _reason(row: dict[str, Any], came: int, *, own_closed: bool) -> str:
@@ -69,7 +84,7 @@ def _reason(row: dict[str, Any], came: int, *, own_closed: bool) -> str:
         what = f"enrolled: {came}" if came > 0 else f"retired: {-came}"
         return f"meters came or went within the period ({what})"
     if not own_closed:
-        return "no supply reading: the feeder's own closing is missing"
+        return NO_SUPPLY
     if row["missing"]:
         return f"closings are missing: {row['missing']}"
     if row["spanning"]:

@@ -6,6 +6,7 @@ from eth_utils import is_hex_address, to_checksum_address
 
 from parwana.chain.node import Chain, Ledgers
 
+FEEDERS = {2: "transformer", 3: "plant"}  # by their kind in the registry
 NOBODY = "0x" + "00" * 20
 
 
@@ -41,9 +42,8 @@ def chosen(meter: str, number: int | None, connect: Callable[[], tuple[Chain, Le
 
 def feeders(chain: Chain, ledgers: Ledgers, first_block: int) -> dict[int, str]:
     """Return the number and kind of every feeder that was enrolled. Raises ChainError."""
-    kinds = {2: "transformer", 3: "plant"}
     return {
-        log["args"]["number"]: kinds[log["args"]["kind"]]
+        log["args"]["number"]: FEEDERS[log["args"]["kind"]]
         for log in chain.logs(ledgers.registry.events.Enrolled, first_block)
-        if log["args"]["kind"] in kinds
+        if log["args"]["kind"] in FEEDERS
     }

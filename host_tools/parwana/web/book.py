@@ -10,11 +10,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from parwana.audit.balance import NO_SUPPLY
 from parwana.chain.account import ACCOUNT, Bill
 from parwana.chain.contracts import Closing, unpack_results
 from parwana.chain.dated import dated
 from parwana.chain.deployment import Deployment
 from parwana.chain.node import Chain, Ledgers
+from parwana.chain.points import FEEDERS
 from parwana.chain.tariff import Tariff
 from parwana.web.kept import Kept
 
@@ -25,6 +27,8 @@ CREATE TABLE IF NOT EXISTS logs (
 CREATE INDEX IF NOT EXISTS by_number ON logs (number, name) WHERE number IS NOT NULL;
 CREATE INDEX IF NOT EXISTS by_meter ON logs (meter, name, period) WHERE meter IS NOT NULL;
 CREATE INDEX IF NOT EXISTS by_name ON logs (name);
+CREATE TABLE IF NOT EXISTS balances (
+    feeder INTEGER, period INTEGER, row TEXT, PRIMARY KEY (feeder, period)) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS place (next INTEGER, head INTEGER, time_s INTEGER, mark BLOB);
 """
 _NEWEST = "SELECT count(*), max(block) FROM logs"
@@ -67,6 +71,8 @@ class Book(Kept):
         # A final block that is another one is another chain's.
         if place and place[0] and chain.block_hash(place[0] - 1) not in (b"", place[2]):
             place, self._added = None, (0, {})
+            with self._open() as db:
+                db.execute("DELETE FROM balances")
         first = place[0] if place else self._first
         if place and place[1] == head and first > final:
             return False
@@ -150,6 +156,36 @@ class Book(Kept):
             )
             for told in self._told("name = 'TariffAnnounced'")
         ]
+
+    def feeders(self) -> dict[int, str]:
+        """Return the number and kind of every feeder that was enrolled."""
+        found = (told.values for told in self._told("name = 'Enrolled'"))
+        return {one["number"]: FEEDERS[one["kind"]] for one in found if one["kind"] in FEEDERS}
+
+    def reconciled(self) -> dict[int, list[dict[str, Any]]]:
+        """Return what was logged of each feeder's periods, in its order."""
+        found: dict[int, list[dict[str, Any]]] = {}
+        for told in self._told("name = 'Reconciled'"):
+            found.setdefault(told.values["feeder"], []).append(told.values)
+        return found
+
+    def settled(self, feeder: int) -> dict[int, dict[str, Any]]:
+        """Return by period the balances that `settle` kept."""
+        query = "SELECT period, row FROM balances WHERE feeder = ?"
+        with self._open() as db:
+            return {period: json.loads(row) for period, row in db.execute(query, (feeder,))}
+
+    def settle(self, feeder: int, rows: Iterable[dict[str, Any]]) -> None:
+        """Keep the balances among `rows` that nothing but another log can change any more."""
+        kept = [
+            (feeder, row["period"], json.dumps(row))
+            for row in rows
+            if row["reconciled"] and row["reason"] != NO_SUPPLY
+        ]
+        young = "SELECT 1 FROM logs, place WHERE name = 'Reconciled' AND block >= next"
+        with self._open() as db:
+            if not db.execute(young).fetchone():
+                db.executemany("INSERT OR REPLACE INTO balances VALUES (?, ?, ?)", kept)
 
     def accounts(self) -> list[Bill]:
         """Return the accounts of all points that were ever billed, by number.

@@ -10,7 +10,6 @@ from parwana.chain.currency import Currency, currency_of
 from parwana.chain.deployment import Deployment
 from parwana.chain.errors import ChainError
 from parwana.chain.node import Chain, Ledgers
-from parwana.chain.points import feeders
 from parwana.fleet.rows import Row, read
 from parwana.store.reader import Store, StoreError
 from parwana.web.again import Again
@@ -60,6 +59,9 @@ class Outlook:
         every_s: float,
     ) -> None:
         self._deployment, self._store, self.book = deployment, store, book
+        self._energy = (
+            Book(book.path.parent, deployment.on_energy_chain) if deployment.energy else book
+        )
         self._connect, self._clock = connect, clock
         self._silent_s = silent_s
         self._chains: dict[str, tuple[Chain, Ledgers]] = {}
@@ -107,8 +109,24 @@ class Outlook:
             self.troubles["store"].failed(str(error))
         try:
             chain, ledgers, made = self.ledgers(energy=True)
-            kinds = feeders(chain, ledgers, made.from_block)
-            found = {feeder: balances(chain, ledgers, made, feeder) for feeder in sorted(kinds)}
+            if made is not self._deployment:
+                self._energy.follow(chain, ledgers)
+            if self._energy.place():
+                kinds, found = self._balances(chain, ledgers, made)
         except ChainError as error:
             self.troubles["chain"].failed(str(error))
         self.view = View(now_s, rows, kinds, found)
+
+    def _balances(
+        self, chain: Chain, ledgers: Ledgers, made: Deployment
+    ) -> tuple[dict[int, str], dict[int, list[dict[str, Any]]]]:
+        """Return the feeders' kinds and balances; only what is not settled is asked for."""
+        book, found = self._energy, {}
+        kinds, told = book.feeders(), book.reconciled()
+        for feeder in sorted(kinds):
+            settled = book.settled(feeder)
+            logs = told.get(feeder, [])
+            rows = balances(chain, ledgers, made, feeder, logs, settled)
+            book.settle(feeder, [row for row in rows if row["period"] not in settled])
+            found[feeder] = rows
+        return kinds, found
