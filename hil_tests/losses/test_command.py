@@ -1,70 +1,30 @@
 """`parwana losses` on a store: who is named, what is refused, what is kept."""
 
 import json
-from dataclasses import replace
 from pathlib import Path
-from typing import Any
 from xml.etree import ElementTree
 
-import numpy as np
 import pytest
 
-import wire
-from bench.losses.grids import overhead
-from bench.losses.world import START_S, Case, World, make
-from hil_tests.meter.test_pairing import DEPLOYMENT
+from bench.losses.world import START_S, World
+from hil_tests.losses.worlds import DAYS, FEEDER, low, stored
 from parwana import cli
 from parwana.losses.series import DAY_S
-from parwana.store.reader import SignedFrame, Store
+from parwana.store.reader import Store
 
-FEEDER, HOUSES, DAYS = 900, 8, 12
 SWITCH = "2026-01-13"  # local: DAYS after the first midnight
 
 
 @pytest.fixture(scope="module")
 def lived() -> World:
     """Let a feeder live by the hour; one meter reads 30 % low from SWITCH on."""
-    rng = np.random.default_rng(8)
-    case = Case("low", 0.3)
-    grid = overhead(HOUSES, rng)
-    return make(grid, case, rng, reference_days=DAYS, days=DAYS, interval_s=3600, parts=4)
+    return low()
 
 
 @pytest.fixture(scope="module")
 def town(lived: World, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return a deployment file whose store holds what that feeder's meters said."""
-    folder = tmp_path_factory.mktemp("losses")
-    store = Store(f"sqlite:///{folder}/store.db")
-    series = lived.series
-    meters = [(FEEDER, 2, 0, series.head_power_w, series.head_voltage_v)]
-    meters += [
-        (number, 1, FEEDER, series.power_w[:, i], series.voltage_v[:, i])
-        for i, number in enumerate(series.numbers)
-    ]
-    for number, kind, feeder, watts, volts in meters:
-        address = number.to_bytes(20, "big")
-        with store.transaction() as tx:
-            tx.enrol(address, number, kind, feeder)
-            tx.add_frames(address, frames(address, series.end_s, watts, volts), START_S)
-    store.close()
-    path = folder / "town.json"
-    made = replace(DEPLOYMENT, store=f"sqlite:///{folder}/store.db", utc_offset_s=19_800)
-    made.save(path)
-    return path
-
-
-def frames(address: bytes, end_s: Any, watts: Any, volts: Any) -> list[SignedFrame]:
-    """Return a meter's readings as the store takes them; none where it said nothing."""
-    energy = np.nancumsum(watts)
-    made = []
-    for number, time_s in enumerate(end_s, 1):
-        if np.isnan(watts[number - 1]) or np.isnan(volts[number - 1]):
-            continue
-        wh, dw, dv = int(energy[number - 1]), round(watts[number - 1] * 10), volts[number - 1] * 10
-        values = (int(time_s), wh, dw, dw, 0, round(dv), round(dv), 500, 97, 1)
-        frame = wire.pack_reading(wire.FLAG_OUTPUT_CLOSED, number, *values)
-        made.append(SignedFrame(address, number, frame, bytes(64), int(time_s)))
-    return made
+    return stored(lived.series, tmp_path_factory.mktemp("losses"))
 
 
 def losses(town: Path, capsys: pytest.CaptureFixture[str], *words: object) -> tuple[int, str, str]:

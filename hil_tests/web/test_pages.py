@@ -58,6 +58,9 @@ def test_feeders_and_their_balances_are_those_of_balance(
     for row in rows:
         supplied, sold = (f"{row[name] / 1000:.3f} kWh" for name in ("supplied_wh", "sold_wh"))
         assert f"{supplied} {sold}" in said
+    told = run("tolerance", "show", "--json").json["feeders"]
+    assert {row["tolerance_bp"] for row in rows} == {one["tolerance_bp"] for one in told}
+    assert f"± {rows[-1]['tolerance_bp'] / 100:.2f} %" in said
     assert rows[-1]["alarm"] == 1
     assert "theft" in said
     assert f"transformer {FEEDER} theft" in home

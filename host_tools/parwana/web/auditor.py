@@ -1,20 +1,16 @@
 """Run `parwana audit` again and again, as a process of its own, and keep what it found."""
 
-import json
 import logging
-import subprocess
-import sys
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from parwana.web.again import Again
+from parwana.web.asking import AskError, answer
 from parwana.world.clock import WorldClock
 from parwana.world.logs import Trouble
 
 log = logging.getLogger("parwana.web")
-_LOOK_S = 0.5
-_NICE = 10  # pages come first
 
 
 @dataclass(frozen=True)
@@ -32,8 +28,7 @@ class Auditor:
     def __init__(
         self, deployment: Path, more: list[str], every_s: float, clock: WorldClock
     ) -> None:
-        self._command = [sys.executable, "-m", "parwana.cli", "audit", "--json"]
-        self._command += ["--deployment", str(deployment), *more]
+        self._words = ["audit", "--deployment", str(deployment), *more]
         self._every_s, self._clock = every_s, clock
         self._again = Again(self.audit, every_s)
         self._trouble = Trouble(log, "audit")
@@ -51,24 +46,11 @@ class Auditor:
     def audit(self) -> None:
         """Audit once; what goes wrong is told, and the last result stays."""
         now_s = int(self._clock.now())
-        command = ["nice", "-n", str(_NICE), *self._command]
-        with subprocess.Popen(
-            command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE
-        ) as process:
-            out = err = b""
-            while not self._again.ending.is_set():
-                try:
-                    out, err = process.communicate(timeout=_LOOK_S)
-                    break
-                except subprocess.TimeoutExpired:
-                    continue
-            else:
-                process.kill()
-                return
         try:
-            told = json.loads(out.splitlines()[-1])
+            told = answer(self._words, self._again.ending)
+        except AskError as error:
+            self._trouble.failed(str(error))
+            return
+        if told:
             self.last = Audited(now_s, told["counts"], told["findings"])
             self._trouble.over()
-        except (ValueError, LookupError):
-            said = err.decode(errors="replace").strip().splitlines() or ["it said nothing"]
-            self._trouble.failed(said[-1])

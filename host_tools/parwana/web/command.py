@@ -66,6 +66,10 @@ def command(
     audit_every: Annotated[
         float, typer.Option(min=0, help="Hours between audits, 0: none is made.")
     ] = 24,
+    losses_every: Annotated[
+        float,
+        typer.Option(min=0, help="Hours between searches of each feeder for losses, 0: none."),
+    ] = 24,
     silent_after: SilentAfter = SILENT_S,
     store_url: StoreUrl = None,
     rpc: Rpc = None,
@@ -98,6 +102,7 @@ def command(
         rpc=rpc,
         energy_rpc=energy_rpc,
         audit_s=audit_every * 3600,
+        losses_s=losses_every * 3600,
         log_level=log_level,
         log_form=log_form,
     )

@@ -14,6 +14,7 @@ from parwana.export.job import Export, Format, Question
 from parwana.export.selection import Point, Span
 from parwana.web.access import seat_of, site_of, staff_only
 from parwana.web.houses import seen
+from parwana.web.office import searched, suspects
 from parwana.web.people import STAFF
 from parwana.web.watch import tasks
 from parwana.web.words import event_words, is_bad
@@ -43,7 +44,7 @@ def office(request: Request) -> Response:
         request,
         "office.html",
         desk=desk,
-        tasks=tasks(desk, view),
+        tasks=tasks(desk, view, [n for n, one in searched(request).items() if suspects(one)]),
         meters={row.number: row.meter for row in view.rows if row.in_service},
     )
     return answer

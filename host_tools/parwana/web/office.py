@@ -12,7 +12,9 @@ from starlette.routing import Route
 from parwana.audit.balance import ALARMS
 from parwana.audit.energy import OVERBILLING, THEFT
 from parwana.fleet.rows import Row
-from parwana.web.access import site_of, staff_only
+from parwana.losses.inspections import WHAT
+from parwana.web.access import is_staff, site_of, staff_only
+from parwana.web.searcher import Searched
 
 PAGE = 100  # meters
 
@@ -36,11 +38,12 @@ class Branch:
     alarm: str
     houses: int
     below: list["Branch"]
+    suspects: list[dict[str, Any]]
 
 
 def tree(request: Request) -> list[Branch]:
     """Return the feeders that hang on none, each with those below."""
-    view = site_of(request).outlook.view
+    view, found = site_of(request).outlook.view, searched(request)
     places = {row.number: row.feeder for row in view.rows if row.in_service}
 
     def branch(number: int) -> Branch:
@@ -55,9 +58,20 @@ def tree(request: Request) -> list[Branch]:
             else "",
             sum(n not in view.kinds for n in mine),
             [branch(n) for n in sorted(mine) if n in view.kinds],
+            suspects(found.get(number)),
         )
 
     return [branch(n) for n in sorted(view.kinds) if places.get(n, 0) not in view.kinds]
+
+
+def searched(request: Request) -> dict[int, Searched]:
+    """Return what is known of losses by feeder, to who may see houses: it names them."""
+    return site_of(request).searcher.found if is_staff(request) else {}
+
+
+def suspects(of: Searched | None) -> list[dict[str, Any]]:
+    """Return where to look first, if that is sure enough to be said."""
+    return of.verdict["suspects"] if of and of.verdict else []
 
 
 def home(request: Request) -> Response:
@@ -87,6 +101,9 @@ def feeder(request: Request) -> Response:
         kind=view.kinds[number],
         balances=view.balances.get(number, []),
         alarms=ALARMS,
+        searched=searched(request).get(number),
+        what=WHAT,
+        numbers={row.number: row.meter for row in view.rows if row.in_service},
         meter=next((row.meter for row in view.rows if row.number == number), ""),
         view=view,
     )

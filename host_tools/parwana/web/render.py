@@ -15,19 +15,23 @@ from babel.dates import format_date, format_datetime
 from babel.messages.mofile import write_mo
 from babel.messages.pofile import read_po
 from babel.support import Translations
+from markupsafe import Markup, escape
 from starlette.requests import Request
 from starlette.responses import HTMLResponse
 
 from parwana.web import assets, charts
 from parwana.web.access import is_staff, seat_of
 from parwana.web.household import local
+from parwana.web.searcher import Searched
 from parwana.web.site import Site
+from parwana.web.spoken import spoken
 from parwana.web.usage import Span
 
 HERE = Path(__file__).parent
 STATIC = HERE / "static"
 COOKIE = "lang"
 VENDOR = "/vendor"
+_WORDS = ("why", "part", "text")  # values that are said, not named
 _YEAR_S = 366 * 86400
 
 
@@ -99,7 +103,9 @@ class Pages:
             "month": lambda day: dated(day, "MMM y", language),
             "period": lambda number: self._period(number, language),
             "said": lambda text: translations(language).gettext(str(text)),
+            "spoken": lambda text: spoken(str(text), translations(language)),
             "loss": loss,
+            "percent": lambda share, digits=2: f"{100 * share:.{digits}f} %",
         }
         environment.filters.update(shown)
         environment.globals.update(
@@ -115,10 +121,14 @@ class Pages:
             energy=charts.energy,
             curve=charts.curve,
             balance=lambda rows: self._balance(rows, language),
+            lost=lambda rows, searched: self._lost(rows, searched, language),
             vendor=assets.urls(VENDOR),
             zip=zip,
         )
-        environment.filters["pair"] = lambda alarm: (alarm, said(language, alarm, {}))
+        environment.filters["pair"] = lambda alarm: (
+            alarm,
+            spoken(alarm, translations(language)),
+        )
         return environment
 
     def _period(self, number: int, language: str) -> str:
@@ -142,6 +152,30 @@ class Pages:
         ]
         names = [self._period(row["period"], language) for row in rows]
         return charts.Chart("line", said("Balances"), said("period"), "kWh", names, lines)
+
+    def _lost(
+        self, rows: list[dict[str, Any]], searched: Searched | None, language: str
+    ) -> charts.Chart:
+        """Return the chart of a feeder's losses, per cent, beside what it may and should lose."""
+        said, periods = translations(language).gettext, self._site.deployment.periods
+        shares = [
+            100 * (row["supplied_wh"] - row["sold_wh"]) / row["supplied_wh"]
+            if row["supplied_wh"] and not row["reason"] else None
+            for row in rows
+        ]  # fmt: skip
+        allowed = [row["tolerance_bp"] / 100 for row in rows]
+        lines = [  # what is drawn later lies above
+            charts.Line(said("most that is allowed"), allowed),
+            charts.Line(said("least that is allowed"), [-one for one in allowed]),
+            charts.Line(said("loss"), [None if one is None else round(one, 2) for one in shares]),
+        ]
+        if searched and searched.loss is not None:
+            share = round(100 * searched.loss, 2)
+            spans = [[periods.start(row["period"] + i) for i in (0, 1)] for row in rows]
+            technical = [share if searched.covers(*span) else None for span in spans]
+            lines.append(charts.Line(said("lines and meters"), technical))
+        names = [self._period(row["period"], language) for row in rows]
+        return charts.Chart("line", said("Losses"), said("period"), "%", names, lines, (0, 1))
 
     def text(self, name: str, language: str, **values: Any) -> str:
         """Return a template's text."""
@@ -187,8 +221,8 @@ def loss(balance: dict[str, Any]) -> str:
 def said(language: str, text: str, values: dict[str, Any]) -> str:
     """Return a text of words.py in a language, with what stands in it."""
     known = translations(language)
-    shown = {k: known.gettext(v) if k == "why" else v for k, v in values.items()}
-    return known.gettext(text) % shown
+    shown = {k: spoken(v, known) if k in _WORDS else v for k, v in values.items()}
+    return Markup(escape(known.gettext(text))) % shown
 
 
 def day_name(span: Span, language: str) -> str:

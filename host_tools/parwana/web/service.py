@@ -21,6 +21,7 @@ from parwana.web.auditor import Auditor
 from parwana.web.book import Book
 from parwana.web.outlook import Outlook
 from parwana.web.people import People
+from parwana.web.searcher import Searcher
 from parwana.web.site import Public, Site
 from parwana.web.watch import Watch
 from parwana.world import logs
@@ -49,6 +50,7 @@ class Options:
     rpc: list[str] | None = None
     energy_rpc: list[str] | None = None
     audit_s: float = 0
+    losses_s: float = 0
     log_level: logs.Level = logs.Level.INFO
     log_form: logs.Form = logs.Form.TEXT
 
@@ -57,8 +59,11 @@ def _again(options: Options) -> list[str]:
     """Return what says the same to another of our commands."""
     named = [("--rpc", one) for one in options.rpc or ()]
     named += [("--energy-rpc", one) for one in options.energy_rpc or ()]
-    named += [("--store", options.store_url)] if options.store_url else []
-    return [word for pair in named for word in pair]
+    return [word for pair in named for word in pair] + _stored(options)
+
+
+def _stored(options: Options) -> list[str]:
+    return ["--store", options.store_url] if options.store_url else []
 
 
 def _lookers(
@@ -95,19 +100,22 @@ def site(options: Options, clock: WorldClock, *, aside: bool = False) -> Iterato
     book = Book(options.state, made)
     auditor = Auditor(options.file, _again(options), options.audit_s, clock)
     outlook, watch = _lookers(options, clock, made, store, book)
+    of = options.file, _stored(options), lambda: outlook.view.kinds
+    searcher = Searcher(*of, options.losses_s, clock)
     looks = Aside(look_aside, (options, clock), outlook, watch) if aside else None
     try:
         if looks:
             looks.start()
         auditor.start()
+        searcher.start()
         people = People(options.state)
-        yield Site(
-            made, store, book, outlook, clock, people, auditor, watch, options.public, options.url
-        )
+        parts = made, store, book, outlook, clock, people, auditor, watch, searcher
+        yield Site(*parts, options.public, options.url)
     finally:
         if looks:
             looks.stop()
         auditor.stop()
+        searcher.stop()
         store.close()
 
 

@@ -10,6 +10,7 @@ from parwana.web.auditor import Auditor
 from parwana.web.book import Book
 from parwana.web.outlook import Outlook
 from parwana.web.people import People
+from parwana.web.searcher import Searcher
 from parwana.web.watch import Watch
 from parwana.world.clock import WorldClock
 
@@ -34,6 +35,7 @@ class Site:
     people: People
     auditor: Auditor
     watch: Watch
+    searcher: Searcher
     public: Public
     url: str = ""
     ending: Event = field(default_factory=Event)  # set when the server shall end

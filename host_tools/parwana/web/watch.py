@@ -2,7 +2,7 @@
 
 import logging
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
 
 from parwana.audit.energy import OVERBILLING, THEFT
@@ -100,9 +100,12 @@ class Watch:
         self.desk = Desk(now_s, lines, owing[:OWING], due, locked)
 
 
-def tasks(desk: Desk, view: View) -> list[Task]:
-    """Return what is to be done, the worst first."""
+def tasks(desk: Desk, view: View, pointed: Collection[int] = ()) -> list[Task]:
+    """Return what is to be done, the worst first; `pointed`: feeders of which a place is named."""
     found = []
+    for feeder in sorted(pointed):
+        text = _("Feeder %(number)s: look first where its losses point to.")
+        found.append(Task(text, {"number": feeder}, f"/feeder/{feeder}#losses", True))
     for feeder in sorted(view.kinds):
         balance = view.last_balance(feeder)
         if balance and balance["alarm"] == THEFT:

@@ -124,4 +124,5 @@ ALARMS = (
 OTHERS = (
     _("house"), _("transformer"), _("plant"), _("none"), _("theft"), _("over-billing"),
     _("no comparison"), _("closed"), _("open"), _("ready"), _("ok"), _("waits"), _("wrong"),
+    _("Losses"), _("most that is allowed"), _("least that is allowed"), _("lines and meters"),
 )  # fmt: skip

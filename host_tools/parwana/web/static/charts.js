@@ -21,7 +21,7 @@ function draw(figure, data) {
       { label: data.axis, value: (u, i) => i == null ? "–" : names[i] ?? "" },
       ...data.series.map((one, i) => ({
         label: one.label, paths, value: (u, v) => v == null ? "–" : `${v} ${data.unit}`,
-        stroke: css(["--bar", "--due", "--bad"][i]), width: bars ? 0 : 2,
+        stroke: css(data.band?.includes(i + 1) ? "--line" : ["--bar", "--due"][i - (data.band?.length ?? 0)]), width: bars ? 0 : 2,
         fill: bars ? css("--bar") : undefined, points: { show: !bars },
       })),
     ],
