@@ -74,7 +74,7 @@ COMMANDS = {
     "service": ("parwana.service", "Let systemd run a relay, a signer, pages or a bridge."),
     "homeassistant": ("parwana.homeassistant.command", "Show meters in Home Assistant."),
     "export": ("parwana.export.command", "Write readings as CSV, Green Button or Parquet."),
-    "store": ("parwana.upkeep.command", "Bring a store up to date, or make it smaller."),
+    "store": ("parwana.upkeep.command", "Bring a store up to date, make it smaller, copy it."),
     "deploy": ("parwana.chain.deploy", "Deploy the contracts and write the deployment file."),
     "contracts": ("parwana.chain.bundle", "Write what explorers need to verify the contracts."),
     "key": ("parwana.chain.keyfile", "Make an encrypted key file, or show whose a key is."),

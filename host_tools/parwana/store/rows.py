@@ -120,15 +120,22 @@ class Rows:
         return [(self._ids[meter], sequence - self._zero) for meter, sequence in sorted(places)]
 
     def add(
-        self, fresh: Sequence[SignedFrame], variants: Mapping[tuple[bytes, bytes], int], at_s: int
+        self,
+        fresh: Sequence[SignedFrame],
+        variants: Mapping[tuple[bytes, bytes], int],
+        received_s: int | None,
     ) -> None:
-        """Insert frames; `variants` says by (meter, frame) which contradict, 1 and higher."""
+        """Insert frames; `variants` says by (meter, frame) which contradict, 1 and higher.
+
+        `received_s` None: as each frame says.
+        """
         ids, less, rows, found = self._ids, self._zero, [], set()
         for one in fresh:
             number, four, frame = ids[one.meter], one.sequence - less, one.frame
             kind = CLOSING if one.closing else frame[1]
             variant = variants.get((one.meter, frame), 0) if variants else 0
             rest = frame[2:4] + frame[12:]
+            at_s = one.received_s if received_s is None else received_s
             place = number, four, one.time_s - less, at_s - less
             rows.append((*place, variant, kind, rest, one.signature))
             found.add((one.time_s // DAY_S, number, four // PAGE))

@@ -85,9 +85,9 @@ class Writer(UpdateChanges, InspectionChanges, LeaseChanges, PruneChanges):
         return self.add_all({meter: added}, received_s)[meter]
 
     def add_all(
-        self, added: Mapping[bytes, Sequence[SignedFrame]], received_s: int
+        self, added: Mapping[bytes, Sequence[SignedFrame]], received_s: int | None
     ) -> dict[bytes, Added]:
-        """Keep frames of many meters, as `add_frames` does."""
+        """Keep frames of many meters, as `add_frames` does; `received_s` None: as each says."""
         every = [signed for of in added.values() for signed in of]
         spans = list(_spans(added))
         held = Held(self._db, [*spans, *_given_up(every)])

@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import asdict
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -11,6 +12,7 @@ from parwana.chain.node import Chain
 from parwana.store.migrating import migrate as migrated
 from parwana.store.reader import Store
 from parwana.store.tables import VERSION
+from parwana.upkeep import copies
 from parwana.upkeep.prune import period_s
 from parwana.upkeep.prune import prune as pruned
 from parwana.world import progress
@@ -18,7 +20,7 @@ from parwana.world.clock import WorldClock
 from parwana.world.options import DeploymentFile, EnergyRpc, Json, StoreUrl
 
 app = typer.Typer(
-    help="Bring a store up to date, or make it smaller.",
+    help="Bring a store up to date, make it smaller, copy it.",
     epilog="Example: parwana store migrate --deployment town.json",
     no_args_is_help=True,
 )
@@ -75,3 +77,63 @@ def prune(
     if done.waiting:
         days = f"{len(done.waiting)} days, the first of them {done.waiting[0]}"
         print(f"{days} since 1970, stay: no final root covers all that is held of them yet")
+
+
+@app.command("export")
+def export_all(
+    deployment: DeploymentFile,
+    out: Annotated[Path, typer.Option(help="File to write.")],
+    store_url: StoreUrl = None,
+    as_json: Json = False,
+) -> None:
+    """Write all signed frames to one file, for another store: 128 bytes a frame.
+
+    Broken off, the same line goes on. Relays may run meanwhile.
+
+    Example: parwana store export --deployment town.json --out frames.parwana
+    """
+    made = Deployment.load(deployment)
+    store = Store(store_url or made.store, create=False)
+    try:
+        with progress.shown() as told:
+            count = copies.write(store, made, out, told)
+    finally:
+        store.close()
+    if as_json:
+        print(json.dumps({"ok": True, "file": str(out), "frames": count}))
+    else:
+        print(f"{out}: {count} frames")
+
+
+@app.command("import")
+def import_all(
+    deployment: DeploymentFile,
+    file: Annotated[Path, typer.Argument(help="What `parwana store export` wrote.")],
+    store_url: StoreUrl = None,
+    as_json: Json = False,
+) -> None:
+    """Take the signed frames of a file into the store; what is there already stays as it is.
+
+    Each frame counts by its meter's signature alone. Broken off, the same line goes on. Permits,
+    locks and meters come from the chain, by the relay. Relays may run meanwhile.
+
+    Example: parwana store import frames.parwana --deployment town.json --store postgresql://…
+    """
+    made = Deployment.load(deployment)
+    if not file.is_file():
+        raise copies.CopyError(f"there is no file {file}")
+    store = Store(store_url or made.store)
+    try:
+        with progress.shown() as told:
+            now_s = int(WorldClock.from_environment().now())
+            done = copies.read(store, made, file, now_s, told)
+    finally:
+        store.close()
+    if as_json:
+        print(json.dumps({"ok": True, **asdict(done)}))
+        return
+    print(f"{done.new} frames new, {done.repeated} there already")
+    if done.contradicting or done.refused:
+        print(
+            f"{done.contradicting} contradict others, {done.refused} refused (in the quarantine)"
+        )
