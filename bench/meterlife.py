@@ -329,5 +329,6 @@ def year(folder: Path) -> dict[str, bytes]:
                 1,
             )
         )
-    journal._close_writer()
-    return {f"/journal/{path.name}": path.read_bytes() for path in folder.iterdir()}
+    journal.close()
+    files = (path for path in folder.rglob("*") if path.is_file())
+    return {f"/journal/{path.relative_to(folder)}": path.read_bytes() for path in files}

@@ -5,8 +5,9 @@ rest: 43 bytes. A segment is a file of up to 1,141 records, which fit twelve blo
 its name is the sequence of its first, in as few digits as it takes. The place of a record tells
 its sequence, so the start reads no record at all, and no damage can make a sequence repeat.
 
-To list a folder takes littlefs a walk through its log for each name. So the names stand in a
-record beside the segments, the index. It goes before they change and is written anew after, so it
+To list a folder takes littlefs a walk through its log for each name, and to tidy that log, too,
+after a hundred appends. So the newest segment has the folder to itself, the others are in "full",
+with a record of all names, the index. It goes before they change and is written anew after, so it
 is right where it is there; but a version that knows of none may have run since.
 """
 
@@ -23,6 +24,7 @@ _STORED_SIZE = 39
 _RECORD_SIZE = 43
 _FORMAT = b"\x01"
 _SEQUENCE_MOST = 0xFFFFFFFF
+_ABSENT = 2  # ENOENT
 _FULL = 28  # ENOSPC
 _DAMAGED = 84  # EILSEQ, which is littlefs's LFS_ERR_CORRUPT
 _IS_FOLDER = 21  # EISDIR
@@ -67,10 +69,11 @@ class Journal:
     def restore(self):
         """Take the segments from the index; return whether it is there and no older than they."""
         try:
-            index = records.load(self._path("index")) or b""
+            index = records.load(self._path("full/index")) or b""
             places = range(0, len(index), 4)
             self._firsts = [int.from_bytes(index[at : at + 4], "big") for at in places]
             self._take_stock(self._records_most)
+            os.stat(self._path((self._firsts or [0])[-1]))
         except (records.RecordError, OSError):
             return False
         try:
@@ -82,13 +85,13 @@ class Journal:
 
     def check(self):
         """Believe the folder, not the index; `next` does not go back. Call it before `append`."""
-        self._close_reader()
-        try:
-            names = os.listdir(self._folder)
-        except OSError:  # at the first start, or with a file in its place
-            records.folder(self._folder)
-            names = os.listdir(self._folder)
-        self._firsts = sorted(_first(name) for name in names if _first(name))
+        self.close()
+        records.folder(self._folder)
+        records.folder(self._path("full"))
+        firsts = _listed(self._folder)
+        for first in firsts[:-1]:  # of a version that had one folder, or by a cut
+            self._move(first)
+        self._firsts = sorted(set(firsts + _listed(self._path("full"))))
         self._take_stock(self._records_most)
         self._note()
 
@@ -190,7 +193,12 @@ class Journal:
         if self._reading != first:
             self._close_reader()
             # Kept open: the uplink reads one frame after the other, and so does the start.
-            self._reader = open(self._path(first), "rb")  # noqa: SIM115
+            try:
+                self._reader = open(self._path(first), "rb")  # noqa: SIM115
+            except OSError as error:
+                if error.errno != _ABSENT:
+                    raise
+                self._reader = open(self._path("full/%d" % first), "rb")  # noqa: SIM115
             self._reading = first
         return self._reader
 
@@ -200,7 +208,7 @@ class Journal:
         if self._firsts and not self._astray:
             try:
                 index = b"".join([first.to_bytes(4, "big") for first in self._firsts])
-                records.save(self._path("index"), index)
+                records.save(self._path("full/index"), index)
             except OSError:
                 pass
 
@@ -209,7 +217,7 @@ class Journal:
         if self._is_indexed:
             self._is_indexed = False
             try:
-                os.remove(self._path("index"))
+                os.remove(self._path("full/index"))
             except OSError:
                 pass  # none is there; one that stays is found to be old
 
@@ -272,10 +280,14 @@ class Journal:
 
     def _open_writer(self):
         if self.next < self._end:
-            self._writer = open(self._path(self._firsts[-1]), "ab")  # noqa: SIM115
+            self._writer = open(self._path(self._firsts[-1]), "r+b")  # noqa: SIM115
+            self._writer.seek(0, 2)
             return
         self._forget()
         self._writer = records.create(self._path(self.next))
+        self._close_reader()
+        for first in self._firsts[-1:]:
+            self._move(first)
         self._firsts.append(self.next)
         self._end = self.next + self._segment_records
         self._note()
@@ -286,10 +298,18 @@ class Journal:
         if self._reading == first:
             self._abandon(self._close_reader)
         try:
-            records.clear(self._path(first))
+            self._move(first)
+            records.clear(self._path("full/%d" % first))
         except OSError:
             # What cannot go takes room until the next start, and must not keep frames from coming.
             self._astray = True
+
+    def _move(self, first):
+        """Take a segment to the full ones, if it is not there; where it stays it is found, too."""
+        try:
+            os.rename(self._path(first), self._path("full/%d" % first))
+        except OSError:
+            pass
 
     def _close_writer(self):
         writer, self._writer = self._writer, None
@@ -310,6 +330,11 @@ class Journal:
 
     def _path(self, name):
         return "%s/%s" % (self._folder, name)
+
+
+def _listed(folder):
+    """Return the first sequences of the segments in a folder, in order."""
+    return sorted(_first(name) for name in os.listdir(folder) if _first(name))
 
 
 def _first(name):

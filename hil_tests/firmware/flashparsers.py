@@ -104,26 +104,28 @@ def parsers(folder):
 
     def read_journal(data):
         """Read a file that stands among the journal's, then go on behind it."""
-        there = folder + "/journal"
-        records.folder(there)
-        for name in os.listdir(there):
-            os.remove(there + "/" + name)
+        there = empty_journal()
         with open(there + "/1", "wb") as file:
             file.write(data)
         go_on(there)
 
     def read_index(data):
         """Read an index whose CRC is right, beside two segments."""
-        there = folder + "/journal"
-        records.folder(there)
-        for name in os.listdir(there):
-            os.remove(there + "/" + name)
-        for first in (1, 4):
-            with open("%s/%d" % (there, first), "wb") as file:
+        there = empty_journal()
+        for name, first in (("full/1", 1), ("4", 4)):
+            with open(there + "/" + name, "wb") as file:
                 for sequence in range(first, first + 3):
                     file.write(stored(wire.pack_event(1, sequence, T0, 0)))
-        records.save(there + "/index", data)
+        records.save(there + "/full/index", data)
         go_on(there)
+
+    def empty_journal():
+        there = folder + "/journal"
+        records.folder(there)
+        remove(there)
+        os.mkdir(there)
+        os.mkdir(there + "/full")
+        return there
 
     def go_on(there):
         journal = Journal(there, 1000)

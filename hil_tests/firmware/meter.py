@@ -256,12 +256,15 @@ class Meter:
         assert journal.next >= promised, "durable frames are lost"
         assert journal.next - journal.oldest >= min(promised - 1, self._capacity)
         firsts = journal._firsts
-        assert firsts == sorted([int(name) for name in os.listdir("/journal") if name.isdigit()])
-        index = records.load("/journal/index")
+        for folder, held in (("/journal/full", firsts[:-1]), ("/journal", firsts[-1:])):
+            names = [int(name) for name in os.listdir(folder) if name.isdigit()]
+            assert sorted(names) == held, "a file is not where it is looked for"
+        index = records.load("/journal/full/index")
         assert index == b"".join([first.to_bytes(4, "big") for first in firsts]), "the index"
         for i in range(len(firsts)):
             first = firsts[i]
-            with open("/journal/%d" % first, "rb") as file:
+            newest = first == firsts[-1]
+            with open(("/journal/%d" if newest else "/journal/full/%d") % first, "rb") as file:
                 held = file.read()
             last = min(first + len(held) // _RECORD_SIZE, promised)
             assert last in (promised, (firsts[i + 1 :] or [0])[0]), "frames are missing"

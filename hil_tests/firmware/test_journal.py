@@ -42,7 +42,8 @@ def test_layout():
         journal = Journal(folder, 8, 4)
         fill(journal, 5)
         journal.close()
-        assert sorted(os.listdir(folder)) == ["1", "5", "index"]
+        assert sorted(os.listdir(folder)) == ["5", "full"]
+        assert sorted(os.listdir(folder + "/full")) == ["1", "index"]
         with open(folder + "/5", "rb") as file:
             data = file.read()
         assert data == frame(5)[1:] + crc32(frame(5)[1:]).to_bytes(4, "big")
@@ -87,7 +88,7 @@ def test_overwrites_the_oldest_segment_only_when_full():
             fill(journal, 1)
             assert journal.next - journal.oldest >= 8
         assert_holds(journal, 45, 54)
-        assert len(os.listdir(folder)) == 3 + 1
+        assert len(os.listdir(folder + "/full")) == 2 + 1
         journal.close()
         journal = Journal(folder, 8, 4)
         assert_holds(journal, 45, 54)
@@ -184,10 +185,10 @@ def test_a_segment_cut_short_in_the_middle():
         journal = Journal(folder, 12, 4)
         fill(journal, 9)
         journal.close()
-        with open(folder + "/5", "wb") as file:
+        with open(folder + "/full/5", "wb") as file:
             file.write(b"")
-        os.remove(folder + "/1")
-        os.remove(folder + "/index")
+        os.remove(folder + "/full/1")
+        os.remove(folder + "/full/index")
         journal = Journal(folder, 12, 4)
         assert (journal.oldest, journal.next) == (5, 10)
         for sequence in range(5, 9):
@@ -345,7 +346,7 @@ def test_what_stands_in_the_way_of_a_segment_goes_aside():
         os.mkdir(folder + "/5/inside")
         fill(journal, 4)
         assert_holds(journal, 1, 8)
-        assert sorted(os.listdir(folder)) == ["1", "5", "5.aside1", "index"]
+        assert sorted(os.listdir(folder)) == ["5", "5.aside1", "full"]
         journal.close()
         with open(folder + "/file", "w"):
             pass
@@ -370,7 +371,7 @@ def test_an_oldest_segment_that_cannot_go_stops_nothing():
         assert_holds(journal, 1, 18)  # it is there yet, and goes with the next
         fill(journal, 4)
         assert_holds(journal, 13, 22)
-        assert len(os.listdir(folder)) == 3 + 1
+        assert len(os.listdir(folder + "/full")) == 2 + 1
         journal.close()
 
 
@@ -448,12 +449,12 @@ def test_an_index_that_is_damaged_is_written_anew():
         journal = Journal(folder, 8, 4)
         fill(journal, 11)
         journal.close()
-        with open(folder + "/index", "rb") as file:
+        with open(folder + "/full/index", "rb") as file:
             good = file.read()
         for damage in (None, b"", good[:-1], good[:3] + b"\2" + good[4:], bytes(len(good))):
-            os.remove(folder + "/index")
+            os.remove(folder + "/full/index")
             if damage is not None:
-                with open(folder + "/index", "wb") as file:
+                with open(folder + "/full/index", "wb") as file:
                     file.write(damage)
             for listed in (True, False):
                 journal, really = opened(folder, 8, 4)
@@ -471,17 +472,50 @@ def test_an_index_from_before_a_version_without_one_is_found_out():
                     journal = Journal(folder, 8, 4)
                     fill(journal, before)
                     journal.close()
-                    with open(folder + "/index", "rb") as file:
+                    with open(folder + "/full/index", "rb") as file:
                         index = file.read()
                     journal = Journal(folder, 8, segment_records)
                     fill(journal, since)
                     oldest = journal.oldest
                     journal.close()
-                    with open(folder + "/index", "wb") as file:
+                    with open(folder + "/full/index", "wb") as file:
                         file.write(index)
                     journal = Journal(folder, 8, 4)
                     assert_holds(journal, oldest, before + since + 1)
                     journal.close()
+
+
+def test_segments_of_a_version_with_one_folder_are_taken_to_the_full_ones():
+    with in_folder() as folder:
+        journal = Journal(folder, 12, 4)
+        fill(journal, 15)
+        journal.close()
+        for name in os.listdir(folder + "/full"):
+            os.rename(folder + "/full/" + name, folder + "/" + name)
+        os.rmdir(folder + "/full")
+        for count, oldest in ((15, 1), (16, 1), (17, 5)):
+            journal, listed = opened(folder, 12, 4)
+            assert listed == (count == 15)
+            assert_holds(journal, oldest, count + 1)
+            assert len(os.listdir(folder)) == 3  # the newest, "full", the old index
+            fill(journal, 1)
+            journal.close()
+
+
+def test_a_newest_segment_among_the_full_ones_takes_no_more():
+    with in_folder() as folder:
+        journal = Journal(folder, 100, 4)
+        fill(journal, 6)
+        journal.close()
+        os.rename(folder + "/5", folder + "/full/5")
+        for _ in range(2):
+            journal = Journal(folder, 100, 4)
+            assert_holds(journal, 1, journal.next)
+            fill(journal, 1)
+            journal.close()
+        journal = Journal(folder, 100, 4)
+        assert_holds(journal, 1, 9)
+        journal.close()
 
 
 def test_segments_of_an_older_version_go_as_a_year_has_passed_over_them():

@@ -11,7 +11,7 @@ from hil_tests.firmware.check import MICROPYTHON
 from hil_tests.firmware.test_recorder import NOON, Register, frames, read
 from hil_tests.firmware.world import Clock, Quiet, Ticks
 
-BLOCKS = 8
+BLOCKS = 10
 # Taken while the heap is in one piece, and used again and again.
 CHIP = flash.Memory(BLOCKS).data if MICROPYTHON else None
 STEPS = 30

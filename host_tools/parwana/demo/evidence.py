@@ -104,9 +104,10 @@ def journal(meter: Meter) -> list[bytes]:
     image.context.buffer = bytearray((meter.board.folder / "flash.img").read_bytes())
     image.mount()
     frames = []
-    names = [name for name in image.listdir("/journal") if name.isdecimal()]  # not its index
-    for name in sorted(names, key=int):
-        with image.open(f"/journal/{name}", "rb") as file:
+    paths = [f"{at}/{name}" for at in ("/journal/full", "/journal") for name in image.listdir(at)]
+    numbered = [path for path in paths if path.rpartition("/")[2].isdecimal()]  # not the index
+    for path in sorted(numbered, key=lambda path: int(path.rpartition("/")[2])):
+        with image.open(path, "rb") as file:
             data = file.read()
         for start in range(0, len(data) - RECORD + 1, RECORD):
             record = data[start : start + RECORD]
