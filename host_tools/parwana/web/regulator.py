@@ -10,6 +10,7 @@ from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import Any
 
+from markupsafe import Markup
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
@@ -24,7 +25,9 @@ from parwana.web.access import limited, site_of, staff_only
 from parwana.web.guard import policy
 from parwana.web.houses import enrolled
 from parwana.web.limits import Limiter
+from parwana.web.render import language_of, translations
 from parwana.web.site import Site
+from parwana.web.spoken import spoken
 from parwana.web.usage import marks
 
 FRAMES = 96  # of each look
@@ -47,7 +50,8 @@ def routes() -> list[Route]:
             return JSONResponse({"proof": rooted(site, meter)})
         except (ProofError, ChainError) as error:
             why = str(error) if isinstance(error, ProofError) else "the chain does not answer"
-            return JSONResponse({"proof": None, "why": why})
+            told = spoken(why, translations(language_of(request)))
+            return JSONResponse({"proof": None, "why": Markup(told).striptags()})
 
     return [
         Route("/audit", findings),

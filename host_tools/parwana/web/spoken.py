@@ -88,6 +88,12 @@ TEXTS = (
       "`parwana meters` who is silent"),
     _("%(a)s complete intervals of %(b)s houses are too few to learn from; take a longer time"),
     _("%(a)s complete intervals in the window are too few; take a longer one"),
+    # what there is no proof of
+    _("no reading is two days old yet, when a daily root covers it"),
+    _("the chain does not answer"),
+    _("no root on the chain covers frame %(a)s of meter %(b)s (day %(c)s) yet; a relay commits a "
+      "day six hours after its end, and what came later with the next day"),
+    _("frame %(a)s is of before 1970: its meter had no clock, no root has it"),
     # audit: what was looked at
     _("balances"), _("bills"), _("daily roots"), _("frames"), _("frames under roots"),
     _("permits accepted"), _("readings"), _("signer signatures"),
@@ -123,9 +129,9 @@ TEXTS = (
 
 @cache
 def _patterns() -> list[tuple[re.Pattern[str], str]]:
-    """Return each text with a place in it, as what matches it."""
+    """Return each text with a place in it, as what matches it; first what leaves least open."""
     found = []
-    for text in TEXTS:
+    for text in sorted(TEXTS, key=len, reverse=True):
         parts = re.split(r"%\((\w+)\)s", text)
         if len(parts) > 1:
             said = [re.escape(part.replace("%%", "%")) for part in parts[::2]]
@@ -137,7 +143,7 @@ def _patterns() -> list[tuple[re.Pattern[str], str]]:
 
 def spoken(text: str, known: NullTranslations) -> str:
     """Return what a command said, translated as far as it is known."""
-    told = known.gettext(text)
+    told = known.gettext(text) if text else ""  # of "" a catalogue tells about itself
     if told != text or not isinstance(known, Translations):
         return told
     for pattern, template in _patterns():
