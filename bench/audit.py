@@ -3,8 +3,9 @@
     python -m bench.audit [--meters 1000] [--days 10] [--readings 0]
 
 Houses under feeders close a day at a time on the embedded chain, with bills, daily roots and some
-payments; the store is filled directly. The audit runs as a command of its own, as people run it.
-Exit code 1 where it takes more than its ceiling, or misses a fraud.
+payments; the store is filled directly. The audit runs as a command of its own, as people run it:
+all, then what one more day brought, from a checkpoint on. Exit code 1 where either takes more than
+its ceiling (of processor time), or misses a fraud.
 """
 
 import argparse
@@ -31,6 +32,8 @@ from parwana.store.rows import packed
 from parwana.store.tables import CLOSING
 
 CEILING_S = 60.0
+FRAMES = 100_000  # for so many the ceiling is
+DAY_SHARE = 0.05  # of a whole audit, one more day
 HOUSES = 200  # a feeder
 BATCH = 128
 BILLS = 64
@@ -160,17 +163,34 @@ def plant(city: City, path: Path) -> list[tuple[str, str]]:
     ]
 
 
-def run_audit(deployment: Path, store: str) -> tuple[dict[str, Any], float]:
-    """Return what the command says and how long it took, s."""
+def run_audit(deployment: Path, store: str, *more: str) -> tuple[dict[str, Any], float, float]:
+    """Return what the command says, how long it took and how much processor time, s."""
     command = [sys.executable, "-m", "parwana.cli", "audit", "--deployment", str(deployment)]
-    began_s = time.monotonic()
+    began_s, before_s = time.monotonic(), _used_s()
     done = subprocess.run(
-        [*command, "--store", store, "--json"], capture_output=True, text=True, check=False
+        [*command, "--store", store, "--json", *more], capture_output=True, text=True, check=False
     )
-    took_s = time.monotonic() - began_s
+    took_s, used_s = time.monotonic() - began_s, _used_s() - before_s
     if done.returncode not in (0, EXIT_FINDINGS):
         raise SystemExit(done.stderr)
-    return json.loads(done.stdout), took_s
+    return json.loads(done.stdout), took_s, used_s
+
+
+def _used_s() -> float:
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
+
+
+def told_of(name: str, told: dict[str, Any], took_s: float, used_s: float) -> None:
+    """Print one audit."""
+    counts = told["counts"]
+    memory_mb = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1024
+    print(
+        f"{name}: {counts.get('closings', 0)} closings, {counts.get('frames', 0)} frames, "
+        f"{counts.get('bills', 0)} bills, {counts.get('daily_roots', 0)} roots: {took_s:.1f} s, "
+        f"{used_s:.1f} s of processor time, {memory_mb:.0f} MB, {len(told['findings'])} findings",
+        flush=True,
+    )
 
 
 def main() -> int:
@@ -191,23 +211,29 @@ def main() -> int:
         print(f"filled in {time.monotonic() - began_s:.0f} s", flush=True)
         deployment = folder / "deployment.json"
         world.deployment.save(deployment)
-        told, took_s = run_audit(deployment, url)
-        counts = told["counts"]
-        memory_mb = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1024
-        print(
-            f"{counts['closings']} closings, {counts['frames']} frames, {counts['bills']} bills, "
-            f"{counts['daily_roots']} roots: {took_s:.1f} s, {memory_mb:.0f} MB, "
-            f"{len(told['findings'])} findings"
-        )
+        kept = folder / "kept.json"
+        going_on = "--checkpoint", str(kept), "--key", "dev:15"
+        told, took_s, used_s = run_audit(deployment, url, *going_on)
+        told_of("whole", told, took_s, used_s)
+        shutil.copy(kept, folder / "before.json")
+        city.live()
+        day, day_took_s, day_used_s = run_audit(deployment, url, *going_on)
+        told_of("a day", day, day_took_s, day_used_s)
+        share = day_used_s / used_s
+        print(f"a day is {100 * share:.1f} % of all, {kept.stat().st_size} bytes are kept")
         store.close()
         shutil.copy(folder / "store.db", folder / "spoilt.db")
         frauds = plant(city, folder / "spoilt.db")
-        spoilt, _ = run_audit(deployment, f"sqlite:///{folder}/spoilt.db")
-    found = {(finding["kind"], finding["where"]) for finding in spoilt["findings"]}
-    missed = [fraud for fraud in frauds if fraud not in found]
+        missed = []
+        for more in ((), ("--checkpoint", str(folder / "before.json"), "--key", "dev:15")):
+            spoilt, *_ = run_audit(deployment, f"sqlite:///{folder}/spoilt.db", *more)
+            found = {(finding["kind"], finding["where"]) for finding in spoilt["findings"]}
+            missed += [fraud for fraud in frauds if fraud not in found]
     print(f"{len(frauds)} frauds planted, {len(missed)} missed {missed or ''}")
+    late = used_s > CEILING_S * max(1, told["counts"]["frames"] / FRAMES)
+    wrong = told["findings"] or day["findings"] or missed
     shutil.rmtree(folder)
-    return int(bool(told["findings"] or missed or took_s > CEILING_S))
+    return int(bool(wrong or late or share > DAY_SHARE))
 
 
 if __name__ == "__main__":

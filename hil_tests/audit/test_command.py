@@ -15,7 +15,7 @@ from hil_tests.chainkit import START_S, utility
 from hil_tests.services import OF, SignedMeter
 from hil_tests.town import Town
 from parwana import cli
-from parwana.audit import command as audit_module
+from parwana.audit import run as audit_module
 from parwana.audit.command import AuditError, audit
 from parwana.audit.findings import Finding, Report
 from parwana.chain.keys import dev_key
@@ -32,8 +32,11 @@ PAYS, REFUNDED, OWES, LATE = range(4)  # the four houses
 LATER_S = START_S + 30 * DAY_S  # when what a test adds arrived: no root is due for it
 
 
-def live(town: Town) -> None:
-    """Let three periods pass: readings, closings, bills, payments, permits, a refund."""
+def live(town: Town, after: Callable[[int], None] = lambda _month: None) -> None:
+    """Let three periods pass: readings, closings, bills, payments, permits, a refund.
+
+    `after` is called after each, with its number.
+    """
     world = town.world
     keys = [dev_key(1), dev_key(3)]
     signer = PermitSigner(
@@ -55,6 +58,7 @@ def live(town: Town) -> None:
             world.pay(town.houses[REFUNDED].key)
             claims_for(town, signer, house)
             town.go_to(before_s + DAY_S - 3600)
+            after(month)
             continue
         if month == 1:
             number = 101 + REFUNDED
@@ -66,6 +70,7 @@ def live(town: Town) -> None:
         signer.step()
         town.follow()
         accept(town, house)
+        after(month)
     accept(town, town.houses[LATE])
 
 

@@ -3,7 +3,7 @@
 from collections import Counter, defaultdict
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, ClassVar
 
 from eth_utils import to_checksum_address
 
@@ -61,6 +61,8 @@ class EnergyAudit:
 
     `signed` says whether a meter signed a reading of a register (Wh) up to a time.
     """
+
+    KEPT: ClassVar = ("places", "serving", "since_s", "_sums", "_changes", "_tolerances")
 
     terms: Terms
     evidence: dict[bytes, Evidence]

@@ -36,6 +36,16 @@ KINDS = {
 }
 
 
+# What each audit finds anew as long as it is so, and what it finds in a meter's frames
+STANDING = {
+    "unknown_meter", "not_landed", "not_billed", "payment_stuck", "root", "no_root", "committer"
+}  # fmt: skip
+OF_FRAMES = {
+    "malformed", "signature", "altered_row", "contradiction", "gap", "deleted",
+    "energy_decreased", "time_order", "bridged",
+}  # fmt: skip
+
+
 @dataclass(frozen=True)
 class Finding:
     """One thing that is wrong. `where` says sequence, period, serial or block."""
@@ -53,11 +63,18 @@ class Finding:
 
 @dataclass
 class Report:
-    """What was looked at and what is wrong with it."""
+    """What was looked at and what is wrong with it.
+
+    Of an audit that went on from a checkpoint: `before` are findings that stand, `trusted` says
+    what was not looked at, `again` are meters (0x…) that were looked at from the start.
+    """
 
     counts: dict[str, int] = field(default_factory=dict)
     chain: str = ""  # of two: which one the findings are on
     findings: list[Finding] = field(default_factory=list)
+    before: list[Finding] = field(default_factory=list)
+    trusted: dict[str, Any] = field(default_factory=dict)
+    again: list[str] = field(default_factory=list)
 
     def add(self, kind: str, meter: bytes | str, where: str, expected: Any, found: Any) -> None:
         """Add a finding; `meter` is an address, "" for none."""
@@ -77,10 +94,19 @@ class Report:
         """Count what was looked at."""
         self.counts[name] = self.counts.get(name, 0) + number
 
+    def merge(self, other: "Report") -> None:
+        """Take over counts and findings."""
+        for name, number in other.counts.items():
+            self.count(name, number)
+        self.findings += other.findings
+
     def as_dict(self) -> dict[str, Any]:
         """Return what --json prints."""
         return {
-            "ok": not self.findings,
+            "ok": not self.findings and not self.before,
             "counts": self.counts,
             "findings": [asdict(finding) for finding in self.findings],
+            "before": [asdict(finding) for finding in self.before],
+            "trusted": self.trusted,
+            "again": self.again,
         }

@@ -1,11 +1,13 @@
 """Replay the PaymentLedger from its logs: bills, locks, payments and their permits."""
 
 from dataclasses import dataclass, field
-from typing import Any
+from functools import cached_property
+from typing import Any, ClassVar
 
 import wire
 from parwana.audit.energy import HOUSE, EnergyAudit
 from parwana.audit.findings import Report
+from parwana.audit.keeping import kept, plain
 from parwana.chain import record
 from parwana.chain.deployment import Deployment
 from parwana.chain.periods import DAY_S
@@ -41,22 +43,36 @@ class Account:
 
 @dataclass(frozen=True)
 class Published:
-    """A permit on the chain."""
+    """A permit on the chain. Of what an earlier audit saw, `bundle` is its frame alone."""
 
     bundle: bytes
-    permit: wire.Permit | None
     time_s: int
     transaction: bytes
+
+    @cached_property
+    def permit(self) -> Any:
+        """Return the wire.Permit, None if it is none."""
+        try:
+            found = wire.parse(self.bundle[:40])
+        except wire.FrameError:
+            return None
+        return found if isinstance(found, wire.Permit) else None
 
 
 @dataclass
 class PaymentAudit:
     """Take the logs in their order, after `energy` took them."""
 
+    KEPT: ClassVar = (
+        "permits", "signers", "_tariffs", "_signers", "_accounts", "_billed_wh", "_last_serial"
+    )  # fmt: skip
+
     energy: EnergyAudit
     deployment: Deployment
     report: Report
     permits: dict[tuple[str, int], Published] = field(default_factory=dict)
+    signers: dict[int, set[bytes]] = field(default_factory=dict)  # by index, all who ever were one
+    paid: set[int] = field(default_factory=set)  # accounts, of the logs that were taken
     _tariffs: list[Tariff] = field(default_factory=list)
     _signers: dict[int, str] = field(default_factory=dict)
     _accounts: dict[int, Account] = field(default_factory=dict)
@@ -156,6 +172,7 @@ class PaymentAudit:
         told = _named(names, values.payer, values.amount, values.period, values.index)
         true = _named(names, lock.payer, lock.amount, lock.period, count) if lock else None
         self.report.check("payment", values.meter, where, true, told)
+        self.paid.add(values.number)
         account.payments += 1
         account.record = record.extended(account.record, values)
         given = self.permits.get((values.meter, values.serial))
@@ -185,7 +202,6 @@ class PaymentAudit:
         self.report.count("permits")
         meter, where = values.meter, f"serial {values.serial}"
         bundle = bytes(values.frame) + bytes(values.signatures)
-        permit: Any = None
         try:
             parsed = wire.parse_bundle(bundle)
             permit = wire.parse(parsed.frame)
@@ -198,7 +214,7 @@ class PaymentAudit:
         if values.serial <= self._last_serial.get(meter, 0):
             self.report.add("permit", meter, where, "a rising serial", self._last_serial[meter])
         self._last_serial[meter] = max(values.serial, self._last_serial.get(meter, 0))
-        self.permits[meter, values.serial] = Published(bundle, permit, time_s, transaction)
+        self.permits[meter, values.serial] = Published(bundle, time_s, transaction)
 
     def _signatures(self, meter: str, where: str, bundle: wire.Bundle) -> None:
         digest = wire.digest(self.deployment.permit_domain(meter), bundle.frame)
@@ -215,11 +231,20 @@ class PaymentAudit:
         if len(good) < threshold:
             self.report.add("permit", meter, where, f"{threshold} signers", len(good))
 
+    def kept(self) -> dict[str, Any]:
+        """Return what `keeping.restore` takes; of permits, what is needed of an old one."""
+        permits = [
+            [list(at), plain(Published(one.bundle[: wire.FRAME_SIZE], one.time_s, b""))]
+            for at, one in self.permits.items()
+        ]
+        return {**kept(self), "permits": permits}
+
     def records(self) -> dict[str, tuple[int, bytes]]:
-        """Return (payments, digest) of each house that paid, by the meter that serves it."""
-        accounts = self._accounts.items()
-        paid = {number: (a.payments, a.record) for number, a in accounts if a.payments}
-        return {self.energy.serving[number]: found for number, found in paid.items()}
+        """Return (payments, digest) of each house that paid in these logs, by the meter that
+        serves it.
+        """
+        paid = ((number, self._accounts[number]) for number in sorted(self.paid))
+        return {self.energy.serving[number]: (a.payments, a.record) for number, a in paid}
 
     def finish(self, now_s: int) -> None:
         """Name what is overdue, and what the meters accepted or suffered against the chain."""
@@ -249,23 +274,30 @@ class PaymentAudit:
 
     def _accepted(self, meter: str) -> None:
         evidence = self.energy.of(meter)
-        mine = [p for (m, _), p in self.permits.items() if m == meter and p.permit]
-        for event in evidence.accepted:
+        for event in map(_event, evidence.accepted):
             self.report.count("permits_accepted")
             known = self.permits.get((meter, event.a))
             permit = known.permit if known else None
             true = (permit.valid_until_s, permit.power_limit_dw) if permit else "published"
             told = (event.b, event.c) if permit else "not published"
             self.report.check("permit_unpublished", meter, f"serial {event.a}", true, told)
-        for event in evidence.cuts:
+        mine = [p for (m, _), p in self.permits.items() if m == meter] if evidence.cuts else []
+        for event in map(_event, evidence.cuts):
             if event.a != wire.REASON_EXPIRED or event.clock_trust == wire.TRUST_NONE:
                 continue
             for published in mine:
-                assert published.permit is not None
+                if published.permit is None:
+                    continue
                 end_s = published.permit.valid_until_s + published.permit.grace_days * DAY_S
                 if published.time_s + DELIVERY_S < event.time_s <= end_s:
                     where = f"sequence {event.sequence}, serial {published.permit.serial}"
                     self.report.add("permit_withheld", meter, where, f"on until {end_s}", "cut")
+
+
+def _event(frame: bytes) -> wire.Event:
+    found = wire.parse(frame)
+    assert isinstance(found, wire.Event)
+    return found
 
 
 def _named(names: tuple[str, ...], *values: Any) -> dict[str, Any]:

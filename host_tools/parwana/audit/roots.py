@@ -4,7 +4,7 @@ from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any
+from typing import Any, ClassVar
 
 from parwana.audit.findings import Report
 from parwana.chain import merkle
@@ -63,13 +63,17 @@ class RootAudit:
     """Take the logs, then compare; `known` are committers, with 0x, besides who landed closings.
 
     Of each known committer and day the root with the most leaves counts. What another committed
-    is told and decides nothing: anyone may.
+    is told and decides nothing: anyone may. A day that an earlier audit found wholly covered
+    (`compared`: how many frames it had) is compared again if it has another number, or root.
     """
+
+    KEPT: ClassVar = ("known", "compared", "_logged")
 
     store: Store
     deployment: Deployment
     report: Report
     known: set[str] = field(default_factory=set)
+    compared: dict[int, int] = field(default_factory=dict)
     _logged: dict[int, dict[str, tuple[int, bytes]]] = field(
         default_factory=lambda: defaultdict(dict)
     )
@@ -77,9 +81,14 @@ class RootAudit:
     def take(self, name: str, values: Any) -> None:
         """Take one log; others than Closed and DailyRoot are ignored."""
         if name == "Closed":
-            self.known.add(values.relay)
+            if values.relay not in self.known:
+                self.known.add(values.relay)
+                for day, logged in self._logged.items():
+                    if values.relay in logged:
+                        self.compared.pop(day, None)
         elif name == "DailyRoot" and values.feeder == merkle.UTILITY:
             self.report.count("daily_roots")
+            self.compared.pop(values.day, None)
             before = self._logged[values.day].get(values.committer, (0, b""))
             if values.leaves >= before[0]:
                 self._logged[values.day][values.committer] = values.leaves, values.root
@@ -99,6 +108,8 @@ class RootAudit:
         days = sorted({*held, *self._logged} - set(pruned))
         for i, day in enumerate(days, 1):
             told("days' roots", i, len(days))
+            if self.compared.get(day) == held.get(day, 0):
+                continue
             self._compare(day, held.get(day, 0), now_s - merkle.LATENESS_S)
 
     def _compare_pruned(self, day: int, row: Any) -> None:
@@ -128,6 +139,8 @@ class RootAudit:
             else:
                 early = True  # of a store that received in another order: the next root decides
         self.report.count("frames_under_roots", covered)
+        if covered == held and not wrong:
+            self.compared[day] = held
         late = frames.received(covered, due_s) if over and covered < held else 0
         if late and not wrong:
             what = "root" if early else "no_root"

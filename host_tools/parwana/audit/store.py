@@ -1,7 +1,7 @@
 """Audit the store by itself: every row against the protocol and the meter's own signature."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import wire
@@ -10,7 +10,6 @@ from parwana.chain.deployment import Deployment
 from parwana.chain.periods import closed_period
 from parwana.store.reader import SignedFrame, Store
 from parwana.store.signatures import SignatureError, signer
-from parwana.world.progress import Told, untold
 
 BRIDGED_WH = 20  # between two readings: no sensor counts that by itself
 
@@ -20,9 +19,25 @@ class Evidence:
     """What one meter signed, as far as the chain is checked against it."""
 
     closings: dict[int, list[tuple[int, int]]] = field(default_factory=dict)  # time_s, energy_wh
-    accepted: list[wire.Event] = field(default_factory=list)
-    cuts: list[wire.Event] = field(default_factory=list)
+    accepted: list[bytes] = field(default_factory=list)  # events
+    cuts: list[bytes] = field(default_factory=list)
     bridged: list[tuple[int, int]] = field(default_factory=list)  # sequence, energy_wh since
+
+    def after(self, period: int) -> "Evidence":
+        """Return what an audit that goes on needs, once a period's closing is on the chain."""
+        return Evidence({p: found for p, found in self.closings.items() if p > period})
+
+    def joined(self, new: "Evidence") -> "Evidence":
+        """Return this and what came since."""
+        closings = {period: list(found) for period, found in self.closings.items()}
+        for period, found in new.closings.items():
+            closings.setdefault(period, []).extend(found)
+        return Evidence(
+            closings,
+            self.accepted + new.accepted,
+            self.cuts + new.cuts,
+            self.bridged + new.bridged,
+        )
 
     def first_closing(self, period: int) -> int | None:
         """Return the register of the first valid closing of a period, None if there is none."""
@@ -30,24 +45,81 @@ class Evidence:
         return min(found)[1] if found else None
 
 
-def audit_store(
+@dataclass
+class Seen:
+    """How far one meter's frames were audited: `frames` of them, up to the sequence `last`.
+
+    `whole`: nothing lacks up to there, so that it can go on. What else is the state of _Meter.
+    """
+
+    last: int = 0
+    frames: int = 0
+    whole: bool = True
+    valid: bool = False  # the last one was
+    energy_wh: int = 0
+    reading_s: int = -1
+    event_s: int = -1
+    opened: list[int] = field(default_factory=list)
+
+
+@dataclass
+class Looked:
+    """What an audit of one meter's frames gave."""
+
+    meter: bytes
+    seen: Seen
+    evidence: Evidence
+    report: Report
+    again: bool = False  # looked at from the start, as what was audited has changed
+
+
+def look(
+    store: Store, deployment: Deployment, meter: bytes, seen: Seen, *, pruned: bool = False
+) -> Looked:
+    """Audit a meter's frames, from where an earlier audit ended if that can be gone on from.
+
+    `pruned`: readings were removed since, so that there may be fewer.
+    """
+    frames = store.count_frames(meter, seen.last) if seen.last else 0
+    same = frames == seen.frames or (pruned and frames < seen.frames)
+    again = not (seen.whole and same)
+    seen = replace(seen, frames=frames)
+    return _Meter(meter, store, deployment, Seen() if again else seen).audit(again)
+
+
+def audit_signatures(
     store: Store,
     deployment: Deployment,
     signers: dict[int, set[bytes]],
+    meters: list[bytes],
     report: Report,
-    told: Told = untold,
-) -> dict[bytes, Evidence]:
-    """Check every frame and signature of the store; return what the meters signed.
+    counted: dict[bytes, int],
+) -> None:
+    """Check what permit signers left for each other; `counted` are, by scope, how many were
+    checked before, and are then: a scope of as many is not checked again.
 
     `signers` are by index the addresses (20 bytes) of all who ever were one.
     """
-    evidence: dict[bytes, Evidence] = {}
-    meters = sorted({row.meter for row in store.meters()} | set(store.framed_meters()))
-    for meter in meters:
-        told("meters in the store", len(evidence), len(meters))
-        evidence[meter] = _Meter(meter, store, deployment, report).audit()
-    _audit_signatures(store, deployment, signers, list(evidence), report)
-    return evidence
+    scopes = {b"time": (deployment.time_domain, "")}
+    for m in meters:
+        scopes[b"permit" + m] = deployment.permit_domain(m.hex()), _hex(m)
+    now = store.count_signatures()
+    for scope, (domain, meter) in scopes.items():
+        if now.get(scope, 0) == counted.get(scope, 0):
+            continue
+        counted[scope] = now.get(scope, 0)
+        for row in store.signed(scope):
+            report.count("signer_signatures")
+            digest = wire.digest(domain, row.frame)
+            try:
+                good = signer(digest, row.signature) in signers.get(row.signer_index, ())
+            except SignatureError:
+                good = False
+            if digest != row.digest or not good:
+                where = f"signer {row.signer_index}, made at {row.made_s}"
+                report.add(
+                    "stored_signature", meter, where, "that signer's", "nobody's or other's"
+                )
 
 
 def signed_reading(
@@ -73,32 +145,51 @@ def signed_reading(
 class _Meter:
     """One pass over one meter's frames, in the order of their sequences."""
 
-    def __init__(self, meter: bytes, store: Store, deployment: Deployment, report: Report) -> None:
+    def __init__(self, meter: bytes, store: Store, deployment: Deployment, seen: Seen) -> None:
         self._meter = meter
         self._store = store
         self._domain = deployment.reading_domain
         self._periods = deployment.periods
-        self._report = report
+        self._report = Report()
         self._evidence = Evidence()
-        self._energy_wh = 0
+        self._from = seen
+        self._frames = seen.frames
+        self._energy_wh = seen.energy_wh
         self._times: dict[type, int] = {}
-        self._seen: set[int] = set()
+        if seen.reading_s >= 0:
+            self._times[wire.Reading] = seen.reading_s
+        if seen.event_s >= 0:
+            self._times[wire.Event] = seen.event_s
+        self._seen: set[int] = {seen.last} if seen.valid else set()
         self._unproved: set[int] = set()
         self._lost: set[tuple[int, int]] = set()
         self._pruned = [(row.from_s, row.to_s) for row in store.pruned()]
-        self._before = 0, -1  # sequence and time of the frame before
-        self._opened: list[int] = []  # registers of readings with the contactor open, since a move
+        # sequence and time of the frame before
+        self._before = seen.last, max(seen.reading_s, seen.event_s)
+        # registers of readings with the contactor open, since a move
+        self._opened: list[int] = list(seen.opened)
 
-    def audit(self) -> Evidence:
-        """Check all frames of the meter."""
-        for row in self._store.frames(self._meter):
+    def audit(self, again: bool) -> Looked:
+        """Check all frames of the meter that were not."""
+        for row in self._store.frames(self._meter, self._from.last + 1):
             self._row(row)
-        self._completeness()
-        return self._evidence
+        whole, last = self._completeness()
+        seen = Seen(
+            last,
+            self._frames,
+            whole,
+            last in self._seen,
+            self._energy_wh,
+            self._times.get(wire.Reading, -1),
+            self._times.get(wire.Event, -1),
+            self._opened,
+        )
+        return Looked(self._meter, seen, self._evidence, self._report, again)
 
     def _row(self, row: SignedFrame) -> None:
         where = f"sequence {row.sequence}"
         self._report.count("frames")
+        self._frames += 1
         self._unproved.add(row.sequence)
         try:
             fields = wire.parse(row.frame)
@@ -180,9 +271,9 @@ class _Meter:
         elif fields.code == wire.EVENT_STATE_LOST and fields.a == wire.STATE_JOURNAL:
             self._lost.add((fields.b, fields.c))
         elif fields.code == wire.EVENT_PERMIT_ACCEPTED:
-            self._evidence.accepted.append(fields)
+            self._evidence.accepted.append(bytes(row.frame))
         elif fields.code == wire.EVENT_DISCONNECTED:
-            self._evidence.cuts.append(fields)
+            self._evidence.cuts.append(bytes(row.frame))
 
     def _open(self, reading: wire.Reading) -> None:
         """Note energy that passed while the contactor was open from one reading to the next.
@@ -198,48 +289,27 @@ class _Meter:
             if passed_wh > BRIDGED_WH:
                 self._evidence.bridged.append((reading.sequence, passed_wh))
 
-    def _completeness(self) -> None:
-        """Name what is missing below the last sequence that is or was held."""
+    def _completeness(self) -> tuple[bool, int]:
+        """Name what is missing below the last sequence that is or was held; return whether
+        nothing is, and that sequence.
+        """
+        before, whole = self._from.last, True
         held = self._store.runs(self._meter)
-        present = sorted(self._seen | self._unproved)
-        last = max([0, *present[-1:], *(stop for _, stop in held)])
-        for first, stop in _gaps(present, last):
+        present = sorted(s for s in self._seen | self._unproved if s > before)
+        last = max([before, *present[-1:], *(stop for _, stop in held)])
+        for first, stop in _gaps(present, before + 1, last):
             for a, b in _uncovered(first, stop, sorted(self._lost)):
+                whole = False
                 where = f"sequence {a}" if a == b else f"sequences {a} to {b}"
                 was_held = any(x <= b and a <= y for x, y in held)
                 found = "deleted from the store" if was_held else "never received"
                 kind = "deleted" if was_held else "gap"
                 self._report.add(kind, self._meter, where, "held", found)
+        return whole, last
 
 
-def _audit_signatures(
-    store: Store,
-    deployment: Deployment,
-    signers: dict[int, set[bytes]],
-    meters: list[bytes],
-    report: Report,
-) -> None:
-    """Check what permit signers left for each other."""
-    scopes = [(b"time", deployment.time_domain, "")]
-    scopes += [(b"permit" + m, deployment.permit_domain(m.hex()), _hex(m)) for m in meters]
-    for scope, domain, meter in scopes:
-        for row in store.signed(scope):
-            report.count("signer_signatures")
-            digest = wire.digest(domain, row.frame)
-            try:
-                good = signer(digest, row.signature) in signers.get(row.signer_index, ())
-            except SignatureError:
-                good = False
-            if digest != row.digest or not good:
-                where = f"signer {row.signer_index}, made at {row.made_s}"
-                report.add(
-                    "stored_signature", meter, where, "that signer's", "nobody's or other's"
-                )
-
-
-def _gaps(present: list[int], last: int) -> Iterator[tuple[int, int]]:
-    """Give (first, last) of each range of 1 … last that is not in `present`, which rises."""
-    expected = 1
+def _gaps(present: list[int], expected: int, last: int) -> Iterator[tuple[int, int]]:
+    """Give (first, last) of each range of expected … last that `present`, which rises, lacks."""
     for sequence in [*present, last + 1]:
         if sequence > expected:
             yield expected, sequence - 1

@@ -71,6 +71,7 @@ class Store(MeterReader, UpdateReader, InspectionReader, PruneReader):
         self._mine = threading.local()
         self._prepared = False
         self.name = label(self._engine.url)
+        self.url = self._engine.url.render_as_string(hide_password=False)
         try:
             self._prepare()
         except StoreError as error:
@@ -158,6 +159,25 @@ class Store(MeterReader, UpdateReader, InspectionReader, PruneReader):
             frames.c.received_s < before_s,
         )
         yield from self._signed(query.order_by(*_ORDER))
+
+    def count_frames(self, meter: bytes, last: int) -> int:
+        """Return how many frames of the meter are held up to a sequence."""
+        of = sa.select(framed.c.id).where(framed.c.meter == meter).scalar_subquery()
+        query = sa.select(sa.func.count()).where(frames.c.meter == of, frames.c.sequence <= last)
+        with self._connected() as db:
+            return int(db.execute(query).scalar_one())
+
+    def count_held(self) -> int:
+        """Return how many sequences are held, of all meters."""
+        query = sa.select(sa.func.sum(runs.c.last - runs.c.first + 1))
+        with self._connected() as db:
+            return int(db.execute(query).scalar_one() or 0)
+
+    def count_signatures(self) -> dict[bytes, int]:
+        """Return how many signatures of permit signers are kept, by scope."""
+        query = sa.select(signatures.c.scope, sa.func.count()).group_by(signatures.c.scope)
+        with self._connected() as db:
+            return {row[0]: row[1] for row in db.execute(query)}
 
     def framed_meters(self) -> list[bytes]:
         """Return the meters that have frames, whether they are enrolled or not."""
