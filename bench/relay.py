@@ -16,7 +16,6 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 
 import sqlalchemy as sa
@@ -26,6 +25,7 @@ from hil_tests import postgresql
 from hil_tests.services import DOMAIN, UTILITY, SignedMeter, reading
 from parwana.relay.carrier import BATCH
 from parwana.relay.intake import commit
+from parwana.store.frames import SignedFrame
 from parwana.store.held import insert
 from parwana.store.letters import examine
 from parwana.store.reader import Store
@@ -40,7 +40,7 @@ FLOORS = {1: 0.50, BACKFILL: 0.60}
 GROWTH = 1.3
 BYTES = {"sqlite": 140, "postgresql": 180}  # a reading, indexes included
 READINGS = 10_000  # of a meter that is there already
-BULK = 10_000  # readings a transaction
+BULK = 100_000  # readings a transaction
 LONG_STORED = 10_000_000
 _TICKS = os.sysconf("SC_CLK_TCK")
 
@@ -109,7 +109,7 @@ def fill(store: Store, stored: int) -> None:
     """Put readings of other meters into the store as time brings them; none is checked again."""
     each = min(READINGS, stored)
     addresses = [os.urandom(20) for _ in range(-(-stored // each))]
-    template, start_s = SignedMeter(1).stored(1), 1_700_000_000
+    start_s = 1_700_000_000
     with store.transaction() as tx:
         for number, address in enumerate(addresses):
             tx.enrol(address, 10_000 + number, 1, 3)
@@ -120,8 +120,8 @@ def fill(store: Store, stored: int) -> None:
         for sequence in sequences:
             time_s = start_s + 900 * sequence
             frame, closing = reading(sequence, time_s, 100 * sequence), sequence % 96 == 0
-            one = replace(template, sequence=sequence, frame=frame, time_s=time_s, closing=closing)
-            made += [replace(one, meter=address) for address in addresses]
+            rest = sequence, frame, bytes(64), time_s, closing
+            made += [SignedFrame(address, *rest) for address in addresses]
         with store.transaction() as tx:
             Rows(tx.connection, addresses).add(made, {}, start_s + 900 * sequences[-1])
     with store.transaction() as tx:

@@ -112,9 +112,3 @@ class PruneReader:
         """Return (from_s, to_s, before_s, leaves, root) of the pruned days, by time."""
         with self._connected() as db:
             return list(db.execute(sa.select(pruned).order_by(pruned.c.from_s)))
-
-    def utc_days(self) -> list[int]:
-        """Return the UTC days since 1970 of which there are frames, rising."""
-        with self._connected() as db:
-            query = sa.select(days.c.day).distinct().order_by(days.c.day)
-            return list(db.execute(query).scalars())

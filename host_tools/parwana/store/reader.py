@@ -7,29 +7,25 @@ durable when the `with store.transaction()` that gave it has ended, and not befo
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from itertools import groupby
-from typing import NamedTuple
 
 import sqlalchemy as sa
 from sqlalchemy.exc import SQLAlchemyError
 
-import wire
 from parwana.store.advice import StoreAway, StoreError, label, translated
+from parwana.store.dailies import DayReader
 from parwana.store.database import engine, prepare
 from parwana.store.frames import SignedFrame, signed_frame
 from parwana.store.held import Held
 from parwana.store.inspections import InspectionReader
 from parwana.store.looks import MeterReader
 from parwana.store.pruning import PruneReader
-from parwana.store.rows import CODE, DAY_S, FRAMES, frames_of, signed, zero
+from parwana.store.rows import CODE, FRAMES, frames_of, signed
 from parwana.store.tables import (
     CLOSES,
     DOUBTED,
     EVENT,
     IS_EVENT,
-    PAGE,
     cursors,
-    days,
     framed,
     frames,
     meters,
@@ -49,16 +45,7 @@ _METERS_MAX = 500  # a query; SQLite takes 32,766 values in one
 __all__ = ["Added", "SignedFrame", "Store", "StoreAway", "StoreError", "Writer", "signed_frame"]
 
 
-class Leaf(NamedTuple):
-    """A frame under a daily root; its digest is of 32 bytes."""
-
-    meter: bytes
-    sequence: int
-    digest: bytes
-    received_s: int
-
-
-class Store(MeterReader, UpdateReader, InspectionReader, PruneReader):
+class Store(MeterReader, DayReader, UpdateReader, InspectionReader, PruneReader):
     """Open a store; `create=False` refuses one that is not there. Raises StoreError.
 
     `url` is sqlite:///path or postgresql://user:password@host/name. Any thread may use it.
@@ -203,35 +190,6 @@ class Store(MeterReader, UpdateReader, InspectionReader, PruneReader):
         query = frames_of(meter).where(frames.c.kind != EVENT, frames.c.time_s <= until_s)
         query = query.order_by(frames.c.sequence.desc()).limit(1)
         return next(iter(list(self._signed(query, few=True))), None)
-
-    def days(self, utc_offset_s: int, before_s: int) -> dict[int, int]:
-        """Return how many frames of each local day since 1970 were received before `before_s`."""
-        with self._connected() as db:
-            plain = sa.type_coerce(frames.c.time_s, sa.BigInteger)
-            day = (plain + (zero(db) + utc_offset_s - 1)) // DAY_S
-            query = sa.select(day, sa.func.count()).where(
-                frames.c.time_s > -utc_offset_s, frames.c.received_s < before_s
-            )
-            return {row[0]: row[1] for row in db.execute(query.group_by(day))}
-
-    def leaves(self, domain: bytes, from_s: int, to_s: int, before_s: int) -> Iterator[Leaf]:
-        """Give all frames of from_s ≤ time_s < to_s that were received before `before_s`, in the
-        order of a daily root. `domain` is that of readings (32 bytes).
-        """
-        of_days = days.c.day.between(from_s // DAY_S, (to_s - 1) // DAY_S)
-        pages = sa.select(days.c.meter, days.c.page).where(of_days).distinct().subquery()
-        first = pages.c.page * PAGE
-        on_them = sa.and_(
-            frames.c.meter == pages.c.meter, frames.c.sequence.between(first, first + (PAGE - 1))
-        )
-        query = FRAMES.join(pages, on_them).where(
-            frames.c.time_s >= from_s, frames.c.time_s < to_s, frames.c.received_s < before_s
-        )
-        found = self._signed(query.order_by(framed.c.meter, frames.c.sequence))
-        for (meter, sequence), alike in groupby(found, lambda one: (one.meter, one.sequence)):
-            made = [(wire.digest(domain, one.frame), one.received_s) for one in alike]
-            for digest, received_s in sorted(made):
-                yield Leaf(meter, sequence, digest, received_s)
 
     def contradictions(self) -> dict[bytes, list[SignedFrame]]:
         """Return, for each meter that contradicts itself, two frames of one sequence."""
