@@ -11,9 +11,16 @@ python -m parwana.world.runtime >/dev/null
     python -m hil_tests.chromium || true
 ) >/dev/null &
 fetched=$!
+# And what each of the processes would do for itself: compile contracts and tests.
+(
+    python -c 'from parwana.chain.contracts import NAMES, load; [load(name) for name in NAMES]'
+    python -m pytest --collect-only -q
+) >/dev/null &
+compiled=$!
 ruff check --quiet .
 mypy --no-error-summary
 wait "$fetched"
+wait "$compiled" || true # pytest says below what it cannot collect
 # Four processes, since most tests wait for boards rather than compute; a file's tests in one of them, by name, so that no long file comes last; hardware (--bench FILE) wants one: pytest hil_tests --bench FILE
 hang_s=900
 for word in "$@"; do [ "$word" != --long ] || hang_s=5400; done  # a flash of 0.2 s an operation takes its hour

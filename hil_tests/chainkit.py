@@ -1,9 +1,14 @@
 """A utility on a development chain, in this process, for tests of what talks to the chain."""
 
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
+
+import pytest
 
 import wire
 from hil_tests.services import reading
@@ -18,6 +23,7 @@ from parwana.devchain.server import DevChain
 START_S = 1_800_000_000
 SIGNERS = (1, 2, 3)
 HOUSE_WH = 5000
+_deployed: dict[str, tuple[bytes, Deployment]] = {}  # by terms: a chain's state, what is on it
 
 
 class HandClock:
@@ -101,8 +107,20 @@ class Utility:
 @contextmanager
 def utility(store: str, **changes: Any) -> Iterator[Utility]:
     """Run a development chain with fresh contracts; `changes` are those of `terms`."""
-    clock = HandClock()
-    with DevChain(clock=clock, block_interval_s=600) as node:
-        chain = Chain(node.url, keys.dev_key(0))
-        made = deploy.deploy(chain, terms(**changes), "mqtt://127.0.0.1:1", store, lambda _: None)
-        yield Utility(node, clock, made, chain, chain.ledgers(made))
+    clock, agreed = HandClock(), terms(**changes)
+    known = _deployed.get(repr(agreed))
+    memory = os.environ.get("PARWANA_STATE")
+    with TemporaryDirectory(dir=memory) as folder, pytest.MonkeyPatch.context() as patched:
+        # Chains of the same terms begin with the same block: none may see what another was sent.
+        patched.setenv("PARWANA_STATE", f"{folder}/state")
+        state = Path(folder) / "chain"
+        if known:
+            state.write_bytes(known[0])
+        with DevChain(clock=clock, block_interval_s=600, state=state) as node:
+            chain = Chain(node.url, keys.dev_key(0))
+            if known:
+                made = replace(known[1], rpc=node.url, store=store)
+            else:
+                made = deploy.deploy(chain, agreed, "mqtt://127.0.0.1:1", store, lambda _: None)
+                _deployed[repr(agreed)] = state.read_bytes(), made
+            yield Utility(node, clock, made, chain, chain.ledgers(made))

@@ -52,7 +52,7 @@ def test_without_trouble_all_is_done_in_a_round(life):
 
 
 def _depths(long):
-    return range(1, FINAL_BLOCKS + 1) if long else (3, FINAL_BLOCKS)
+    return range(1, FINAL_BLOCKS + 1) if long else (FINAL_BLOCKS,)
 
 
 @pytest.mark.parametrize("step", STEPS)

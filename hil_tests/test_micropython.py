@@ -8,22 +8,30 @@ import pytest
 from parwana.world import runtime
 
 FOLDER = Path(__file__).parent / "firmware"
-HEAP = "145k"
+HEAP_KB = 145
+MACHINE_CODE_KB = 20  # with its tables; a board has no tests beside it
 TIMEOUT_S = 300
 LONG_S = 3600
 
 
 def run(
-    test: Path, *prefix: str, timeout_s: int = TIMEOUT_S
+    test: Path, library: Path, prefix: str = "test_", timeout_s: int = TIMEOUT_S
 ) -> "subprocess.CompletedProcess[str]":
-    """Run one file of tests, or its functions of a prefix; its output is in `.stdout`."""
+    """Run one file's functions of a prefix; its output is in `.stdout`.
+
+    Signatures are made as on a meter, by the machine code of `library`; but not in test_ecdsa.py,
+    which is for all that MicroPython may run: test_ecdsa.py beside this file has the others.
+    """
+    libraries = [] if test.name == "test_ecdsa.py" else [str(library)]
+    heap_kb = HEAP_KB + MACHINE_CODE_KB * len(libraries)
     command = [
         str(runtime.micropython()),
         "-X",
-        f"heapsize={HEAP}",
+        f"heapsize={heap_kb}k",
         str(FOLDER / "run.py"),
         str(test),
-        *prefix,
+        prefix,
+        *libraries,
     ]
     try:
         return subprocess.run(
@@ -39,8 +47,8 @@ def run(
 
 
 @pytest.mark.parametrize("test", sorted(FOLDER.glob("test_*.py")), ids=lambda path: path.stem)
-def test_under_micropython(test: Path) -> None:
-    done = run(test)
+def test_under_micropython(test: Path, machine_code: Path) -> None:
+    done = run(test, machine_code)
     assert done.returncode == 0, f"{test.name} failed under MicroPython:\n{done.stdout}"
     assert " 0 failed" in done.stdout
     print(done.stdout)
@@ -51,8 +59,8 @@ def test_under_micropython(test: Path) -> None:
     "name",
     ["test_app.py", "test_journal_flash.py", "test_recorder_flash.py", "test_hostile_clock.py"],
 )
-def test_at_length_under_micropython(name: str) -> None:
-    done = run(FOLDER / name, "long_", timeout_s=LONG_S)
+def test_at_length_under_micropython(name: str, machine_code: Path) -> None:
+    done = run(FOLDER / name, machine_code, "long_", LONG_S)
     assert done.returncode == 0, f"{name} failed under MicroPython:\n{done.stdout}"
     print(done.stdout)
 
@@ -65,5 +73,5 @@ def test_at_length_under_micropython(name: str) -> None:
 def test_runner_can_fail(source: str, tmp_path: Path) -> None:
     bad = tmp_path / "test_bad.py"
     bad.write_text(source)
-    done = run(bad)
+    done = run(bad, tmp_path / "none")
     assert done.returncode != 0 or " 0 failed" not in done.stdout

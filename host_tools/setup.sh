@@ -25,3 +25,4 @@ if [ "$(cat "$venv/stamp" 2>/dev/null)" != "$stamp" ]; then
 fi
 exec 9>&-
 PATH=$venv/bin:$PATH
+unset PYTHONDONTWRITEBYTECODE # many programs start here: each would compile all of it anew

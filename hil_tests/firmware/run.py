@@ -1,16 +1,20 @@
-"""Run the tests of one file under MicroPython: micropython run.py FOLDER/test_NAME.py [long_]"""
+"""Run tests of one file under MicroPython: micropython run.py FOLDER/test_NAME.py PREFIX [LIBRARY]
+
+Of a LIBRARY, a folder, modules are imported rather than of the firmware.
+"""
 
 import gc
 import sys
 
 
-def main(path, prefix="test_"):
-    """Call every function `test_*` (or `prefix*`) of the file. Returns the number of failures."""
+def main(path, prefix, *libraries):
+    """Call every function `prefix*` of the file. Returns the number of failures."""
     here = __file__.rsplit("/", 1)[0] if "/" in __file__ else "."
     root = here + "/../.."
     folder, name = path.rsplit("/", 1)
     name = name[: -len(".py")]
-    sys.path[:0] = [folder, root, root + "/firmware", root + "/firmware/lib"]
+    firmware = [root + "/firmware", root + "/firmware/lib"]
+    sys.path[:0] = [folder] + list(libraries) + [root] + firmware  # noqa: RUF005
     gc.threshold(4096)  # as main.py: while it imports, and then
     module = __import__(name)
     gc.threshold(8192)

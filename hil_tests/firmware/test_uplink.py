@@ -7,7 +7,7 @@ from journal import JournalError
 from uplink import NetworkError, Uplink
 
 import wire
-from hil_tests.firmware.check import raises
+from hil_tests.firmware.check import MICROPYTHON, raises
 from hil_tests.firmware.world import Quiet, Ticks, drive
 
 METER = bytes(range(20))
@@ -603,7 +603,7 @@ def test_a_broker_that_grants_no_subscription_is_left():
 def test_a_session_longer_than_ticks_tell_is_no_failure():
     step_ms, under_test._STEP_MS = under_test._STEP_MS, 10_000
     try:
-        for days in (7, 13, 20):  # ticks come round in 12.4 days
+        for days in (13,) if MICROPYTHON else (7, 13, 20):  # ticks come round in 12.4 days
             town = Town()
             town.link.there = False
             town.act(120_000, lambda town=town: setattr(town.link, "there", True))
@@ -766,7 +766,8 @@ class Relay:
 
 def test_a_relay_that_is_behind_gets_what_follows_a_damaged_frame():
     for damaged in ((10,), (10, 11, 25, 26), range(10, 20), (1,), (40,)):
-        for knows_events, backup in ((True, 4), (True, damaged[0] - 1), (False, damaged[0] - 1)):
+        relays = ((False, damaged[0] - 1), (True, damaged[0] - 1), (True, 4))
+        for knows_events, backup in relays[: 1 if MICROPYTHON else 3]:
             town = Town(40)
             town.journal.damaged = damaged
             first = Relay(town, 0, knows_events)
