@@ -223,6 +223,26 @@ def test_findings_stand_until_they_are_looked_at_again(halfway: Halfway, copy: P
     store.close()
 
 
+def test_a_frame_that_comes_while_a_meter_is_looked_at_is_not_deleted(
+    halfway: Halfway, copy: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    town, real = halfway.town, Store.frames
+    house = town.houses[OWES]
+    came: list[bytes] = []
+
+    def frames(store: Store, meter: bytes, first: int = 1) -> Iterator[Any]:
+        yield from real(store, meter, first)
+        if meter == house.address and not came:
+            came.append(meter)
+            add(copy, house, house.reading(7, time_s=town.world.clock.time_s, energy_wh=99_999))
+
+    monkeypatch.setattr(Store, "frames", frames)
+    store = Store(f"sqlite:///{copy}")
+    assert audit(town.world.deployment, town.world.chain, store).findings == []
+    store.close()
+    assert came
+
+
 def test_processes_find_what_one_does(
     halfway: Halfway, copy: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

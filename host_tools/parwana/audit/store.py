@@ -171,9 +171,10 @@ class _Meter:
 
     def audit(self, again: bool) -> Looked:
         """Check all frames of the meter that were not."""
+        held = self._store.runs(self._meter)  # first: what comes meanwhile is not deleted
         for row in self._store.frames(self._meter, self._from.last + 1):
             self._row(row)
-        whole, last = self._completeness()
+        whole, last = self._completeness(held)
         seen = Seen(
             last,
             self._frames,
@@ -289,12 +290,11 @@ class _Meter:
             if passed_wh > BRIDGED_WH:
                 self._evidence.bridged.append((reading.sequence, passed_wh))
 
-    def _completeness(self) -> tuple[bool, int]:
+    def _completeness(self, held: list[tuple[int, int]]) -> tuple[bool, int]:
         """Name what is missing below the last sequence that is or was held; return whether
         nothing is, and that sequence.
         """
         before, whole = self._from.last, True
-        held = self._store.runs(self._meter)
         present = sorted(s for s in self._seen | self._unproved if s > before)
         last = max([before, *present[-1:], *(stop for _, stop in held)])
         for first, stop in _gaps(present, before + 1, last):
