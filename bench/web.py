@@ -115,7 +115,8 @@ def write(book: Book, meters: int, final: int, mark: bytes, now_s: int) -> None:
     for number in range(1, meters + 1):
         meter = "0x" + meter_of(number).hex()
         start_s = now_s - 366 * DAY_S
-        log(start_s, "Enrolled", number, {"meter": meter, "initial_wh": 0, "number": number})
+        of = {"meter": meter, "number": number, "kind": 1, "initial_wh": 0}
+        log(start_s, "Enrolled", number, of)
         for month in range(BILLS):
             at_s, due = start_s + month * 30 * DAY_S, 10**16 + number
             bill: dict[str, object] = {"number": number, "meter": meter, "period": 20_000 + month}
