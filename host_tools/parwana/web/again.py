@@ -1,9 +1,11 @@
 """Do something again and again, in a thread of its own, until told to end."""
 
+import logging
 import threading
 import time
 from collections.abc import Callable
 
+log = logging.getLogger("parwana.web")
 _JOIN_S = 20
 
 
@@ -28,6 +30,9 @@ class Again:
     def _run(self) -> None:
         while not self.ending.is_set():
             began_s = time.monotonic()
-            self._step()
+            try:
+                self._step()
+            except Exception:  # a bug: told, and no reason to look no more
+                log.exception("a look failed; it is made again")
             took_s = time.monotonic() - began_s
             self.ending.wait(max(self._every_s, self._rest * took_s))
