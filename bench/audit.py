@@ -20,7 +20,6 @@ import time
 from pathlib import Path
 from typing import Any
 
-import wire
 from hil_tests.chainkit import Utility, utility
 from hil_tests.services import OF, SignedMeter
 from parwana.chain.keys import dev_key
@@ -132,7 +131,8 @@ def plant(city: City, path: Path) -> list[tuple[str, str]]:
         "UPDATE frames SET frame = ?, signature = ?",
         *(packed(lie.frame), lie.signature, exchanged.address, last),
     )
-    change(f"UPDATE frames SET kind = {wire.KIND_READING + CLOSING} - kind", moved.address, last)
+    other = f"CASE kind WHEN {CLOSING} THEN NULL ELSE {CLOSING} END"
+    change(f"UPDATE frames SET kind = {other}", moved.address, last)
     db.commit()
     db.close()
     store = Store(f"sqlite:///{path}")

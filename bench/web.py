@@ -67,8 +67,8 @@ def fill(url: str, meters: int, whole: int, now_s: int) -> int:
         db.execute("INSERT INTO framed (meter) SELECT meter FROM meters ORDER BY number")
         insert = """
             INSERT INTO frames
-            SELECT n, q - {zero}, {first} + 900 * q - {zero}, {first} + 900 * q - {zero}, 0,
-                   CASE WHEN q % 96 = 0 THEN {closing} ELSE 1 END, {rest},
+            SELECT n, q - {zero}, {first} + 900 * q - {zero}, {first} + 900 * q - {zero},
+                   NULL::smallint, CASE WHEN q % 96 = 0 THEN {closing} END, {rest},
                    decode(repeat('5a', 64), 'hex')
             FROM (SELECT id AS n FROM framed) points, generate_series(1::bigint, 35040) q
             WHERE {which}

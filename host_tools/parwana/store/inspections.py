@@ -7,7 +7,7 @@ import sqlalchemy as sa
 
 from parwana.store.changes import Changes
 from parwana.store.rows import frames_of
-from parwana.store.tables import EVENT, frames, inspections
+from parwana.store.tables import IS_READING, IS_SOLE, frames, inspections
 
 
 class InspectionChanges(Changes):
@@ -39,8 +39,8 @@ class InspectionReader:
         What contradicts another reading is left out.
         """
         query = frames_of(meter).where(
-            frames.c.kind != EVENT,
-            frames.c.variant == 0,
+            IS_READING,
+            IS_SOLE,
             frames.c.time_s > from_s,
             frames.c.time_s <= to_s,
         )

@@ -6,7 +6,16 @@ import sqlalchemy as sa
 
 from parwana.store.frames import SignedFrame
 from parwana.store.rows import ENERGY, FRAMES, frames_of, of
-from parwana.store.tables import CLOSES, EVENT, IS_EVENT, framed, frames, meters, permits
+from parwana.store.tables import (
+    CLOSES,
+    EVENT,
+    IS_EVENT,
+    IS_READING,
+    framed,
+    frames,
+    meters,
+    permits,
+)
 
 
 class MeterReader:
@@ -24,13 +33,17 @@ class MeterReader:
         """Return by meter (frame, received_s) of its last reading, of those that have one."""
         of_it = frames.alias()
         last = sa.select(of_it.c.sequence).where(of_it.c.meter == framed.c.id)
-        last = last.where(of_it.c.kind != EVENT).order_by(of_it.c.sequence.desc()).limit(1)
+        last = (
+            last.where(sa.func.coalesce(of_it.c.kind, 0) != EVENT)
+            .order_by(of_it.c.sequence.desc())
+            .limit(1)
+        )
         of_each = sa.select(framed.c.id, last.scalar_subquery().label("sequence"))
         # First this, or SQLite reads all frames.
         found_first = of_each.join(meters, meters.c.meter == framed.c.meter).cte("last")
         newest = found_first.prefix_with("MATERIALIZED")
         of_them = sa.and_(frames.c.meter == newest.c.id, frames.c.sequence == newest.c.sequence)
-        query = FRAMES.join(newest, of_them).where(frames.c.kind != EVENT)
+        query = FRAMES.join(newest, of_them).where(IS_READING)
         found = self._signed(query.order_by(frames.c.variant))
         return {one.meter: (one.frame, one.received_s) for one in found}
 

@@ -11,7 +11,7 @@ import sqlalchemy as sa
 from parwana.store.changes import Changes
 from parwana.store.frames import SignedFrame
 from parwana.store.rows import DAY_S, zero
-from parwana.store.tables import EVENT, PAGE, READING, days, framed, frames, pruned
+from parwana.store.tables import EVENT, IS_SOLE, PAGE, days, framed, frames, pruned
 
 _PAGES = 512  # in a transaction
 _METER: sa.BindParameter[int] = sa.bindparam("of")
@@ -20,7 +20,7 @@ _LAST: sa.BindParameter[int] = sa.bindparam("last")
 _OF_IT = frames.alias()
 _NEWEST = (
     sa.select(_OF_IT.c.sequence)
-    .where(_OF_IT.c.meter == _METER, _OF_IT.c.kind != EVENT)
+    .where(_OF_IT.c.meter == _METER, sa.func.coalesce(_OF_IT.c.kind, 0) != EVENT)
     .order_by(_OF_IT.c.sequence.desc())
     .limit(1)
     .scalar_subquery()
@@ -28,8 +28,8 @@ _NEWEST = (
 _ON_PAGE = sa.and_(frames.c.meter == _METER, frames.c.sequence.between(_FIRST, _LAST))
 _REMOVE = frames.delete().where(
     _ON_PAGE,
-    frames.c.kind == READING,
-    frames.c.variant == 0,
+    frames.c.kind.is_(None),
+    IS_SOLE,
     frames.c.time_s >= sa.bindparam("from_s"),
     frames.c.time_s < sa.bindparam("to_s"),
     frames.c.received_s < sa.bindparam("before_s"),

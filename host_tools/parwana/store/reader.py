@@ -23,8 +23,8 @@ from parwana.store.rows import CODE, FRAMES, frames_of, signed
 from parwana.store.tables import (
     CLOSES,
     DOUBTED,
-    EVENT,
     IS_EVENT,
+    IS_READING,
     cursors,
     framed,
     frames,
@@ -140,7 +140,7 @@ class Store(MeterReader, DayReader, UpdateReader, InspectionReader, PruneReader)
         `before_s`, by sequence.
         """
         query = frames_of(meter).where(
-            frames.c.kind != EVENT,
+            IS_READING,
             frames.c.time_s > after_s,
             frames.c.time_s <= until_s,
             frames.c.received_s < before_s,
@@ -187,7 +187,7 @@ class Store(MeterReader, DayReader, UpdateReader, InspectionReader, PruneReader)
 
     def last_reading(self, meter: bytes, until_s: int) -> SignedFrame | None:
         """Return the meter's last reading of time_s ≤ until_s, if any."""
-        query = frames_of(meter).where(frames.c.kind != EVENT, frames.c.time_s <= until_s)
+        query = frames_of(meter).where(IS_READING, frames.c.time_s <= until_s)
         query = query.order_by(frames.c.sequence.desc()).limit(1)
         return next(iter(list(self._signed(query, few=True))), None)
 

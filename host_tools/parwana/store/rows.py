@@ -7,10 +7,10 @@ import sqlalchemy as sa
 
 from parwana.store.frames import SignedFrame
 from parwana.store.held import ask, insert
-from parwana.store.tables import CLOSING, EVENT, PAGE, READING, ZERO, framed, frames
+from parwana.store.tables import CLOSING, EVENT, PAGE, ZERO, framed, frames
 
 DAY_S = 86400
-_FORMAT, _FOUR = 1, 0xFFFFFFFF
+_FORMAT, _READING, _FOUR = 1, 1, 0xFFFFFFFF
 _COLUMNS = [column for column in frames.columns if column.name != "meter"]
 # All frames, as `signed` takes them
 FRAMES = sa.select(framed.c.meter, *_COLUMNS).join(framed, framed.c.id == frames.c.meter)
@@ -27,7 +27,8 @@ FROM asked JOIN frames ON frames.meter = asked.id AND frames.sequence = asked.fo
 ORDER BY frames.variant"""
 _DOUBT = """
 UPDATE frames SET variant = 1 FROM asked
-WHERE frames.meter = asked.id AND frames.sequence = asked.four AND frames.variant = 0"""
+WHERE frames.meter = asked.id AND frames.sequence = asked.four
+AND coalesce(frames.variant, 0) = 0"""
 _DAYS = """
 INSERT INTO days (day, meter, page) SELECT day, id, page FROM asked WHERE true
 ON CONFLICT DO NOTHING"""
@@ -44,9 +45,9 @@ def packed(frame: bytes) -> bytes:
     return frame[2:4] + frame[12:]
 
 
-def unpacked(kind: int, sequence: int, time_s: int, rest: bytes) -> bytes:
+def unpacked(kind: int | None, sequence: int, time_s: int, rest: bytes) -> bytes:
     """Return the frame of a row: 40 bytes, unless somebody altered the row."""
-    head = bytes([_FORMAT, EVENT if kind == EVENT else READING])
+    head = bytes([_FORMAT, EVENT if kind == EVENT else _READING])
     place = (sequence & _FOUR) << 32 | time_s & _FOUR
     return head + rest[:2] + place.to_bytes(8, "big") + rest[2:]
 
@@ -60,7 +61,7 @@ def signed(row: Any) -> SignedFrame:
         row.signature,
         row.time_s,
         row.kind == CLOSING,
-        row.variant > 0,
+        bool(row.variant),
         row.received_s,
     )
 
@@ -130,10 +131,11 @@ class Rows:
         `received_s` None: as each frame says.
         """
         ids, less, rows, found = self._ids, self._zero, [], set()
+        sole = 0 if self._db.dialect.name == "sqlite" else None
         for one in fresh:
             number, four, frame = ids[one.meter], one.sequence - less, one.frame
-            kind = CLOSING if one.closing else frame[1]
-            variant = variants.get((one.meter, frame), 0) if variants else 0
+            kind = CLOSING if one.closing else EVENT if frame[1] == EVENT else None
+            variant = variants.get((one.meter, frame), sole) if variants else sole
             rest = frame[2:4] + frame[12:]
             at_s = one.received_s if received_s is None else received_s
             place = number, four, one.time_s - less, at_s - less

@@ -57,7 +57,8 @@ framed = sa.Table(
 )
 
 # In this order PostgreSQL pads nothing. What each byte costs: docs/decisions/0032.
-READING, EVENT, CLOSING = 1, 2, 3  # `kind`: a frame's own, and that of a reading which closes
+# NULL takes no byte: `kind` is one of these, or NULL of a reading that does not close.
+EVENT, CLOSING = 2, 3
 frames = sa.Table(
     "frames",
     metadata,
@@ -65,9 +66,9 @@ frames = sa.Table(
     sa.Column("sequence", _Four, nullable=False),
     sa.Column("time_s", _Four, nullable=False),
     sa.Column("received_s", _Four, nullable=False),
-    # 0; of a sequence that has several frames 1, 2, …
-    sa.Column("variant", sa.SmallInteger, nullable=False),
-    sa.Column("kind", sa.SmallInteger, nullable=False),
+    # Of a sequence that has several frames 1, 2, …; else NULL, in SQLite's key 0
+    sa.Column("variant", sa.SmallInteger, nullable=True),
+    sa.Column("kind", sa.SmallInteger),
     sa.Column("frame", sa.LargeBinary(30), nullable=False),
     sa.Column("signature", sa.LargeBinary(64), nullable=False),
     sa.PrimaryKeyConstraint("meter", "sequence", "variant").ddl_if(dialect="sqlite"),
@@ -87,6 +88,9 @@ def _partial(name: str, condition: str, *columns: sa.Column[Any]) -> Any:
 CLOSES = _partial("frames_closing", f"kind = {CLOSING}", frames.c.meter, frames.c.time_s)
 IS_EVENT = _partial("frames_events", f"kind = {EVENT}", frames.c.meter, frames.c.sequence)
 DOUBTED = _partial("frames_doubted", "variant > 0", frames.c.meter, frames.c.sequence)
+
+IS_READING = sa.func.coalesce(frames.c.kind, 0) != EVENT
+IS_SOLE = sa.func.coalesce(frames.c.variant, 0) == 0
 
 days = sa.Table(
     "days",

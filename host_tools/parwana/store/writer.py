@@ -78,7 +78,7 @@ class Writer(UpdateChanges, InspectionChanges, LeaseChanges, PruneChanges):
 
         They are taken in rising order, as by everyone, or two relays deadlock.
         """
-        return {row.meter: row for row in self._db.execute(_LOCK, {"of": sorted(of)})}
+        return {row.meter: row for row in self._db.execute(_LOCK, {"of": sorted(of)}).all()}
 
     def add_frames(self, meter: bytes, added: Sequence[SignedFrame], received_s: int) -> Added:
         """Keep frames of one meter; two of one sequence with other content are both kept."""

@@ -17,7 +17,7 @@ _ROWS = 10_000  # in memory at once
 _KEY = "PRIMARY KEY (meter, sequence, variant)"
 _FRAMES = """
 CREATE TABLE frames (meter INTEGER NOT NULL, sequence INTEGER NOT NULL, time_s INTEGER NOT NULL,
-received_s INTEGER NOT NULL, variant SMALLINT NOT NULL, kind SMALLINT NOT NULL,
+received_s INTEGER NOT NULL, variant SMALLINT, kind SMALLINT,
 frame {blob} NOT NULL, signature {blob} NOT NULL{key})"""
 _FRAMED = """
 CREATE TABLE framed (id {serial} NOT NULL PRIMARY KEY, meter {blob} NOT NULL UNIQUE, day INTEGER,
@@ -111,9 +111,8 @@ def _keep(db: sa.Connection, number: int, less: int, rows: list[tuple[int, Any]]
             "s": row.sequence - less,
             "t": row.time_s - less,
             "r": row.received_s - less,
-            "v": variant,
-            # A reading that closes is of kind 3: flag 1, protocol.md, 1.1
-            "k": 3 if row.kind == 1 and row.frame[3] & 1 else row.kind,
+            "v": variant or (None if less else 0),
+            "k": _kind(row),
             "f": bytes(row.frame[2:4] + row.frame[12:]),
             "g": bytes(row.signature),
         }
@@ -121,6 +120,13 @@ def _keep(db: sa.Connection, number: int, less: int, rows: list[tuple[int, Any]]
     ]
     if made:
         db.execute(sa.text("INSERT INTO frames VALUES (:m, :s, :t, :r, :v, :k, :f, :g)"), made)
+
+
+def _kind(row: Any) -> int | None:
+    """Return 2 for an event, 3 for a reading that closes (flag 1, protocol.md, 1.1), else None."""
+    if row.kind == 1:
+        return 3 if row.frame[3] & 1 else None
+    return 2
 
 
 def _set_aside(db: sa.Connection, meter: bytes, rows: list[Any]) -> None:
