@@ -123,6 +123,11 @@ class VirtualBoard:
         """Push the reset button: reads as a power-on, but the RTC runs on. Raises BoardError."""
         self._kit.do(lambda: self._kit.restart(reg.PWRON_RESET))
 
+    def skip(self, world_s: float) -> None:
+        """Set its RTC forward."""
+        before_ns = self._regs.get("rtc_world_ns")
+        self._regs.set("rtc_world_ns", before_ns + round(world_s * 1e9))
+
     def cut_power_at_flash_write(self, n: int) -> None:
         """Cut the power in the middle of the nth flash write or erase from now; 0: do not."""
         self._regs.set("cut_at", n)

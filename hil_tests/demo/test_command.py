@@ -11,7 +11,7 @@ import wire
 from hil_tests.chainkit import Utility
 from hil_tests.permits.test_command import one
 from hil_tests.town import FEEDER, Town
-from parwana.demo.evidence import settled
+from parwana.demo.evidence import paid_up, settled
 from parwana.demo.report import unfulfilled
 from parwana.store.reader import Store
 
@@ -89,23 +89,25 @@ def test_the_last_month_is_over_once_all_of_it_reached_the_meters(
             for kind, meter, number in told
         ],
     )
+    assert paid_up(rehearsal, town.first - 1), "of which nothing was closed"
     over = []
     town.go_to(town.periods.start(town.first + 1) + 60)
     for meter in (*town.houses, town.feeder):
         town.close(meter, town.first, 5000)
-    over.append(settled(rehearsal, town.first))
+    over.append((settled(rehearsal, town.first), paid_up(rehearsal, town.first)))
     town.landing().step()
-    over.append(settled(rehearsal, town.first))
+    over.append((settled(rehearsal, town.first), paid_up(rehearsal, town.first)))
     world.pay(house.key)
-    over.append(settled(rehearsal, town.first))
+    over.append((settled(rehearsal, town.first), paid_up(rehearsal, town.first)))
     world.node.mine(2)
     assert one(world, store, 1, 2).step().claimed == 1
     town.follow()
-    over.append(settled(rehearsal, town.first))
+    over.append((settled(rehearsal, town.first), paid_up(rehearsal, town.first)))
     row = store.newest_permit(house.address)
     assert row is not None
     permit = wire.parse(row.bundle[:40])
     assert isinstance(permit, wire.Permit)
     town.event(house, wire.EVENT_PERMIT_ACCEPTED, int(world.clock.now()), permit.serial, 0, 0)
-    over.append(settled(rehearsal, town.first))
-    assert over == [False, False, False, False, True]
+    over.append((settled(rehearsal, town.first), paid_up(rehearsal, town.first)))
+    assert over == [(False, False)] * 4 + [(True, True)]
+    assert paid_up(rehearsal, town.first - 1), "of which nothing was closed"

@@ -22,7 +22,7 @@ from parwana import BUILD
 from parwana.chain.keys import dev_key
 from parwana.chain.node import Chain
 from parwana.demo import report as demo_report
-from parwana.demo.evidence import settled
+from parwana.demo.evidence import paid_up, settled
 from parwana.demo.rehearsal import HOUSEHOLD, TRANSFORMER_NUMBER, Meter, Rehearsal
 
 DAY_S, HOUR_S = 86400, 3600
@@ -31,6 +31,7 @@ START_S = 1_767_205_800  # 2026-01-01 00:00 in India
 PAYMENT_WINDOW_S = 6 * HOUR_S
 LATE, OFFLINE, CUT = 2, 3, 4  # house numbers
 TAPPED_MONTH = 2
+SKIPPED_TO_S = 2 * HOUR_S  # before the first month
 _SETTLED_S = 90
 
 
@@ -176,6 +177,12 @@ def live(world: Rehearsal, say: Callable[[str], None]) -> int:
         pairing.result()
     periods = world.deployment.periods
     first = periods.of(int(world.clock.now())) + 1
+    skip_to_s = periods.start(first) - SKIPPED_TO_S
+    while world.clock.now() < skip_to_s and not paid_up(world, first - 2):
+        payers.turn()
+    if world.clock.now() < skip_to_s:
+        say("the clock is set to two hours before midnight")
+        world.skip_to(skip_to_s)
     payers.late_from_s = periods.start(first + 1)
     story = plan(world, first)
     patience_s = time.monotonic() + world.clock.real_seconds((MONTHS + 1) * DAY_S) + _SETTLED_S

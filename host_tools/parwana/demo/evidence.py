@@ -73,6 +73,27 @@ def settled(world: Rehearsal, period: int) -> bool:
     return True
 
 
+def paid_up(world: Rehearsal, period: int) -> bool:
+    """Say whether all that was closed up to `period` is billed, paid, and permitted."""
+    with Evidence(world) as evidence:
+        energy, payment = evidence.ledgers.energy.functions, evidence.ledgers.payment.functions
+        for meter in world.meters:
+            address = to_checksum_address(meter.address)
+            closing = evidence.chain.call(energy.closing(address))
+            if closing.period < period:
+                return False
+            if meter.kind == "house" and closing.time_s:
+                account = evidence.chain.call(payment.account(address))
+                if account.due or account.period < closing.period:
+                    return False
+                if evidence.chain.call(payment.locked(address)).amount:
+                    return False
+                accepted = evidence.events(meter, wire.EVENT_PERMIT_ACCEPTED)
+                if account.serial and all(event.a != account.serial for event in accepted):
+                    return False
+    return True
+
+
 def drain(world: Rehearsal, meter: Meter) -> list[bytes]:
     """Cut a board's power once the store holds all it has; return the frames in its flash.
 

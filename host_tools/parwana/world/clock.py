@@ -3,6 +3,7 @@
 import os
 import time
 from dataclasses import dataclass
+from pathlib import Path
 
 VARIABLE = "PARWANA_CLOCK"
 
@@ -16,7 +17,8 @@ class WorldClock:
     """Unix time: `start_s` at the real instant `real_start_s`, running `factor` times faster.
 
     The default is real time. One text form, "start_s:real_start_s:factor", carries it to other
-    processes in the environment variable PARWANA_CLOCK.
+    processes in the environment variable PARWANA_CLOCK; "@" and a file that holds it, one that
+    whoever runs the world may set (SetClock).
     """
 
     start_s: float = 0.0
@@ -61,4 +63,56 @@ class WorldClock:
     def from_environment(cls) -> "WorldClock":
         """Return the clock that PARWANA_CLOCK states, else real time. Raises ClockError."""
         text = os.environ.get(VARIABLE)
+        if text and text.startswith("@"):
+            return SetClock(Path(text[1:]))
         return cls.parse(text) if text else cls()
+
+
+class SetClock(WorldClock):
+    """The clock that a file states; all programs that read it follow when it is set.
+
+    Raises ClockError.
+    """
+
+    _path: Path
+    _which: tuple[int, int]
+
+    def __init__(self, path: Path) -> None:
+        super().__init__()
+        object.__setattr__(self, "_path", path)
+        object.__setattr__(self, "_which", (0, 0))
+        self._follow()
+
+    @classmethod
+    def made(cls, path: Path, start_s: float, factor: float) -> "SetClock":
+        """Make one that shows `start_s` now."""
+        path.write_text(str(WorldClock.starting(start_s, factor)))
+        return cls(path)
+
+    def set(self, now_s: float) -> None:
+        """Have it show another time from now on, as fast as before."""
+        aside = self._path.with_name(self._path.name + ".new")
+        aside.write_text(str(WorldClock.starting(now_s, self.factor)))
+        aside.replace(self._path)
+        self._follow()
+
+    def now(self) -> float:
+        """Return the world's Unix time in seconds."""
+        self._follow()
+        return super().now()
+
+    def _follow(self) -> None:
+        try:
+            state = self._path.stat()
+            which = state.st_ino, state.st_mtime_ns  # two may be of one instant
+            if which == self._which:
+                return
+            found = WorldClock.parse(self._path.read_text())
+        except OSError as error:
+            raise ClockError(f"{VARIABLE} is @{self._path}: {error.strerror}") from None
+        for name, value in vars(found).items():
+            object.__setattr__(self, name, value)
+        object.__setattr__(self, "_which", which)
+
+    def __str__(self) -> str:
+        return f"@{self._path}"
