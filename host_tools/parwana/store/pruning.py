@@ -11,7 +11,7 @@ import sqlalchemy as sa
 from parwana.store.changes import Changes
 from parwana.store.frames import SignedFrame
 from parwana.store.rows import DAY_S, zero
-from parwana.store.tables import EVENT, IS_SOLE, PAGE, days, framed, frames, pruned
+from parwana.store.tables import EVENT, IS_SOLE, PAGE, days, framed, frames, meters, pruned
 
 _PAGES = 512  # in a transaction
 _METER: sa.BindParameter[int] = sa.bindparam("of")
@@ -72,8 +72,10 @@ class PruneChanges(Changes):
         Return how many, and after which page to go on, None at the end.
         """
         pages = self._pages(day, after)
-        lock = sa.select(framed.c.id).where(framed.c.id.in_({page.meter for page in pages}))
-        self._db.execute(lock.order_by(framed.c.id).with_for_update())
+        # As every writer does, who else may believe a page noted that is gone by its commit.
+        mine = sa.select(framed.c.meter).where(framed.c.id.in_({page.meter for page in pages}))
+        lock = sa.select(meters.c.meter).where(meters.c.meter.in_(mine))
+        self._db.execute(lock.order_by(meters.c.meter).with_for_update())
         span = {"from_s": day.from_s, "to_s": day.to_s, "before_s": day.before_s}
         less, told = zero(self._db), []
         for page in pages:
