@@ -8,6 +8,7 @@ than --most blocks, or a closing is sent twice.
 """
 
 import argparse
+import os
 import subprocess
 import sys
 import tempfile
@@ -20,7 +21,7 @@ import wire
 from hil_tests import anvil
 from hil_tests.chainkit import START_S, terms
 from hil_tests.services import SignedMeter
-from parwana.chain import deploy
+from parwana.chain import deploy, outbox
 from parwana.chain.contracts import Closing, unpack_results
 from parwana.chain.deployment import Deployment
 from parwana.chain.keys import dev_key
@@ -122,6 +123,7 @@ def main() -> int:
     parser.add_argument("--most", type=int, default=3, help="blocks; 0: as many as it takes")
     options = parser.parse_args()
     folder = Path(tempfile.mkdtemp(prefix="bench-landing-"))
+    os.environ[outbox.VARIABLE] = str(folder / "state")  # each anvil's first block is the same
     store = Store(f"sqlite:///{folder}/store.db")
     with (folder / "anvil.log").open("w") as log:
         node = anvil.Anvil(log, "--timestamp", str(START_S), "--balance", "1000000")
