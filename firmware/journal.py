@@ -48,6 +48,8 @@ class Journal:
     def __init__(self, folder, capacity=YEAR_RECORDS, segment_records=SEGMENT_RECORDS):
         self.damaged = 0
         self._folder = folder
+        self._full = folder + "/full"
+        self._index = self._full + "/index"
         self._capacity = capacity
         self._segment_records = segment_records
         # One more than the capacity needs, since the oldest goes as a whole.
@@ -69,15 +71,15 @@ class Journal:
     def restore(self):
         """Take the segments from the index; return whether it is there and no older than they."""
         try:
-            index = records.load(self._path("full/index")) or b""
+            index = records.load(self._index) or b""
             places = range(0, len(index), 4)
             self._firsts = [int.from_bytes(index[at : at + 4], "big") for at in places]
             self._take_stock(self._records_most)
-            os.stat(self._path((self._firsts or [0])[-1]))
+            os.stat(_path(self._folder, (self._firsts or [0])[-1]))
         except (records.RecordError, OSError):
             return False
         try:
-            os.stat(self._path(self.next))  # begun by a version that knows of no index
+            os.stat(_path(self._folder, self.next))  # begun by a version that knows of no index
         except OSError:
             rise = self._firsts == sorted(set(self._firsts))
             return rise and self._firsts[:1] > [0]
@@ -86,12 +88,17 @@ class Journal:
     def check(self):
         """Believe the folder, not the index; `next` does not go back. Call it before `append`."""
         self.close()
-        records.folder(self._folder)
-        records.folder(self._path("full"))
-        firsts = _listed(self._folder)
-        for first in firsts[:-1]:  # of a version that had one folder, or by a cut
-            self._move(first)
-        self._firsts = sorted(set(firsts + _listed(self._path("full"))))
+        self._firsts = firsts = []
+        for folder in (self._folder, self._full, self._folder):
+            records.folder(folder)
+            names = os.listdir(folder)
+            for first in map(_first, names):
+                if first and first not in firsts:
+                    firsts.append(first)
+        firsts.sort()
+        for first in map(_first, names):  # of a version that had one folder, or by a cut
+            if first and first != firsts[-1]:
+                self._move(first)
         self._take_stock(self._records_most)
         self._note()
 
@@ -194,11 +201,11 @@ class Journal:
             self._close_reader()
             # Kept open: the uplink reads one frame after the other, and so does the start.
             try:
-                self._reader = open(self._path(first), "rb")  # noqa: SIM115
+                self._reader = open(_path(self._folder, first), "rb")  # noqa: SIM115
             except OSError as error:
                 if error.errno != _ABSENT:
                     raise
-                self._reader = open(self._path("full/%d" % first), "rb")  # noqa: SIM115
+                self._reader = open(_path(self._full, first), "rb")  # noqa: SIM115
             self._reading = first
         return self._reader
 
@@ -208,7 +215,7 @@ class Journal:
         if self._firsts and not self._astray:
             try:
                 index = b"".join([first.to_bytes(4, "big") for first in self._firsts])
-                records.save(self._path("full/index"), index)
+                records.save(self._index, index)
             except OSError:
                 pass
 
@@ -217,7 +224,7 @@ class Journal:
         if self._is_indexed:
             self._is_indexed = False
             try:
-                os.remove(self._path("full/index"))
+                os.remove(self._index)
             except OSError:
                 pass  # none is there; one that stays is found to be old
 
@@ -261,11 +268,11 @@ class Journal:
             self._close_writer()
             while self._holds_more():
                 self._drop_oldest()
+        if self._reading in self._firsts[-1:]:
+            # littlefs may reuse the block that the reader would look at, or it is to move.
+            self._close_reader()
         if self._writer is None:
             self._open_writer()
-        if self._reading == self._firsts[-1]:
-            # littlefs may reuse the block that the reader would look at.
-            self._close_reader()
         self._writer.write(record)
         # MicroPython's flush is lfs_file_sync: the record is durable after it. Keeping the file
         # open spares a walk through the folder at every frame.
@@ -280,12 +287,11 @@ class Journal:
 
     def _open_writer(self):
         if self.next < self._end:
-            self._writer = open(self._path(self._firsts[-1]), "r+b")  # noqa: SIM115
+            self._writer = open(_path(self._folder, self._firsts[-1]), "r+b")  # noqa: SIM115
             self._writer.seek(0, 2)
             return
         self._forget()
-        self._writer = records.create(self._path(self.next))
-        self._close_reader()
+        self._writer = records.create(_path(self._folder, self.next))
         for first in self._firsts[-1:]:
             self._move(first)
         self._firsts.append(self.next)
@@ -299,7 +305,7 @@ class Journal:
             self._abandon(self._close_reader)
         try:
             self._move(first)
-            records.clear(self._path("full/%d" % first))
+            records.clear(_path(self._full, first))
         except OSError:
             # What cannot go takes room until the next start, and must not keep frames from coming.
             self._astray = True
@@ -307,7 +313,7 @@ class Journal:
     def _move(self, first):
         """Take a segment to the full ones, if it is not there; where it stays it is found, too."""
         try:
-            os.rename(self._path(first), self._path("full/%d" % first))
+            os.rename(_path(self._folder, first), _path(self._full, first))
         except OSError:
             pass
 
@@ -328,13 +334,9 @@ class Journal:
         if reader is not None:
             reader.close()
 
-    def _path(self, name):
-        return "%s/%s" % (self._folder, name)
 
-
-def _listed(folder):
-    """Return the first sequences of the segments in a folder, in order."""
-    return sorted(_first(name) for name in os.listdir(folder) if _first(name))
+def _path(folder, first):
+    return "%s/%d" % (folder, first)
 
 
 def _first(name):

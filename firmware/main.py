@@ -83,6 +83,8 @@ def build(settings, hardware, identity, console):
         lambda saved: Register(saved, settings.sensors, settings.interval_s + RESTART_S),
         log("recorder"),
     )  # fmt: skip
+    # Before the rest is made: what it writes takes heap.
+    recorder.start(board.reset_cause(), version.number(), settings.crc32)
     update = Update(
         restore(UPDATE), keeper(UPDATE, journal.made_room), "/", recorder, board.reset, time,
         log("update"),
@@ -121,7 +123,6 @@ def build(settings, hardware, identity, console):
         lambda address: network_time(hardware.link, random, address), clock, recorder,
         log("time"),
     )  # fmt: skip
-    recorder.start(board.reset_cause(), version.number(), settings.crc32)
     update.start()
     return App(
         settings, hardware.watchdog, recorder, journal, clock, metering, control, uplink, timesync,
