@@ -21,7 +21,7 @@ ruff check --quiet .
 mypy --no-error-summary
 wait "$fetched"
 wait "$compiled" || true # pytest says below what it cannot collect
-# Four processes, since most tests wait for boards rather than compute; a file's tests in one of them, by name, so that no long file comes last; hardware (--bench FILE) wants one: pytest hil_tests --bench FILE
+# Five processes, since most tests wait for boards rather than compute; a file's tests in one of them, by name, so that no long file comes last; hardware (--bench FILE) wants one: pytest hil_tests --bench FILE
 hang_s=900
 for word in "$@"; do [ "$word" != --long ] || hang_s=5400; done  # a flash of 0.2 s an operation takes its hour
-exec python -m pytest -o "faulthandler_timeout=$hang_s" -n 4 --max-worker-restart 0 --dist loadfile --no-loadscope-reorder "$@"
+exec python -m pytest -o "faulthandler_timeout=$hang_s" -n 5 --max-worker-restart 0 --dist loadfile --no-loadscope-reorder "$@"

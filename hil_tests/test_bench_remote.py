@@ -199,6 +199,7 @@ def test_they_pass_on_a_board_behind_a_socket(
     }
 
 
+@pytest.mark.long
 def test_they_pass_through_an_adapters_lines_and_a_switched_plug(
     board: VirtualBoard, tmp_path: Path, long: bool
 ) -> None:

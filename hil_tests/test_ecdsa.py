@@ -16,8 +16,8 @@ from ecdsa.curve import N, nonces
 from hil_tests import ecdsakit
 from parwana.world import runtime
 
-VECTORS, VECTORS_LONG = 1_000, 3_000
-SPOILT, SPOILT_LONG = 25, 100  # signatures
+VECTORS, VECTORS_LONG = 500, 3_000
+SPOILT, SPOILT_LONG = 8, 100  # signatures
 KEY_EDGES = [1, 2, 3, N - 1, N - 2, N // 2, N // 2 + 1, 2**128, 2**255]
 DIGEST_EDGES = [bytes(32), b"\xff" * 32, *((N + i).to_bytes(32, "big") for i in (-1, 0, 1))]
 

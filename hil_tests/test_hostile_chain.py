@@ -55,7 +55,10 @@ def _depths(long):
     return range(1, FINAL_BLOCKS + 1) if long else (FINAL_BLOCKS,)
 
 
-@pytest.mark.parametrize("step", STEPS)
+@pytest.mark.parametrize(
+    "step",
+    [pytest.param(s, marks=[pytest.mark.long] * (s in ("wait", "sign 0"))) for s in STEPS],
+)
 def test_reorganisations_lose_nothing(base, step, tmp_path, long):
     for depth in _depths(long):
         folder = tmp_path / str(depth)
@@ -146,7 +149,7 @@ MORE_LIES = (lie_errors, lie_hang, lie_no_logs, lie_null, lie_failed, lie_old_he
     ids=lambda lie: lie.__name__,
 )
 def test_a_node_that_lies_costs_time_and_nothing_else(base, lie, tmp_path, long):
-    for step in STEPS if long else ("land", "sign 1"):
+    for step in STEPS if long else ("sign 1",):
         folder = tmp_path / step
         folder.mkdir()
         store = base.restore(folder)

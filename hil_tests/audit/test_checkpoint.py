@@ -99,7 +99,7 @@ NEW = [
         town.houses[OWES].address,
     ),
     lambda town, path: spoil(
-        path, f"UPDATE frames SET kind = 4 - kind WHERE meter = {OF} AND sequence = 5",
+        path, f"UPDATE frames SET kind = 3 WHERE meter = {OF} AND sequence = 5",
         town.houses[OWES].address,
     ),
     lambda town, path: spoil(

@@ -9,4 +9,4 @@ import run  # type: ignore[import-not-found]  # noqa: E402
 
 import ecdsa  # noqa: E402, F401  (before the repository's own comes first on the path)
 
-sys.exit(1 if run.main(sys.argv[2]) else 0)
+sys.exit(1 if run.main(sys.argv[2], "test_") else 0)

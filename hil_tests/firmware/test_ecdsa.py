@@ -44,7 +44,7 @@ def test_published_vectors():
 
 def test_edge_keys_and_digests():
     digests = [bytes(32), b"\xff" * 32] + [number(N + i) for i in (-1, 0, 1)]
-    for i, d in enumerate(scalars()):
+    for i, d in enumerate(scalars()[:: 3 if MICROPYTHON else 1]):
         key = number(d)
         digest = digests[i % len(digests)]
         public_key = ecdsa.public_key(key)

@@ -113,6 +113,7 @@ def test_a_part_that_is_away_is_a_line_and_hides_no_other(
     assert {"relay", "closings", "signer 0"} <= set(parts)
 
 
+@pytest.mark.long
 def test_no_relay_follows_the_chain(world: Utility, town: Town, look: Look, run: Run) -> None:
     later(world, 3 * 3600)
     sign_time(world, town.store, 1, 2, 3)
@@ -133,6 +134,7 @@ def test_a_utility_that_nobody_serves_yet(look: Look, store: Store) -> None:
     assert "has signed nothing yet" in parts["signer 0"][1]
 
 
+@pytest.mark.long
 def test_a_chain_that_stands_still(world: Utility, look: Look, town: Town) -> None:
     world.clock.time_s += 2 * 3600
     sign_time(world, town.store, 1, 2, 3)
@@ -249,6 +251,7 @@ def test_what_cannot_be_told_is_exit_code_one(run: Run, tmp_path: Path) -> None:
     assert done.json["ok"] is False
 
 
+@pytest.mark.long
 def test_a_permit_that_no_meter_lacks_is_no_line(world: Utility, town: Town, look: Look) -> None:
     bundle = publish(world, town.houses[0])
     town.follow()

@@ -84,6 +84,7 @@ def test_the_firmware_is_the_same_but_for_names() -> None:
         assert [(type(node), getattr(node, "lineno", 0)) for node in ast.walk(new)] == places, path
 
 
+@pytest.mark.long
 def test_a_short_name_can_be_looked_up() -> None:
     sources = firmware.trimmed()
     long = "def _keep_clock("

@@ -261,6 +261,7 @@ def test_the_cable_pulled_at_random_moments_leaves_a_firmware_that_runs(
     assert version_that_starts(flashed) == NEW
 
 
+@pytest.mark.long
 @pytest.mark.usefixtures("built")
 def test_a_board_whose_cable_was_pulled_comes_back_by_itself(
     flashed: VirtualBoard, monkeypatch: pytest.MonkeyPatch
@@ -352,6 +353,7 @@ def test_power_lost_once_the_loaders_are_replaced_is_told_as_that(
     assert version_that_starts(flashed) == OLD
 
 
+@pytest.mark.long
 def test_firmware_that_does_not_import_is_never_switched_to(
     flashed: VirtualBoard, old: Path
 ) -> None:
@@ -413,6 +415,7 @@ def test_a_trial_that_is_being_overwritten_is_not_run(flashed: VirtualBoard) -> 
     assert read_image(flashed.folder / "flash.img", "/slot") == b"a"
 
 
+@pytest.mark.long
 def test_a_slot_on_trial_is_overwritten_rather_than_the_one_to_fall_back_on(
     flashed: VirtualBoard,
 ) -> None:
@@ -423,6 +426,7 @@ def test_a_slot_on_trial_is_overwritten_rather_than_the_one_to_fall_back_on(
     assert "/a.fw" in "\n".join(firmware_files(flashed))
 
 
+@pytest.mark.long
 def test_slots_that_are_folders_give_way_to_files(board: VirtualBoard, older: Path) -> None:
     """The layout of before: it is fallen back on until a file takes its place."""
     board.power_off()

@@ -138,6 +138,7 @@ def test_a_month_on_two_chains(town, tmp_path, capsys):
     )
 
 
+@pytest.mark.long
 def test_theft_is_seen_on_one_and_billed_on_neither(town):
     settled_in(town)
     town.month(40_000, 5000)
@@ -147,7 +148,9 @@ def test_theft_is_seen_on_one_and_billed_on_neither(town):
     assert log["args"].alarm == 1
 
 
-@pytest.mark.parametrize("away", ["landing energy", "landing"])
+@pytest.mark.parametrize(
+    "away", [pytest.param("landing energy", marks=pytest.mark.long), "landing"]
+)
 def test_a_chain_that_is_away_holds_up_only_its_own(town, away):
     settled_in(town)
     town.month(20_500, 5000)
@@ -195,6 +198,7 @@ def test_a_meter_that_leaves_leaves_both(town):
     }
 
 
+@pytest.mark.long
 def test_enrolment_that_broke_off_goes_on_with_the_same_register(town):
     utility = Enrolment(town.world.deployment, dev_key(0), town.world.clock)
     new, place = dev_key(30).address, Place(130, "house", str(FEEDER), 5000)

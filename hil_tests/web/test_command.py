@@ -18,7 +18,8 @@ def test_it_serves_and_ends_cleanly(lived: Town, folder: Path, tmp_path: Path) -
     with Program("serve", command, tmp_path / "log") as program:
         url = program.wait_for(r"serve: (http://127.0.0.1:\d+)", 60)[1]
         wait_until(lambda: requests.get(url + "/readyz", timeout=60).ok, "both to be read", 60)
-        assert f"/feeder/{FEEDER}" in requests.get(url + "/", timeout=60).text
+        link = f"/feeder/{FEEDER}"  # once its balances are read as well
+        wait_until(lambda: link in requests.get(url + "/", timeout=60).text, "the feeder", 60)
         assert program.stop() == 0
     assert "Traceback" not in (tmp_path / "log").read_text()
     assert oct((tmp_path / "web").stat().st_mode)[-3:] == "700"
