@@ -3,6 +3,12 @@
 set -euo pipefail
 cd "$(dirname "$0")"
 . host_tools/setup.sh
+# What each of the processes below would do for itself: compile contracts and tests.
+(
+    python -c 'from parwana.chain.contracts import NAMES, load; [load(name) for name in NAMES]'
+    python -m pytest --collect-only -q
+) >/dev/null &
+compiled=$!
 python -m parwana.world.runtime >/dev/null
 # The rest is fetched meanwhile; without assets and Chromium the tests in a browser say so, and are left out.
 (
@@ -11,12 +17,6 @@ python -m parwana.world.runtime >/dev/null
     python -m hil_tests.chromium || true
 ) >/dev/null &
 fetched=$!
-# And what each of the processes would do for itself: compile contracts and tests.
-(
-    python -c 'from parwana.chain.contracts import NAMES, load; [load(name) for name in NAMES]'
-    python -m pytest --collect-only -q
-) >/dev/null &
-compiled=$!
 ruff check --quiet .
 mypy --no-error-summary
 wait "$fetched"

@@ -19,7 +19,8 @@ if [ "$(cat "$venv/stamp" 2>/dev/null)" != "$stamp" ]; then
     *-"$(python3 -V | tr -d ' ')") ;; # of this Python: bring it up to date
     *) rm -rf "$venv" && python3 -m venv "$venv" ;;
     esac
-    "$venv/bin/pip" install --quiet --disable-pip-version-check -c "$repo/constraints.txt" -e "$repo[dev]" >"$repo/build/pip.log" 2>&1 ||
+    # Not compiled: what is imported is compiled then.
+    "$venv/bin/pip" install --no-compile --quiet --disable-pip-version-check -c "$repo/constraints.txt" -e "$repo[dev]" >"$repo/build/pip.log" 2>&1 ||
         { tail -5 "$repo/build/pip.log" >&2; fail "pip could not install the packages; see build/pip.log" || return 1; }
     echo "$stamp" >"$venv/stamp"
 fi
