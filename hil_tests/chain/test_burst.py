@@ -8,20 +8,12 @@ import time
 
 import pytest
 
-from hil_tests.chain.test_sender import KEY, SEND, Bench
+from hil_tests.chain.test_sender import KEY, SEND, Bench, quick  # noqa: F401
 from hil_tests.fakenode import FakeNode, Odd, Refusal
 from hil_tests.services import wait_until
 from parwana.chain import awaiting, outbox, sender
 from parwana.chain.errors import ChainError, Reverted
 from parwana.chain.limits import Limits
-
-
-@pytest.fixture(autouse=True)
-def quick(monkeypatch, tmp_path):
-    """Give each test a computer of its own, and less patience than services have."""
-    monkeypatch.setenv(outbox.VARIABLE, str(tmp_path / "state"))
-    monkeypatch.setattr(awaiting, "AGAIN_S", 0.1)
-    monkeypatch.setattr(awaiting, "STRANGE_S", 0.3)
 
 
 @pytest.fixture

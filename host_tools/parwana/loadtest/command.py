@@ -15,7 +15,8 @@ from rich.live import Live
 from rich.table import Table
 
 from parwana.chain.deployment import Deployment
-from parwana.loadtest.crowd import DAY_S, Faults, Plan
+from parwana.chain.periods import DAY_S
+from parwana.loadtest.crowd import Faults, Plan
 from parwana.loadtest.figures import Figures
 from parwana.loadtest.fleet import METERS_MOST, FleetError, enrol, place_of, report, run
 from parwana.store.reader import Store

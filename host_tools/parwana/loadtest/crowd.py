@@ -12,6 +12,7 @@ from hashlib import sha256
 from multiprocessing.connection import Connection
 from types import SimpleNamespace
 
+from parwana.chain.periods import DAY_S
 from parwana.loadtest import firmware
 from parwana.loadtest.figures import Figures
 from parwana.loadtest.link import watched
@@ -19,7 +20,6 @@ from parwana.loadtest.meter import BACKOFF_CAP_S, Life, Meter
 from parwana.world.clock import WorldClock
 
 RAMP_S = 60  # in which the meters start
-DAY_S = 86400
 KILLS = 4  # of the connection of one that suffers that, about
 _TELL_MS = 500  # real ones, between two looks at all of them
 

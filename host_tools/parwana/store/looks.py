@@ -5,10 +5,9 @@ from typing import Any
 import sqlalchemy as sa
 
 from parwana.store.frames import SignedFrame
-from parwana.store.rows import ENERGY, FRAMES, frames_of, of
+from parwana.store.rows import ENERGY, FRAMES, frames_of, newest_reading, of
 from parwana.store.tables import (
     CLOSES,
-    EVENT,
     IS_EVENT,
     IS_READING,
     framed,
@@ -31,14 +30,7 @@ class MeterReader:
 
     def newest_readings(self) -> dict[bytes, tuple[bytes, int]]:
         """Return by meter (frame, received_s) of its last reading, of those that have one."""
-        of_it = frames.alias()
-        last = sa.select(of_it.c.sequence).where(of_it.c.meter == framed.c.id)
-        last = (
-            last.where(sa.func.coalesce(of_it.c.kind, 0) != EVENT)
-            .order_by(of_it.c.sequence.desc())
-            .limit(1)
-        )
-        of_each = sa.select(framed.c.id, last.scalar_subquery().label("sequence"))
+        of_each = sa.select(framed.c.id, newest_reading(framed.c.id).label("sequence"))
         # First this, or SQLite reads all frames.
         found_first = of_each.join(meters, meters.c.meter == framed.c.meter).cte("last")
         newest = found_first.prefix_with("MATERIALIZED")

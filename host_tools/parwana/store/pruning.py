@@ -10,21 +10,13 @@ import sqlalchemy as sa
 
 from parwana.store.changes import Changes
 from parwana.store.frames import SignedFrame
-from parwana.store.rows import DAY_S, zero
-from parwana.store.tables import EVENT, IS_SOLE, PAGE, days, framed, frames, meters, pruned
+from parwana.store.rows import DAY_S, newest_reading, zero
+from parwana.store.tables import IS_SOLE, PAGE, days, framed, frames, meters, pruned
 
 _PAGES = 512  # in a transaction
 _METER: sa.BindParameter[int] = sa.bindparam("of")
 _FIRST: sa.BindParameter[int] = sa.bindparam("first")
 _LAST: sa.BindParameter[int] = sa.bindparam("last")
-_OF_IT = frames.alias()
-_NEWEST = (
-    sa.select(_OF_IT.c.sequence)
-    .where(_OF_IT.c.meter == _METER, sa.func.coalesce(_OF_IT.c.kind, 0) != EVENT)
-    .order_by(_OF_IT.c.sequence.desc())
-    .limit(1)
-    .scalar_subquery()
-)
 _ON_PAGE = sa.and_(frames.c.meter == _METER, frames.c.sequence.between(_FIRST, _LAST))
 _REMOVE = frames.delete().where(
     _ON_PAGE,
@@ -33,7 +25,7 @@ _REMOVE = frames.delete().where(
     frames.c.time_s >= sa.bindparam("from_s"),
     frames.c.time_s < sa.bindparam("to_s"),
     frames.c.received_s < sa.bindparam("before_s"),
-    frames.c.sequence < _NEWEST,
+    frames.c.sequence < newest_reading(_METER),
 )
 _SOME_LEFT = sa.exists().where(
     _ON_PAGE,

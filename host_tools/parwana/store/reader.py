@@ -19,7 +19,7 @@ from parwana.store.held import Held
 from parwana.store.inspections import InspectionReader
 from parwana.store.looks import MeterReader
 from parwana.store.pruning import PruneReader
-from parwana.store.rows import CODE, FRAMES, frames_of, signed
+from parwana.store.rows import CODE, FRAMES, frames_of, of, signed
 from parwana.store.tables import (
     CLOSES,
     DOUBTED,
@@ -149,8 +149,7 @@ class Store(MeterReader, DayReader, UpdateReader, InspectionReader, PruneReader)
 
     def count_frames(self, meter: bytes, last: int) -> int:
         """Return how many frames of the meter are held up to a sequence."""
-        of = sa.select(framed.c.id).where(framed.c.meter == meter).scalar_subquery()
-        query = sa.select(sa.func.count()).where(frames.c.meter == of, frames.c.sequence <= last)
+        query = sa.select(sa.func.count()).where(of(meter), frames.c.sequence <= last)
         with self._connected() as db:
             return int(db.execute(query).scalar_one())
 

@@ -7,7 +7,7 @@ import sqlalchemy as sa
 
 from parwana.store.frames import SignedFrame
 from parwana.store.held import ask, insert
-from parwana.store.tables import CLOSING, EVENT, PAGE, ZERO, framed, frames
+from parwana.store.tables import CLOSING, EVENT, PAGE, ZERO, framed, frames, is_reading
 
 DAY_S = 86400
 _FORMAT, _READING, _FOUR = 1, 1, 0xFFFFFFFF
@@ -78,6 +78,16 @@ def frames_of(meter: bytes) -> sa.Select[Any]:
     return sa.select(named, *_COLUMNS).where(of(meter))
 
 
+def newest_reading(number: sa.ColumnElement[int]) -> sa.ScalarSelect[int]:
+    """Return the sequence of the last reading of the meter of a number (framed.id), NULL of none.
+
+    It is read from the index, backwards, and stands for itself in a query of other frames.
+    """
+    of_it = frames.alias()
+    query = sa.select(of_it.c.sequence).where(of_it.c.meter == number, is_reading(of_it))
+    return query.order_by(of_it.c.sequence.desc()).limit(1).scalar_subquery()
+
+
 def zero(db: sa.Connection) -> int:
     """Return what four bytes of this database are less than their value."""
     return ZERO if db.dialect.name == "postgresql" else 0
@@ -136,10 +146,9 @@ class Rows:
             number, four, frame = ids[one.meter], one.sequence - less, one.frame
             kind = CLOSING if one.closing else EVENT if frame[1] == EVENT else None
             variant = variants.get((one.meter, frame), sole) if variants else sole
-            rest = frame[2:4] + frame[12:]
             at_s = one.received_s if received_s is None else received_s
             place = number, four, one.time_s - less, at_s - less
-            rows.append((*place, variant, kind, rest, one.signature))
+            rows.append((*place, variant, kind, packed(frame), one.signature))
             found.add((one.time_s // DAY_S, number, four // PAGE))
         insert(self._db, frames, rows)
         columns, places = ("day", "id", "page"), sorted(found - self._marked)

@@ -89,7 +89,13 @@ CLOSES = _partial("frames_closing", f"kind = {CLOSING}", frames.c.meter, frames.
 IS_EVENT = _partial("frames_events", f"kind = {EVENT}", frames.c.meter, frames.c.sequence)
 DOUBTED = _partial("frames_doubted", "variant > 0", frames.c.meter, frames.c.sequence)
 
-IS_READING = sa.func.coalesce(frames.c.kind, 0) != EVENT
+
+def is_reading(of: sa.FromClause) -> sa.ColumnElement[bool]:
+    """Return the condition that a row of `frames`, or of an alias of it, is a reading."""
+    return sa.func.coalesce(of.c.kind, 0) != EVENT
+
+
+IS_READING = is_reading(frames)
 IS_SOLE = sa.func.coalesce(frames.c.variant, 0) == 0
 
 days = sa.Table(
