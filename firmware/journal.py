@@ -89,7 +89,8 @@ class Journal:
         """Believe the folder, not the index; `next` does not go back. Call it before `append`."""
         self.close()
         self._firsts = firsts = []
-        for folder in (self._folder, self._full, self._folder):
+        records.folder(self._folder)
+        for folder in (self._full, self._folder):
             records.folder(folder)
             names = os.listdir(folder)
             for first in map(_first, names):
