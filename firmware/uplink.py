@@ -69,7 +69,7 @@ class Uplink:
             wire.time_topic(config.utility_id).encode(),
         )
         self._session = self._sock = None
-        self._pings = 0  # of this session
+        self._pings = 0  # of the last session
         self._asked_ms = None  # when a hello or frames went out that no want has answered
         self._asked_ignored = 0  # what `ignored` was then
         self._pause_ms = _ANSWER_MS
@@ -87,18 +87,18 @@ class Uplink:
         """Connect, serve, and after a failure back off and connect again; for ever."""
         failures = 0
         while True:
-            self._pings = 0  # no times are compared: a session may outlast the ticks
             try:
                 await self._connect()
+                self._pings = 0  # no times are compared: a session may outlast the ticks
                 await self._serve()
             except OSError as error:
                 self._log.warn("%s", error)
-                if self.connected and failures > 2 and self._pings < _SETTLED_PINGS:
+                if self.connected and self._pings >= _SETTLED_PINGS:
+                    failures = 0
+                elif self.connected and failures > 2:
                     self._log.warn("again soon after it accepted: is our client id used twice?")
             finally:
                 self._hang_up()
-            if self._pings >= _SETTLED_PINGS:
-                failures = 0
             await asyncio.sleep_ms(self._backoff_ms(failures))
             failures = min(failures + 1, 12)
 
@@ -110,11 +110,13 @@ class Uplink:
         """Return 1, 2, 4 ... s up to the cap, less a random part of up to half.
 
         After a session that had settled, which all others may have lost as well, a share of the
-        cap; but who is cut may wait for a permit.
+        cap, and the cap after that; but who is cut may wait for a permit.
         """
         cap_ms = self._config.broker_backoff_cap_s * 1000
         if self._pings >= _SETTLED_PINGS and self._supply.control_state == wire.CONTROL_CONNECTED:
-            return self._share(cap_ms)
+            if not failures:
+                return self._share(cap_ms)
+            failures = 12
         most = min(1000 << failures, cap_ms)
         return most - most * int.from_bytes(self._random(2), "big") // 131072
 

@@ -122,7 +122,7 @@ def test_a_pool_that_takes_no_more_is_waited_for(bench):
 def test_what_is_refused_alone_is_told(bench):
     bench.fake.answer(SEND, Odd("txpool is full"), times=99)
     with pytest.raises(ChainError, match="txpool is full"):
-        add_all(bench, [1, 2])
+        add_all(bench, [1, 2], timeout_s=2)
     bench.fake.plain()
     assert add_all(bench, [1, 2]) == {1: 1, 2: 1}
     assert (bench.added, bench.used) == (3, 2)

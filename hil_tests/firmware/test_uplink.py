@@ -444,6 +444,29 @@ def test_a_settled_session_is_begun_anew_at_the_share_of_the_address():
         assert 80_000 + 1000 * from_s <= dialled[1] <= 80_000 + 1000 * to_s, (start, dialled)
 
 
+def test_what_fails_after_a_settled_session_is_not_tried_often():
+    for control_state, least, most in (
+        (wire.CONTROL_CONNECTED, 3, 5),
+        (wire.CONTROL_DISCONNECTED, 7, 10),
+    ):
+        town = Town()
+        town.uplink._config = at(b"\x00\x00")
+        town.uplink._supply = Supply()
+        town.uplink._supply.control_state = control_state
+        dialled = []
+
+        def gone(*_, town=town, dialled=dialled):
+            dialled.append(town.ticks.now_ms - town.start_ms)
+            raise OSError("refused")
+
+        def lose(town=town, gone=gone):
+            town.session.heard, town.link.dial = hung_up, gone
+
+        town.act(80_000, lose)
+        town.run(80_000 + 200_000)
+        assert least <= len(dialled) <= most, (control_state, dialled)
+
+
 def test_sends_again_until_something_new_is_wanted():
     town = Town(2)
     town.want(500, 1)

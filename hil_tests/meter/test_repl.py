@@ -84,6 +84,7 @@ def test_readings_arrive_signed_by_the_key_on_the_flash(meter: Meter) -> None:
     wait_until(lambda: relay.status == wire.STATUS_OFFLINE, "the last will", 100)
 
 
+@pytest.mark.long
 def test_heap_leaves_room(meter: Meter) -> None:
     connect(meter)
     meter.wait_frames(8)
@@ -129,8 +130,9 @@ def test_outage_of_network_broker_and_relay_is_backfilled(meter: Meter) -> None:
     assert max(told(meter, "late_ms")) < 1000
 
 
-def test_power_cuts_at_flash_writes_lose_and_repeat_nothing(meter: Meter, long: bool) -> None:
-    chance, cuts = random.Random(SEED), 12 if long else 2
+@pytest.mark.long
+def test_power_cuts_at_flash_writes_lose_and_repeat_nothing(meter: Meter) -> None:
+    chance, cuts = random.Random(SEED), 12
     connect(meter)
     for _ in range(cuts):
         hellos = len(meter.relay.hellos)
