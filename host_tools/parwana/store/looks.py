@@ -51,7 +51,7 @@ class MeterReader:
             frames.c.time_s < to_s,
         )
         with self._connected() as db:
-            rows = db.execute(query.order_by(frames.c.time_s, frames.c.sequence))
+            rows = db.execute(query.order_by(frames.c.time_s, frames.c.sequence)).all()
             return [(row[0], int.from_bytes(row[1])) for row in rows]
 
     def latest(self, meter: bytes, count: int) -> list[SignedFrame]:

@@ -205,7 +205,7 @@ class Store(MeterReader, DayReader, UpdateReader, InspectionReader, PruneReader)
     def _signed(self, query: sa.Select, few: bool = False) -> Iterator[SignedFrame]:
         streaming = {} if few else {"yield_per": 1000}
         with self._connected() as db, db.execute(query, execution_options=streaming) as rows:
-            yield from map(signed, rows)
+            yield from map(signed, rows.all() if few else rows)
 
     def lowest_missing(self, meter: bytes, oldest: int) -> int:
         """Return the lowest sequence, not below `oldest`, that is not held."""

@@ -102,7 +102,8 @@ def _energy(site: Site, found: House, meter: bytes) -> None:
         marks = [first, *(mark for mark in marks if mark.day > first.day)]
     today = day_of(found.now_s, offset_s)
     marks = [mark for mark in marks if mark.day < today]
-    found.days, found.months = usage.days(marks), usage.months(marks)
+    found.days = usage.days(marks)
+    found.months = usage.months(found.days)
     if marks and marks[-1].day == today - 1:
         found.today_wh = max(0, found.reading.energy_wh - marks[-1].energy_wh)
 

@@ -3,6 +3,7 @@
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
+from functools import lru_cache
 from itertools import groupby, pairwise
 
 from parwana.chain.merkle import day_of
@@ -49,15 +50,16 @@ def days(of: list[Mark]) -> list[Span]:
     return [Span(a.day + 1, b.day, max(0, b.energy_wh - a.energy_wh)) for a, b in pairwise(of)]
 
 
-def months(of: list[Mark]) -> list[Span]:
-    """Return what was used by calendar month, the last one as far as it is known.
+def months(of: list[Span]) -> list[Span]:
+    """Return what was used by calendar month of `days`, the last one as far as it is known.
 
     Days that one difference covers count to the month of the last of them.
     """
-    grouped = groupby(days(of), key=lambda span: (span.end.year, span.end.month))
+    grouped = groupby(of, key=lambda span: (span.end.year, span.end.month))
     spans = [list(group) for _, group in grouped]
     return [Span(g[0].first, g[-1].last, sum(span.energy_wh for span in g)) for g in spans]
 
 
+@lru_cache(1000)  # each page has the days of a year
 def _date(day: int) -> date:
     return datetime.fromtimestamp(day * DAY_S, UTC).date()
