@@ -1,10 +1,10 @@
 """Count the blocks in which the closings, bills and balances of one period's end are landed.
 
-    python -m bench.landing [--meters 1000] [--relays 1] [--block-s 2] [--most 3]
+    python -m bench.landing [--meters 1000] [--relays 1] [--block-s 12] [--most 3]
 
-Houses under feeders close a day on an anvil that makes a block every --block-s seconds; relays of
-one store land it at once, each a process with a key of its own. Exit code 1 where it takes more
-than --most blocks, or a closing is sent twice.
+Houses under feeders close a day on an anvil that makes a block of --block-gas every --block-s
+seconds; relays of one store land it at once, each a process with a key of its own. Exit code 1
+where it takes more than --most blocks, or a closing is sent twice.
 """
 
 import argparse
@@ -119,14 +119,16 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--meters", type=int, default=1000, help="houses")
     parser.add_argument("--relays", type=int, default=1, choices=range(1, len(RELAYS) + 1))
-    parser.add_argument("--block-s", type=int, default=2)
+    parser.add_argument("--block-s", type=int, default=12)
+    parser.add_argument("--block-gas", type=int, default=60_000_000, help="as Ethereum's blocks")
     parser.add_argument("--most", type=int, default=3, help="blocks; 0: as many as it takes")
     options = parser.parse_args()
     folder = Path(tempfile.mkdtemp(prefix="bench-landing-"))
     os.environ[outbox.VARIABLE] = str(folder / "state")  # each anvil's first block is the same
     store = Store(f"sqlite:///{folder}/store.db")
     with (folder / "anvil.log").open("w") as log:
-        node = anvil.Anvil(log, "--timestamp", str(START_S), "--balance", "1000000")
+        more = "--balance", "1000000", "--gas-limit", str(options.block_gas)
+        node = anvil.Anvil(log, "--timestamp", str(START_S), *more)
         try:
             return run(node, folder, store, options)
         finally:

@@ -7,7 +7,7 @@ from pathlib import Path
 from parwana.chain.deployment import Deployment
 from parwana.chain.keys import dev_key
 from parwana.chain.node import Chain
-from parwana.relay import service
+from parwana.relay import service, shared
 from parwana.store.reader import Store
 from parwana.world.clock import WorldClock
 
@@ -16,6 +16,7 @@ def relay(path: Path, broker: str, store: str, key: int) -> int:
     """Run until SIGTERM; return the exit code."""
     stop, made, opened = threading.Event(), Deployment.load(path), Store(store, patient=True)
     signal.signal(signal.SIGTERM, lambda *_: stop.set())
+    shared.LEASE_S = 20  # less than who waits for another relay has patience
     service.run(
         made,
         broker_url=broker,

@@ -13,7 +13,7 @@ from parwana.chain.contracts import Closing, unpack_results
 from parwana.chain.node import Chain, Ledgers, Reverted
 from parwana.chain.periods import Period
 from parwana.relay.gathering import KIND_HOUSE, feeders_of
-from parwana.relay.shared import Leases
+from parwana.relay.shared import Leases, Part
 from parwana.world.progress import Told
 
 FEEDERS_MAX = 32  # a transaction
@@ -55,8 +55,8 @@ class Balances:
         self._next: dict[int, int] = {}  # period to balance, by feeder
         self._asked: dict[tuple[int, int], tuple[float, bool]] = {}  # when, whether it was late
 
-    def land(self, rows: dict[bytes, Any], current: int, told: Told) -> int:
-        """Balance what is due of `rows`, by address, before period `current`; count it."""
+    def due(self, rows: dict[bytes, Any], current: int, told: Told) -> Part:
+        """Return what balances what is due of `rows`, by address, before period `current`."""
         self._rows = rows
         if not self._read_log:
             event = self._energy.events.Reconciled()
@@ -69,21 +69,23 @@ class Balances:
             if row.kind != KIND_HOUSE and row.in_service
             for period in self._due(row.number, current)
         ]
-        done = balanced = 0
-        for batch, receipt in self._chain.send_all(self._calls(sorted(due))):
-            done += len(batch)
-            told("balances", done, len(due))
+        done = 0
+
+        def take(batch: list[tuple[int, int]], receipt: Any) -> int:
+            nonlocal done
+            told("balances", done := done + len(batch), len(due))
             self._end(batch)
             period, feeders = batch[0][0], " ".join(str(feeder) for _, feeder in batch)
             if isinstance(receipt, Reverted):
                 # Another relay was first, or the chain's clock is behind ours: look again later.
                 log.info("feeders %s, period %s: %s", feeders, self._periods.text(period), receipt)
-                continue
+                return 0
             found = self._energy.events.Reconciled().process_receipt(receipt, DISCARD)
             for entry in found:
                 self._note(entry["args"])
-            balanced += len(found)
-        return balanced
+            return len(found)
+
+        return Part(self._calls(sorted(due)), take)
 
     def take(self, entry: Any) -> None:
         """Take one log."""

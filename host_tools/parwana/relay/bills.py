@@ -7,11 +7,12 @@ from typing import Any
 
 from eth_utils import to_checksum_address
 from eth_utils.abi import event_abi_to_log_topic
+from web3.contract.contract import ContractFunction
 
 from parwana.chain.dated import READERS
 from parwana.chain.node import Chain, Ledgers, Reverted
 from parwana.relay.gathering import KIND_HOUSE
-from parwana.relay.shared import Leases
+from parwana.relay.shared import Leases, Part
 from parwana.world.progress import Told
 
 HOUSES_MAX = 64  # a transaction
@@ -29,17 +30,19 @@ class Bills:
         self._leases = leases
         self._name = event_abi_to_log_topic(ledgers.payment.events.Billed().abi)
         self._billed: dict[bytes, int] = {}  # the last period, by house
+        self._alone: list[bytes] = []  # of batches that were refused
 
-    def land(self, rows: dict[bytes, Any], last: dict[bytes, int], told: Told) -> int:
-        """Bill houses of `rows`, by address; `last` is what each closed last. Count the bills."""
+    def due(self, rows: dict[bytes, Any], last: dict[bytes, int], told: Told) -> Part:
+        """Return what bills houses of `rows`, by address; `last` is what each closed last."""
         houses = [meter for meter, row in rows.items() if row.kind == KIND_HOUSE]
         # A meter that was replaced is billed by its successor: only the chain knows how far.
         doubtful = [m for m in houses if m not in self._billed or not rows[m].in_service]
         self._ask([meter for meter in doubtful if self._lacks(meter, last)], last)
         due = [meter for meter in houses if self._lacks(meter, last)]
-        bills, alone, done = 0, [], 0
+        self._alone = []
+        done = 0
 
-        def calls() -> Iterator[tuple[list[bytes], Any]]:
+        def calls() -> Iterator[tuple[list[bytes], ContractFunction]]:
             wanted = self._leases.batches(
                 _BILL, due, HOUSES_MAX, lambda house: house, lambda house: self._lacks(house, last)
             )
@@ -47,22 +50,30 @@ class Bills:
                 houses = [to_checksum_address(house) for house in batch]
                 yield batch, self._payment.functions.settle_many(houses)
 
-        for batch, receipt in self._chain.send_all(calls()):
+        def take(batch: list[bytes], receipt: Any) -> int:
+            nonlocal done
             if isinstance(receipt, Reverted):
-                alone += batch  # one house must not keep the others from their bills
-                continue
-            bills += self._count(receipt)
+                self._alone += batch
+                return 0
             self._end(batch, last)
             told("bills", done := done + len(batch), len(due))
-        single = ((h, self._payment.functions.settle(to_checksum_address(h))) for h in alone)
-        for house, receipt in self._chain.send_all(single):
+            return self._count(receipt)
+
+        return Part(calls(), take)
+
+    def alone(self, last: dict[bytes, int]) -> Part:
+        """Return what bills each house of refused batches: one must not keep others from bills."""
+        functions = self._payment.functions
+        calls = ((house, functions.settle(to_checksum_address(house))) for house in self._alone)
+
+        def take(house: bytes, receipt: Any) -> int:
+            self._end([house], last)
             if isinstance(receipt, Reverted):
                 log.warning("bill of %s: %s", to_checksum_address(house), receipt)
-            else:
-                bills += self._count(receipt)
-            self._end([house], last)
-            told("bills", done := done + 1, len(due))
-        return bills
+                return 0
+            return self._count(receipt)
+
+        return Part(calls, take)
 
     def _lacks(self, house: bytes, last: dict[bytes, int]) -> bool:
         return self._billed.get(house, -1) < last[house]

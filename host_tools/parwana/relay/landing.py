@@ -19,7 +19,7 @@ from parwana.relay.bills import Bills
 from parwana.relay.closer import Closer
 from parwana.relay.gathering import Gathering, Wait
 from parwana.relay.roots import Roots
-from parwana.relay.shared import Heard, Leases
+from parwana.relay.shared import Heard, Leases, Part, send
 from parwana.relay.waits import GATHER_S, ROOT_WAIT_S
 from parwana.store.reader import Store
 from parwana.world.progress import Told, untold
@@ -131,11 +131,16 @@ class Landing:
         known.heard.follow()
         landed = Landed(known.closer.land(rows, period, self._told))
         landed.closings += self._finish(known, rows)
-        if self._bills:
-            landed.bills = known.bills.land(rows, known.closer.last, self._told)
+        known.heard.follow()
+        balances = bills = Part()
         if self._balances:
-            known.heard.follow()
-            landed.balances = known.balances.land(rows, period, self._told)
+            balances = known.balances.due(rows, period, self._told)
+        if self._bills:
+            bills = known.bills.due(rows, known.closer.last, self._told)
+        send(known.chain, balances, bills)
+        send(known.chain, alone := known.bills.alone(known.closer.last))
+        landed.balances, landed.bills = balances.landed, bills.landed + alone.landed
+        if self._balances:
             self._report(known, rows)
             landed.roots = known.roots.land()
         return landed

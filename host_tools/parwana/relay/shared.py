@@ -2,15 +2,36 @@
 
 from collections import deque
 from collections.abc import Callable, Collection, Iterable, Iterator
+from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from web3.contract import Contract
+from web3.contract.contract import ContractFunction
 
 from parwana.chain.node import Chain
 from parwana.relay.waits import LEASE_S
 from parwana.store.reader import Store
 
 T = TypeVar("T")
+
+
+@dataclass
+class Part:
+    """Calls that may be on their way beside others: each of a batch, with what sends it.
+
+    `take` gets a batch with its receipt, or with why it was refused, and counts what it landed.
+    """
+
+    calls: Iterable[tuple[Any, ContractFunction]] = ()
+    take: Callable[[Any, Any], int] = lambda _batch, _receipt: 0
+    landed: int = 0
+
+
+def send(chain: Chain, *parts: Part) -> None:
+    """Send all calls of all parts, many at a time, in order. Raises ChainError, StoreError."""
+    calls = (((part, batch), call) for part in parts for batch, call in part.calls)
+    for (part, batch), receipt in chain.send_all(calls):
+        part.landed += part.take(batch, receipt)
 
 
 class Heard:
