@@ -22,6 +22,7 @@ from multiprocessing.process import BaseProcess
 from pathlib import Path
 from threading import Event, Thread
 
+from bench.processes import resident_mb, worked_s
 from hil_tests import postgresql
 from hil_tests.services import UTILITY, Broker
 from parwana.loadtest.command import live
@@ -44,6 +45,11 @@ _CONTEXT = multiprocessing.get_context("spawn")
 
 class QuietBroker(Broker):
     """A mosquitto that does not log each packet, and may have a socket for each meter."""
+
+    @property
+    def pid(self) -> int:
+        """Return its process id."""
+        return self._program.pid
 
     def start(self) -> None:
         config = self._folder / "mosquitto.conf"
@@ -130,6 +136,10 @@ def main() -> int:
         report["contradictions"] = len(store.contradictions())
         report["quarantined"] = len(store.quarantined())
         report["suffered"] = sabotage.done
+        pids = [broker.pid, *(process.pid for process in relays[1:] if process.pid)]
+        report["broker_and_relays"] = [  # the broker since it was restarted
+            {"cpu_s": round(worked_s(pid), 1), "mb": round(resident_mb(pid))} for pid in pids
+        ]
     children = resource.getrusage(resource.RUSAGE_CHILDREN)
     report["cpu_s"] = round(children.ru_utime + children.ru_stime)
     report["load"] = os.getloadavg()

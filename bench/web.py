@@ -12,7 +12,6 @@ it takes longer, too, and the server's own processor time is what remains to be 
 
 import argparse
 import json
-import os
 import random
 import sqlite3
 import statistics
@@ -24,6 +23,7 @@ from pathlib import Path
 import psycopg
 import requests
 
+from bench.processes import resident_mb, worked_s
 from hil_tests.chainkit import START_S, utility
 from hil_tests.postgresql import Server
 from hil_tests.services import wait_until
@@ -132,23 +132,11 @@ def write(book: Book, meters: int, final: int, mark: bytes, now_s: int) -> None:
     db.close()
 
 
-def worked_s(pid: int) -> float:
-    """Return the processor time that a process has taken, without that of others it started."""
-    fields = Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()
-    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
-
-
 def yardstick() -> float:
     """Return how many times longer than its processor time a fixed piece of work takes."""
     began_s, work_s = time.perf_counter(), time.thread_time()
     sum(i * i for i in range(100_000))
     return (time.perf_counter() - began_s) / (time.thread_time() - work_s)
-
-
-def resident_mb(pid: int) -> float:
-    """Return a process's memory."""
-    status = Path(f"/proc/{pid}/status").read_text()
-    return int(status.split("VmRSS:")[1].split()[0]) / 1024
 
 
 def main() -> int:
