@@ -8,6 +8,7 @@ Processes are forked by one that has everything imported and no thread (multipro
 forkserver): a fork of the test's own would inherit its threads' locks.
 """
 
+import faulthandler
 import importlib
 import json
 import multiprocessing
@@ -130,6 +131,7 @@ def _live(program: Killable, env: dict[str, str], beside: Path, at: Place | None
     with (beside / "log").open("w") as file:
         os.dup2(file.fileno(), 1)
         os.dup2(file.fileno(), 2)
+    faulthandler.dump_traceback_later(TIMEOUT_S - 10)  # one that does not end says where it is
     times: Counter[tuple[str, int]] = Counter()
     places: list[Place] = []
     files = {str(importlib.import_module(name).__file__): name for name in program.modules}

@@ -1,6 +1,5 @@
 """A relay to be killed: `parwana relay` without its patience."""
 
-import signal
 import threading
 from pathlib import Path
 
@@ -10,12 +9,13 @@ from parwana.chain.node import Chain
 from parwana.relay import service, shared
 from parwana.store.reader import Store
 from parwana.world.clock import WorldClock
+from parwana.world.ending import set_on_signals
 
 
 def relay(path: Path, broker: str, store: str, key: int) -> int:
     """Run until SIGTERM; return the exit code."""
     stop, made, opened = threading.Event(), Deployment.load(path), Store(store, patient=True)
-    signal.signal(signal.SIGTERM, lambda *_: stop.set())
+    set_on_signals(stop)
     shared.LEASE_S = 20  # less than who waits for another relay has patience
     service.run(
         made,

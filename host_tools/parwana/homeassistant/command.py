@@ -1,6 +1,5 @@
 """`parwana homeassistant`: the command line; service.py is what it runs."""
 
-import signal
 import threading
 import time
 from typing import Annotated
@@ -9,6 +8,7 @@ import typer
 
 from parwana.world import logs
 from parwana.world.clock import WorldClock
+from parwana.world.ending import set_on_signals
 from parwana.world.options import DeploymentFile, LogForm, LogLevel, Rpc, StoreUrl
 
 STALE_S = 2100  # two quarters of an hour and five minutes
@@ -70,8 +70,7 @@ def command(
             bridge.stop()
         return
     stop = threading.Event()
-    for sign in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(sign, lambda _number, _frame: stop.set())
+    set_on_signals(stop)
     store = Store(store_url or made.store, patient=True)
     try:
         run(

@@ -2,7 +2,6 @@
 
 import json
 import logging
-import signal
 import threading
 from dataclasses import asdict
 from typing import Annotated, Any
@@ -12,6 +11,7 @@ import typer
 from parwana.relay.waits import GATHER_S, ROOT_WAIT_MOST_S, ROOT_WAIT_S
 from parwana.world import logs
 from parwana.world.clock import WorldClock
+from parwana.world.ending import set_on_signals
 from parwana.world.options import (
     DeploymentFile,
     EnergyRpc,
@@ -118,8 +118,7 @@ def command(
                 done = [asdict(landing.step()) for landing in landings.values()]
             report({name: sum(one[name] for one in done) for name in done[0]})
             return
-        for number in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(number, lambda _number, _frame: stop.set())
+        set_on_signals(stop)
         figures = Metrics(PREFIX)
         with served(metrics, figures):
             run(
