@@ -222,6 +222,9 @@ def test_a_fail_over_to_a_standby(
         database = f"postgresql://parwana@/{url.rsplit('/', 1)[1]}"
         one = relay(f"{database}?{hosts}&target_session_attrs=read-write", 37)
         wait_until(lambda: standby.caught_up, "the standby")
+        reader = Store(url.replace(f":{server.port}/", f":{standby.port}/"), create=False)
+        assert len(list(reader.frames(one.meter.address))) == 1, "pages and audits may read there"
+        reader.close()
         standby.stop()
         one.goes_on()  # the standby lacks this frame, which was answered
         server.stop(signal.SIGKILL)
