@@ -153,11 +153,19 @@ def rivals(meter: Beset, seconds: float = 30) -> Took:
     return {"a rival, still there": while_it_is_there, "a rival": meter.back("a rival")}
 
 
+def _anew(meter: Beset) -> None:
+    """End the session, and with it what a flood left for it in the broker's queue."""
+    sessions = len(meter.relay.hellos)
+    meter.road.reset()
+    wait_until(lambda: len(meter.relay.hellos) > sessions, "a new session", 90)
+
+
 def messages(meter: Beset, leaves: Iterable[str] = HEARD, sizes: Iterable[int] = SIZES) -> Took:
     """Send what is malformed, or too long, on every topic that it hears; and retain some."""
     dice = random.Random(10)
     took = {}
     for leaf in leaves:
+        _anew(meter)
         connections = meter.road.connections
         for size in sizes:
             for first in (b"", *(bytes([kind]) for kind in range(8))):

@@ -8,6 +8,8 @@ import threading
 import xml.etree.ElementTree as ElementTree
 from pathlib import Path
 
+import pytest
+
 from hil_tests.bench.plugin import folder_name
 from parwana import REPO
 
@@ -51,6 +53,7 @@ def test_a_board_that_cannot_be_flashed_ends_the_run_with_one_line(tmp_path: Pat
     assert "Traceback" not in done.stdout + done.stderr
 
 
+@pytest.mark.long
 def test_on_hardware_only_the_tests_of_the_bench_are_run(tmp_path: Path) -> None:
     done = pytest_of(tmp_path, "--collect-only", "--bench", "some.toml", "hil_tests")
     names = [line for line in done.stdout.splitlines() if "::" in line]

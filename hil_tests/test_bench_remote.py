@@ -184,6 +184,7 @@ def common(board: VirtualBoard, console: Bridge) -> str:
     return COMMON.format(console=console.url, sense=SENSE, clock=board.clock, broker=free_port())
 
 
+@pytest.mark.long
 def test_they_pass_on_a_board_behind_a_socket(
     board: VirtualBoard, tmp_path: Path, long: bool
 ) -> None:

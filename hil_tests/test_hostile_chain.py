@@ -57,7 +57,10 @@ def _depths(long):
 
 @pytest.mark.parametrize(
     "step",
-    [pytest.param(s, marks=[pytest.mark.long] * (s in ("wait", "sign 0"))) for s in STEPS],
+    [
+        pytest.param(s, marks=[pytest.mark.long] * (s in ("wait", "sign 0", "follow")))
+        for s in STEPS
+    ],
 )
 def test_reorganisations_lose_nothing(base, step, tmp_path, long):
     for depth in _depths(long):

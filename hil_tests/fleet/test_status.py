@@ -16,6 +16,7 @@ from hil_tests.town import FEEDER, Town
 from parwana.chain.keys import dev_key
 from parwana.chain.node import Chain
 from parwana.chain.periods import DAY_S
+from parwana.fleet import parts
 from parwana.permits.signer import PermitSigner, TimeSigner
 from parwana.store.reader import Store
 
@@ -27,6 +28,11 @@ def sign_time(world: Utility, store: Store, *numbers: int) -> None:
     for number in numbers:
         key = [dev_key(number)]
         TimeSigner(world.deployment, store, key, world.clock.now, 900, lambda _p: None).step()
+
+
+@pytest.fixture(autouse=True)
+def hurried(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(parts, "BROKER_S", 1.0)
 
 
 @pytest.fixture

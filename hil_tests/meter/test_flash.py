@@ -238,6 +238,7 @@ def built(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(firmware, "build", once)
 
 
+@pytest.mark.long
 @pytest.mark.usefixtures("built")
 def test_the_cable_pulled_at_random_moments_leaves_a_firmware_that_runs(
     flashed: VirtualBoard, older_image: Path, long: bool
@@ -457,7 +458,9 @@ def test_a_torn_archive_is_left_for_the_other_slot(flashed: VirtualBoard) -> Non
     flashed.wait_console(f"parwana {OLD}", TIMEOUT_S)
 
 
-@pytest.mark.parametrize("relax", ["machine.WDT(timeout=600000)", "pass"])
+@pytest.mark.parametrize(
+    "relax", ["machine.WDT(timeout=600000)", pytest.param("pass", marks=pytest.mark.long)]
+)
 def test_firmware_whose_watchdog_runs_can_be_flashed(flashed: VirtualBoard, relax: str) -> None:
     """Old firmware, busy, with a short watchdog; ours relaxes it for a person, others do not."""
     store(

@@ -94,6 +94,7 @@ def test_heap_leaves_room(meter: Meter) -> None:
     assert min(free[-3:]) > min(free[:3]) - 6000, free
 
 
+@pytest.mark.long
 def test_closing_comes_once_a_day(tmp_path: Path, files: dict[str, bytes]) -> None:
     with running_meter(tmp_path, files, factor=4000, poll_ms=200, utc_offset_s=19800) as meter:
         meter.wait_frames(110, 60)
@@ -150,6 +151,7 @@ def test_power_cuts_at_flash_writes_lose_and_repeat_nothing(meter: Meter) -> Non
     assert lost == []
 
 
+@pytest.mark.long
 def test_sensor_faults_and_silence(meter: Meter) -> None:
     connect(meter)
     for fault in ("bad_crc", "wrong_address", "stale_bytes", "truncate"):

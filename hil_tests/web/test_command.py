@@ -1,6 +1,7 @@
 """`parwana serve` as a process."""
 
 import socket
+import time
 from pathlib import Path
 
 import requests
@@ -19,7 +20,12 @@ def test_it_serves_and_ends_cleanly(lived: Town, folder: Path, tmp_path: Path) -
         url = program.wait_for(r"serve: (http://127.0.0.1:\d+)", 60)[1]
         wait_until(lambda: requests.get(url + "/readyz", timeout=60).ok, "both to be read", 60)
         link = f"/feeder/{FEEDER}"  # once its balances are read as well
-        wait_until(lambda: link in requests.get(url + "/", timeout=60).text, "the feeder", 60)
+
+        def shown() -> bool:
+            time.sleep(0.5)  # a page takes the processor from what it waits for
+            return link in requests.get(url + "/", timeout=60).text
+
+        wait_until(shown, "the feeder", 60)
         assert program.stop() == 0
     assert "Traceback" not in (tmp_path / "log").read_text()
     assert oct((tmp_path / "web").stat().st_mode)[-3:] == "700"
