@@ -60,20 +60,25 @@ def test_a_wrong_machine_gets_one_line(
 _VENV = """
 [ "$1" = -m ] || { echo Python 3.11.2; exit; }
 mkdir -p "$3/bin"
-printf '#!/bin/bash\\necho >>"%s/runs"; sleep 0.5\\n' "$3" >"$3/bin/pip"
-chmod +x "$3/bin/pip"
+for name in pip uv; do
+    echo "#!/bin/bash
+    echo $name >>'$3/runs'; sleep 0.5; [ $name != {fails} ]" >"$3/bin/$name"
+    chmod +x "$3/bin/$name"
+done
 """
 
 
-def test_two_at_once_install_once(tmp_path: Path) -> None:
+@pytest.mark.parametrize(("fails", "runs"), [("none", "pip uv"), ("uv", "pip uv pip")])
+def test_two_at_once_install_once(tmp_path: Path, fails: str, runs: str) -> None:
     for name in ("constraints.txt", "pyproject.toml", "host_tools/setup.sh"):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         shutil.copy(REPO / name, tmp_path / name)
     command = ["bash", "-c", f". {tmp_path}/host_tools/setup.sh"]
-    path = machine(tmp_path / "bin", _VENV)["PATH"] + os.pathsep + os.environ["PATH"]
+    bare = machine(tmp_path / "bin", _VENV.replace("{fails}", fails))
+    path = bare["PATH"] + os.pathsep + os.environ["PATH"]
     running = [subprocess.Popen(command, env={"PATH": path}) for _ in range(2)]
     assert [process.wait(30) for process in running] == [0, 0]
-    assert (tmp_path / "build" / "venv" / "runs").read_text() == "\n"
+    assert (tmp_path / "build" / "venv" / "runs").read_text().split() == runs.split()
 
 
 def sourced(shell: str, env: dict[str, str]) -> "subprocess.CompletedProcess[str]":

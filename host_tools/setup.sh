@@ -19,8 +19,11 @@ if [ "$(cat "$venv/stamp" 2>/dev/null)" != "$stamp" ]; then
     *-"$(python3 -V | tr -d ' ')") ;; # of this Python: bring it up to date
     *) rm -rf "$venv" && python3 -m venv "$venv" ;;
     esac
+    # By uv, in a tenth of pip's time; by pip where there is none, or it does not find the way out that pip does.
     # Not compiled: what is imported is compiled then.
-    "$venv/bin/pip" install --no-compile --quiet --disable-pip-version-check -c "$repo/constraints.txt" -e "$repo[dev]" >"$repo/build/pip.log" 2>&1 ||
+    by_pip() { "$venv/bin/pip" install --no-compile --quiet --disable-pip-version-check -c "$repo/constraints.txt" "$@"; }
+    by_uv() { "$venv/bin/uv" pip install --no-cache --quiet --python "$venv/bin/python3" -c "$repo/constraints.txt" "$@"; }
+    { by_pip --only-binary uv uv && by_uv -e "$repo[dev]" || by_pip -e "$repo[dev]"; } >"$repo/build/pip.log" 2>&1 ||
         { tail -5 "$repo/build/pip.log" >&2; fail "pip could not install the packages; see build/pip.log" || return 1; }
     echo "$stamp" >"$venv/stamp"
 fi

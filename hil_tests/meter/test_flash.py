@@ -364,6 +364,7 @@ def test_firmware_that_does_not_import_is_never_switched_to(
     assert version_that_starts(flashed) == OLD
 
 
+@pytest.mark.long
 def test_firmware_that_signs_wrongly_is_never_switched_to(
     flashed: VirtualBoard, old: Path
 ) -> None:

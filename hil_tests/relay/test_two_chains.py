@@ -177,6 +177,7 @@ def test_a_closing_that_only_one_chain_has_is_found_by_the_audit(town):
     assert all(f.where.startswith("energy chain, ") for f in late)
 
 
+@pytest.mark.long
 def test_a_meter_that_leaves_leaves_both(town):
     settled_in(town)
     town.month(20_500, 5000)
