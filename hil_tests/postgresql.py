@@ -115,6 +115,7 @@ class Server:
     def start(self, *settings: str) -> None:
         """Start the server, with `name=value` settings, and wait until it takes sessions."""
         given = ["fsync=off", "listen_addresses=127.0.0.1", "unix_socket_directories="]
+        given += ["jit=off"]  # its compiler, LLVM, is a package that is not fetched
         given += ["max_connections=20", "shared_buffers=16MB", "log_timezone=UTC", *settings]
         options = [part for setting in given for part in ("-c", setting)]
         place: list[str | Path] = ["-D", self._data, "-p", str(self.port)]

@@ -3,6 +3,7 @@
 import json
 import sqlite3
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -203,9 +204,9 @@ def test_what_was_looked_at_is_taken_on_trust_and_that_is_said(
 def test_findings_stand_until_they_are_looked_at_again(halfway: Halfway, copy: Path) -> None:
     of, chain = halfway.town.world.deployment, halfway.town.world.chain
     house = halfway.town.houses[OWES]
-    row = sqlite3.connect(copy).execute(
-        f"SELECT * FROM frames WHERE meter = {OF} AND sequence = 6", (house.address,)
-    ).fetchone()  # fmt: skip
+    with closing(sqlite3.connect(copy)) as db:
+        wanted = f"SELECT * FROM frames WHERE meter = {OF} AND sequence = 6"
+        row = db.execute(wanted, (house.address,)).fetchone()
     spoil(copy, f"DELETE FROM frames WHERE meter = {OF} AND sequence = 6", house.address)
     kept: list[Checkpoint] = []
     store = Store(f"sqlite:///{copy}", create=False)
@@ -218,6 +219,7 @@ def test_findings_stand_until_they_are_looked_at_again(halfway: Halfway, copy: P
     db.commit()
     db.close()
     third = audit(of, chain, store, before=kept[-1])
+    store.close()
     assert third.findings == []
     assert kinds(third.before) == {"closing"}, "of logs, which are not read again"
     store.close()

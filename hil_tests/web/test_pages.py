@@ -3,6 +3,7 @@
 import html
 import re
 from typing import Any
+from unittest.mock import patch
 
 import pytest
 
@@ -12,12 +13,25 @@ from hil_tests.web.conftest import Serve, live_a_day
 from parwana.chain.currency import currency_of
 from parwana.chain.node import Chain
 from parwana.pay import Payer
+from parwana.web import assets
 from parwana.web.site import Public
 
 
 def words(page: str) -> str:
     """Return what a page says, without its tags."""
     return " ".join(html.unescape(re.sub(r"<[^>]*>", " ", page)).split())
+
+
+def test_pages_do_without_what_npm_has(lived: Town, serve: Serve) -> None:
+    paths = ("", f"feeder/{FEEDER}", f"m/{lived.houses[0].key.address}")
+    with patch.object(assets, "urls", lambda _base: {}), serve() as window:
+        for path in paths:
+            page = window.get(f"/{path}")
+            assert page.status_code == 200, path
+            assert "uPlot" not in page.text
+    with serve() as window:
+        wanted = ["uPlot" in window.get(f"/{path}").text for path in paths]
+    assert wanted == [False, True, True] or not assets.urls("")
 
 
 def test_a_house_page_says_what_pay_says(lived: Town, serve: Serve) -> None:
