@@ -191,7 +191,7 @@ def year(device):
     assert journal.oldest > 900_001
     journal.close()
     print("a year and more: %d bytes, %d ms" % (most * flash.BLOCK, spent_ms))
-    assert most * flash.BLOCK <= 1_600_000
+    assert most * flash.BLOCK <= 1_610_000  # its two folders and their index included
     device.reads = 0
     journal = Journal(FOLDER)
     print("start-up: %d reads of the flash" % device.reads)
