@@ -185,12 +185,10 @@ def common(board: VirtualBoard, console: Bridge) -> str:
 
 
 @pytest.mark.long
-def test_they_pass_on_a_board_behind_a_socket(
-    board: VirtualBoard, tmp_path: Path, long: bool
-) -> None:
+def test_they_pass_on_a_board_behind_a_socket(board: VirtualBoard, tmp_path: Path) -> None:
     with Bridge(board.serial_port) as console, Bridge(board.uart_port) as uart:
         bench = common(board, console) + BARE.format(uart=uart.url)
-        report = run(tmp_path / "run", bench, EVERY if long else " or ".join(FEW_BARE))
+        report = run(tmp_path / "run", bench, EVERY)
     assert {name.partition("[")[0] for name in report.passed} >= set(FEW_BARE) - set(BLIND)
     assert all(name.startswith(tuple(BLIND)) for name in report.skipped)
     reasons = set(report.skipped.values())
@@ -202,7 +200,7 @@ def test_they_pass_on_a_board_behind_a_socket(
 
 @pytest.mark.long
 def test_they_pass_through_an_adapters_lines_and_a_switched_plug(
-    board: VirtualBoard, tmp_path: Path, long: bool
+    board: VirtualBoard, tmp_path: Path
 ) -> None:
     with (
         Bridge(board.serial_port) as console,
@@ -212,6 +210,6 @@ def test_they_pass_through_an_adapters_lines_and_a_switched_plug(
         bench = common(board, console) + WIRED.format(
             uart=uart.url, python=sys.executable, switch=SWITCH, plug=switch
         )
-        report = run(tmp_path / "run", bench, EVERY if long else " or ".join(FEW_WIRED))
+        report = run(tmp_path / "run", bench, EVERY)
     assert report.skipped == {}
     assert {name.partition("[")[0] for name in report.passed} >= set(FEW_WIRED)
