@@ -9,6 +9,7 @@ import requests
 from hil_tests.rights.conftest import Run
 from hil_tests.services import wait_until
 from hil_tests.town import FEEDER, Town
+from parwana.web import service
 from parwana.world.programs import Program, parwana
 
 
@@ -38,3 +39,12 @@ def test_a_port_in_use_is_one_line(run: Run) -> None:
     assert done.code == 1
     assert f"127.0.0.1:{port} cannot be listened at" in done.err
     assert "--port" in done.err
+
+
+def test_a_body_does_not_wait_for_its_headers() -> None:
+    with (
+        service.listening("127.0.0.1", 0) as sock,
+        socket.create_connection(sock.getsockname()),
+        sock.accept()[0] as taken,
+    ):
+        assert taken.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)

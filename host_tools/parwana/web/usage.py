@@ -1,25 +1,23 @@
 """Energy by day and month: differences of the registers that a meter signed at midnights."""
 
 from collections.abc import Iterable
-from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from functools import lru_cache
 from itertools import groupby, pairwise
+from typing import NamedTuple
 
 from parwana.chain.merkle import day_of
 from parwana.chain.periods import DAY_S
 
 
-@dataclass(frozen=True)
-class Mark:
+class Mark(NamedTuple):
     """The register at the end of a local day (days since 1970)."""
 
     day: int
     energy_wh: int
 
 
-@dataclass(frozen=True)
-class Span:
+class Span(NamedTuple):
     """What was used from local day `first` to `last`, both included: more than one where no
     register was signed at a midnight in between.
     """
