@@ -49,13 +49,8 @@ class Window:
 
 
 @contextmanager
-def window(
-    town: Town, folder: Path, public: Public = Public.ALL, **options: Any
-) -> Iterator[Window]:
-    """Serve a town's pages."""
-    file = folder / "deployment.json"
-    of = Options(file, folder / "web", public=public, every_s=3600, **options)
-    clock: Any = town.world.clock
+def served(of: Options, clock: Any) -> Iterator[Window]:
+    """Serve pages that have read chain and store."""
     # It waits 5 s for a broker that is not there; a test that wants it calls its `look`.
     unwatched = patch.object(Watch, "start")
     with unwatched, service.site(of, clock) as site, service.listening("127.0.0.1", 0) as sock:
@@ -71,6 +66,15 @@ def window(
             finally:
                 server.should_exit = True
                 thread.join(20)
+
+
+def window(
+    town: Town, folder: Path, public: Public = Public.ALL, **options: Any
+) -> AbstractContextManager[Window]:
+    """Serve a town's pages."""
+    file, state = folder / "deployment.json", folder / "web"
+    of = Options(file, state, public=public, every_s=3600, **options)
+    return served(of, town.world.clock)
 
 
 Serve = Callable[..., AbstractContextManager[Window]]
