@@ -1,6 +1,7 @@
 """What is learnt from a quiet feeder: its losses, and the line that its voltages tell of."""
 
 import numpy as np
+import pytest
 
 from bench.losses.grids import overhead
 from bench.losses.world import Case, make
@@ -49,3 +50,15 @@ def test_an_outlier_of_the_reference_teaches_nothing() -> None:
     spoilt = type(reference)(**{**vars(reference), "head_power_w": power})
     good, bad = (model.learn(part).residual(window)[:, 0] for part in (reference, spoilt))
     assert abs(bad.mean() - good.mean()) < 10  # 20 kW for an hour are 69 W of the mean
+
+
+def test_clocks_that_are_off_do_not_make_loads_seem_less_than_they_are(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("bench.losses.world._SKEW_S", 120)
+    rng = np.random.default_rng(2)
+    grid = overhead(12, rng)
+    made = make(grid, Case("growth", 0.5), rng, reference_days=20, days=5)
+    reference, window = (part.complete() for part in halves(made))
+    left = model.learn(reference).residual(window)[:, 0]
+    assert abs(left.mean()) < 0.0014 * window.head_power_w.mean()  # learnt from quarters: 0.0029
