@@ -9,6 +9,7 @@ from parwana.losses.series import Floats, Integers
 from parwana.losses.suspects import HEAD, HOUSE, Bands, Projection, folded, parted, unfolded
 
 SHUFFLES = 999
+_AT_ONCE = 27  # shuffles
 _EXAMINED = 100  # places, the best ones
 _SCALE = 0.1  # relative error of a place's voltages as a whole: power factor, temperature
 _PHASE = 0.01 / 230  # ohm a volt, common to the houses of a phase: the transformer's reactance
@@ -144,20 +145,22 @@ def by_chance(
     best = np.empty(shuffles)
     now = np.arange(blocks)
     total = float(project.reference.counts.mean() * blocks)
-    for number in range(shuffles):
-        then = rng.integers(0, len(fast), blocks)
+    for first in range(0, shuffles, _AT_ONCE):
+        size = min(_AT_ONCE, shuffles - first)
+        then = rng.integers(0, len(fast), (size, blocks))
         u = slow[then]
         sums = {
-            "uu": power[then].sum(axis=0),
-            "um": cross[then, now].sum(axis=0),
+            "uu": power[then].sum(axis=1),
+            "um": cross[then, now].sum(axis=1),
             "mm": (own**2).sum(axis=(0, 1)),
-            "slow_uu": (u**2).sum(axis=0),
-            "slow_um": (u * means).sum(axis=0),
+            "slow_uu": (u**2).sum(axis=1),
+            "slow_um": (u * means).sum(axis=1),
             "slow_mm": (means**2).sum(axis=0),
-            "slow_u": u.sum(axis=0),
+            "slow_u": u.sum(axis=1),
             "slow_m": means.sum(axis=0),
         }
-        best[number] = _fitted(narrow, sums, total, blocks, (1.0, 1.0)).gain.max()
+        gain = _fitted(narrow, sums, total, blocks, (1.0, 1.0)).gain
+        best[first : first + size] = gain.max(axis=1)
     return best
 
 
