@@ -14,7 +14,7 @@ def window() -> Series:
     still = np.full((ROWS, HOUSES), 230.0)
     end_s = np.arange(1, ROWS + 1) * 900
     head = WATTS.sum(axis=1)
-    return Series((11, 12, 13, 14), 900, end_s, WATTS, still, head, still[:, 0])
+    return Series((11, 12, 13, 14), 900, end_s, WATTS.copy(), still, head, still[:, 0])
 
 
 def noise() -> np.ndarray:
@@ -39,6 +39,14 @@ def test_a_meter_that_shows_too_much_by_a_quarter_is_no_stranger() -> None:
     left = noise()
     left[:, 0] -= 0.25 * WATTS[:, 2]
     assert not innocent.strangers(left, window()).any()
+
+
+def test_a_steady_load_that_goes_around_its_meter_is_no_stranger() -> None:
+    steady, left = window(), noise()
+    around = np.random.default_rng(8).uniform(0, 300, ROWS)
+    steady.power_w[:, 2] = 400 - around
+    left[:, 0] += around
+    assert not innocent.strangers(left, steady).any()
 
 
 def test_a_clock_that_went_off() -> None:

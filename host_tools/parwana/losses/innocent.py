@@ -13,15 +13,21 @@ _SURE = 8.0  # standard errors
 
 
 def strangers(left: Floats, window: Series) -> NDArray[np.bool_]:
-    """Tell whose power this feeder does not supply: the balance lacks as much as they draw."""
+    """Tell whose power this feeder does not supply: the balance lacks as much as they draw.
+
+    It lacks it in the mean, too: a steady load that goes around its meter now and then only makes
+    the balance gain what the meter loses.
+    """
     houses = len(window.numbers)
     watts = np.nan_to_num(window.power_w)
-    watts = watts - watts.mean(axis=0)
-    balance = left[:, 0] - left[:, 0].mean()
+    mean, lacks = watts.mean(axis=0), -left[:, 0].mean()
+    watts = watts - mean
+    balance = left[:, 0] + lacks
     inverse = np.linalg.inv(watts.T @ watts + np.eye(houses))
     found = inverse @ (watts.T @ balance)
     error = np.std(balance - watts @ found) * np.sqrt(np.diag(inverse))
-    return np.asarray((found < -_MISSED) & (found < -_SURE * error))
+    missed = (found < -_MISSED) & (found < -_SURE * error)
+    return np.asarray(missed & (lacks > _MISSED * mean))
 
 
 def clocks(left: Floats, window: Series) -> list[str]:
