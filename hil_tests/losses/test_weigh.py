@@ -44,6 +44,25 @@ def test_what_follows_a_house_gains_more_than_any_shuffle_of_quiet_days() -> Non
     assert robbed.follows[3] > 0.9
 
 
+def test_what_a_meter_s_own_error_explains_follows_no_house() -> None:
+    """A tap of 100 W, while the meter of one house comes to show less by 1 %, or by 5 %."""
+    project, made = learnt()
+    window = halves(world())[1].complete()
+    block = window.block()
+    places = project.places
+    profiles = weigh.Profiles.of(window.power_w, block, places.near, places.kind)
+    left = np.where(project.used, np.nan_to_num(made.residual(window)), 0)
+    shares = []
+    for share in (0.01, 0.05):
+        power = 100 + share * np.nan_to_num(window.power_w[:, 3])
+        robbed = left + power[:, None] * places.direction[:, 3]
+        found = weigh.fit(project, profiles, project.bands(robbed, block), (1.0, 1.0))
+        shares.append(found.share[3])
+        assert found.steady_w[3] == pytest.approx(100, abs=15)
+    assert shares[0] == 0
+    assert shares[1] == pytest.approx(0.05, abs=0.01)
+
+
 def test_a_bypass_that_follows_nothing_is_unlikely() -> None:
     project, _ = learnt()
     count = len(project.places.kind)

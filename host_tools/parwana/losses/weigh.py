@@ -14,6 +14,7 @@ _EXAMINED = 100  # places, the best ones
 _SCALE = 0.1  # relative error of a place's voltages as a whole: power factor, temperature
 _PHASE = 0.01 / 230  # ohm a volt, common to the houses of a phase: the transformer's reactance
 _FOLLOWS = 0.25
+_WRONG = 0.02  # what a meter may have come to be wrong by follows its load, and is no theft
 _UNLIKE_ITSELF = np.log(0.03)  # a bypass whose power follows nothing that its house draws
 
 
@@ -85,6 +86,8 @@ def _fitted(
     k = np.where(s["mm"] > 0, np.clip(k, 0, None), 0)
     c = np.where(s["mm"] > 0, c, c_right / cc)
     c = np.clip(c, 0, None)
+    weak = k < _WRONG
+    k, c = np.where(weak, 0, k), np.where(weak, np.clip(c_right / cc, 0, None), c)
     head = project.places.kind == HEAD  # a meter that reads high by a factor, and nothing beside
     k, c = np.where(head, k_right / kk, k), np.where(head, 0, c)
     fast_left = s["uu"] - 2 * k * s["um"] + k**2 * s["mm"]
