@@ -1,11 +1,13 @@
 """What chance can do, and how errors of a direction are forgiven."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from hil_tests.losses.test_suspects import learnt
 from hil_tests.losses.worlds import halves, world
-from parwana.losses import weigh
+from parwana.losses import naming, weigh
 from parwana.losses.suspects import HOUSE
 
 
@@ -61,6 +63,28 @@ def test_what_a_meter_s_own_error_explains_follows_no_house() -> None:
         assert found.steady_w[3] == pytest.approx(100, abs=15)
     assert shares[0] == 0
     assert shares[1] == pytest.approx(0.05, abs=0.01)
+
+
+def test_who_is_likeliest_only_with_errors_forgiven_is_not_named() -> None:
+    project, made = learnt()
+    window = halves(world())[1].complete()
+    block = window.block()
+    places = project.places
+    profiles = weigh.Profiles.of(window.power_w, block, places.near, places.kind)
+    left = np.where(project.used, np.nan_to_num(made.residual(window)), 0)
+    stolen = 0.2 * np.nan_to_num(window.power_w[:, 3])
+    robbed = left + stolen[:, None] * places.direction[:, 3]
+    found = weigh.fit(project, profiles, project.bands(robbed, block), (1.0, 1.0))
+    weights = np.where(np.arange(len(places.kind)) == 3, 1.0, 0.0)
+    silent = np.zeros(len(window.numbers), bool)
+    gain = found.gain.copy()
+    gain[-1] = gain.max() + 1
+    named = [
+        naming.named(window, project, one, weights, silent, float(stolen.mean()), 1 / 1000)
+        for one in (found, replace(found, gain=gain))
+    ]
+    assert [suspect.numbers for suspect in named[0]] == [(window.numbers[3],)]
+    assert named[1] == []
 
 
 def test_a_bypass_that_follows_nothing_is_unlikely() -> None:

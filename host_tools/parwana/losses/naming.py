@@ -82,7 +82,8 @@ def named(
     if silent[near[first]]:
         why = ("its meter gives no readings, and about as much power is missing since",)
         return [Suspect("silent", names, probability, missing_w, 1.0, why)]
-    if chance > CHANCE:
+    # Whoever is likeliest only because errors of the directions were forgiven is not named.
+    if chance > CHANCE or int(np.argmax(fitted.gain)) not in chosen:
         return []
     load_w = float(np.nanmean(window.power_w[:, near[first]]))
     why = _of_house(window, project, fitted, weights, first, told)
