@@ -214,12 +214,8 @@ def test_findings_stand_until_they_are_looked_at_again(halfway: Halfway, copy: P
     assert "deleted" in kinds(first.findings)
     second = audit(of, chain, store, before=kept[-1], save=kept.append)
     assert kinds(second.before + second.findings) == kinds(first.findings)
-    db = sqlite3.connect(copy)
-    db.execute(f"INSERT INTO frames VALUES ({','.join('?' * len(row))})", row)
-    db.commit()
-    db.close()
+    spoil(copy, f"INSERT INTO frames VALUES ({','.join('?' * len(row))})", *row)
     third = audit(of, chain, store, before=kept[-1])
-    store.close()
     assert third.findings == []
     assert kinds(third.before) == {"closing"}, "of logs, which are not read again"
     store.close()

@@ -15,7 +15,6 @@ from parwana.chain.node import Chain
 from parwana.devchain.server import DevChain
 from parwana.web.service import Options
 from parwana.web.site import Public
-from parwana.world.clock import VARIABLE, WorldClock
 from parwana.world.programs import parwana
 
 DEMO_S = 900
@@ -25,24 +24,18 @@ DEMO_S = 900
 def test_every_number_with_a_unit_is_one_that_is_said_elsewhere(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    folder = tmp_path / "demo"
+    folder, file = tmp_path / "demo", tmp_path / "deployment.json"
     subprocess.run(parwana("demo", "--folder", folder), check=True, timeout=DEMO_S)
     capsys.readouterr()
     clock = HandClock()
     clock.time_s = 0
     with DevChain(clock=clock, block_interval_s=600, state=folder / "chain.state") as node:
         made = replace(Deployment.load(folder / "deployment.json"), rpc=node.url)
-        made.save(tmp_path / "deployment.json")
+        made.save(file)
         chain = Chain.of(made)
         clock.time_s = chain.block_time_s(chain.head()) + 60
         world = Utility(node, clock, made, chain, chain.ledgers(made))
-        run = runner(world, tmp_path / "deployment.json", capsys, monkeypatch)
-        monkeypatch.setenv(VARIABLE, str(WorldClock(clock.time_s, 0, 1e-9)))
-        of = Options(tmp_path / "deployment.json", tmp_path / "web", public=Public.ALL)
-        with served(of, clock) as window:
+        run = runner(world, file, capsys, monkeypatch)
+        with served(Options(file, tmp_path / "web", public=Public.ALL), clock) as window:
             window.site.watch.look()
-            compared = Comparison(window, world, run)
-            compared.utility()
-            for row in compared.meters:
-                compared.house(row)
-    assert compared.seen > 300
+            assert Comparison(window, world, run).everything() > 300

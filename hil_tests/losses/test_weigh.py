@@ -8,7 +8,26 @@ import pytest
 from hil_tests.losses.test_suspects import learnt
 from hil_tests.losses.worlds import halves, world
 from parwana.losses import naming, weigh
+from parwana.losses.series import Floats
 from parwana.losses.suspects import HOUSE
+
+
+class Robbed:
+    """A quiet window of a feeder, from which power can be stolen at house 3."""
+
+    def __init__(self) -> None:
+        self.project, made = learnt()
+        self.window = halves(world())[1].complete()
+        self.places, self._block = self.project.places, self.window.block()
+        of = self.window.power_w, self._block, self.places.near, self.places.kind
+        self.profiles = weigh.Profiles.of(*of)
+        self.load_w = np.nan_to_num(self.window.power_w[:, 3])
+        self._left = np.where(self.project.used, np.nan_to_num(made.residual(self.window)), 0)
+
+    def fit(self, stolen_w: Floats) -> weigh.Fit:
+        left = self._left + stolen_w[:, None] * self.places.direction[:, 3]
+        bands = self.project.bands(left, self._block)
+        return weigh.fit(self.project, self.profiles, bands, (1.0, 1.0))
 
 
 def test_the_marginal_likelihood_is_that_of_sampled_errors() -> None:
@@ -28,18 +47,12 @@ def test_the_marginal_likelihood_is_that_of_sampled_errors() -> None:
 
 
 def test_what_follows_a_house_gains_more_than_any_shuffle_of_quiet_days() -> None:
-    project, made = learnt()
-    window = halves(world())[1].complete()
-    block = window.block()
-    places = project.places
-    profiles = weigh.Profiles.of(window.power_w, block, places.near, places.kind)
-    chance = weigh.by_chance(project, profiles, np.random.default_rng(0), 99)
+    feeder = Robbed()
+    rng = np.random.default_rng(0)
+    chance = weigh.by_chance(feeder.project, feeder.profiles, rng, 99)
     assert len(chance) == 99
-    left = np.where(project.used, np.nan_to_num(made.residual(window)), 0)
-    honest = weigh.fit(project, profiles, project.bands(left, block), (1.0, 1.0))
-    stolen = 0.1 * np.nan_to_num(window.power_w[:, 3])[:, None] * places.direction[:, 3]
-    robbed = weigh.fit(project, profiles, project.bands(left + stolen, block), (1.0, 1.0))
-    houses = places.kind == HOUSE
+    honest, robbed = feeder.fit(0 * feeder.load_w), feeder.fit(0.1 * feeder.load_w)
+    houses = feeder.places.kind == HOUSE
     assert robbed.gain[houses].max() > chance.max() > honest.gain[houses].min()
     assert int(np.argmax(robbed.gain)) == 3
     assert robbed.share[3] == pytest.approx(0.1, abs=0.01)
@@ -48,42 +61,29 @@ def test_what_follows_a_house_gains_more_than_any_shuffle_of_quiet_days() -> Non
 
 def test_what_a_meter_s_own_error_explains_follows_no_house() -> None:
     """A tap of 100 W, while the meter of one house comes to show less by 1 %, or by 5 %."""
-    project, made = learnt()
-    window = halves(world())[1].complete()
-    block = window.block()
-    places = project.places
-    profiles = weigh.Profiles.of(window.power_w, block, places.near, places.kind)
-    left = np.where(project.used, np.nan_to_num(made.residual(window)), 0)
-    shares = []
-    for share in (0.01, 0.05):
-        power = 100 + share * np.nan_to_num(window.power_w[:, 3])
-        robbed = left + power[:, None] * places.direction[:, 3]
-        found = weigh.fit(project, profiles, project.bands(robbed, block), (1.0, 1.0))
-        shares.append(found.share[3])
-        assert found.steady_w[3] == pytest.approx(100, abs=15)
-    assert shares[0] == 0
-    assert shares[1] == pytest.approx(0.05, abs=0.01)
+    feeder = Robbed()
+    found = [feeder.fit(100 + share * feeder.load_w) for share in (0.01, 0.05)]
+    for one in found:
+        assert one.steady_w[3] == pytest.approx(100, abs=15)
+    assert found[0].share[3] == 0
+    assert found[1].share[3] == pytest.approx(0.05, abs=0.01)
 
 
 def test_who_is_likeliest_only_with_errors_forgiven_is_not_named() -> None:
-    project, made = learnt()
-    window = halves(world())[1].complete()
-    block = window.block()
-    places = project.places
-    profiles = weigh.Profiles.of(window.power_w, block, places.near, places.kind)
-    left = np.where(project.used, np.nan_to_num(made.residual(window)), 0)
-    stolen = 0.2 * np.nan_to_num(window.power_w[:, 3])
-    robbed = left + stolen[:, None] * places.direction[:, 3]
-    found = weigh.fit(project, profiles, project.bands(robbed, block), (1.0, 1.0))
-    weights = np.where(np.arange(len(places.kind)) == 3, 1.0, 0.0)
-    silent = np.zeros(len(window.numbers), bool)
+    feeder = Robbed()
+    stolen = 0.2 * feeder.load_w
+    found = feeder.fit(stolen)
+    weights = np.where(np.arange(len(feeder.places.kind)) == 3, 1.0, 0.0)
+    numbers = feeder.window.numbers
+    silent = np.zeros(len(numbers), bool)
     gain = found.gain.copy()
     gain[-1] = gain.max() + 1
+    rest = weights, silent, float(stolen.mean()), 1 / 1000
     named = [
-        naming.named(window, project, one, weights, silent, float(stolen.mean()), 1 / 1000)
+        naming.named(feeder.window, feeder.project, one, *rest)
         for one in (found, replace(found, gain=gain))
     ]
-    assert [suspect.numbers for suspect in named[0]] == [(window.numbers[3],)]
+    assert [suspect.numbers for suspect in named[0]] == [(numbers[3],)]
     assert named[1] == []
 
 

@@ -92,6 +92,13 @@ class Comparison:
         self.seen += len(shown)
         return shown
 
+    def everything(self) -> int:
+        """Compare all pages; return how many numbers were compared."""
+        self.utility()
+        for row in self.meters:
+            self.house(row)
+        return self.seen
+
     def utility(self) -> None:
         """Compare the utility's pages; of a search for losses see test_losses."""
         rows = self.run("balance", "--json").json

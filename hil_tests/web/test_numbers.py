@@ -13,8 +13,4 @@ def test_every_number_with_a_unit_is_one_that_is_said_elsewhere(
     lived.go_to(int(lived.world.clock.now()) + 1)  # an export has what was received before now
     with serve() as window:
         window.site.watch.look()
-        compared = Comparison(window, lived.world, run)
-        compared.utility()
-        for row in compared.meters:
-            compared.house(row)
-    assert compared.seen > 60
+        assert Comparison(window, lived.world, run).everything() > 60

@@ -79,14 +79,8 @@ def _fitted(
     c_right = slow * s["slow_u"]
     whole = np.maximum(kk * cc - kc**2, 1e-9 * kk * cc)
     k, c = (k_right * cc - c_right * kc) / whole, (c_right * kk - k_right * kc) / whole
-    k, c = (
-        np.where(c < 0, k_right / kk, np.where(k < 0, 0, k)),
-        np.where(k < 0, c_right / cc, np.where(c < 0, 0, c)),
-    )
-    k = np.where(s["mm"] > 0, np.clip(k, 0, None), 0)
-    c = np.where(s["mm"] > 0, c, c_right / cc)
-    c = np.clip(c, 0, None)
-    weak = k < _WRONG
+    k, c = np.where(c < 0, k_right / kk, k), np.clip(c, 0, None)
+    weak = (k < _WRONG) | (s["mm"] <= 0)
     k, c = np.where(weak, 0, k), np.where(weak, np.clip(c_right / cc, 0, None), c)
     head = project.places.kind == HEAD  # a meter that reads high by a factor, and nothing beside
     k, c = np.where(head, k_right / kk, k), np.where(head, 0, c)
@@ -145,6 +139,11 @@ def by_chance(
         slow=replace(project.slow, variance=project.slow.variance[houses]),
         reference=Bands(fast, slow, project.reference.counts),
     )
+    same = {
+        "mm": (own**2).sum(axis=(0, 1)),
+        "slow_mm": (means**2).sum(axis=0),
+        "slow_m": means.sum(axis=0),
+    }
     best = np.empty(shuffles)
     now = np.arange(blocks)
     total = float(project.reference.counts.mean() * blocks)
@@ -153,14 +152,12 @@ def by_chance(
         then = rng.integers(0, len(fast), (size, blocks))
         u = slow[then]
         sums = {
+            **same,
             "uu": power[then].sum(axis=1),
             "um": cross[then, now].sum(axis=1),
-            "mm": (own**2).sum(axis=(0, 1)),
             "slow_uu": (u**2).sum(axis=1),
             "slow_um": (u * means).sum(axis=1),
-            "slow_mm": (means**2).sum(axis=0),
             "slow_u": u.sum(axis=1),
-            "slow_m": means.sum(axis=0),
         }
         gain = _fitted(narrow, sums, total, blocks, (1.0, 1.0)).gain
         best[first : first + size] = gain.max(axis=1)
