@@ -9,14 +9,14 @@ from hil_tests.losses.test_suspects import learnt
 from hil_tests.losses.worlds import halves, world
 from parwana.losses import naming, weigh
 from parwana.losses.series import Floats
-from parwana.losses.suspects import HOUSE
+from parwana.losses.suspects import HOUSE, LINE
 
 
 class Robbed:
     """A quiet window of a feeder, from which power can be stolen at house 3."""
 
-    def __init__(self) -> None:
-        self.project, made = learnt()
+    def __init__(self, *, voltages: bool = True) -> None:
+        self.project, made = learnt(voltages=voltages)
         self.window = halves(world())[1].complete()
         self.places, self._block = self.project.places, self.window.block()
         of = self.window.power_w, self._block, self.places.near, self.places.kind
@@ -67,6 +67,20 @@ def test_what_a_meter_s_own_error_explains_follows_no_house() -> None:
         assert one.steady_w[3] == pytest.approx(100, abs=15)
     assert found[0].share[3] == 0
     assert found[1].share[3] == pytest.approx(0.05, abs=0.01)
+
+
+def test_without_voltages_a_tap_is_laid_to_no_house_for_a_little_that_it_follows() -> None:
+    feeder = Robbed(voltages=False)
+    even = np.full(len(feeder.places.kind), 1 / len(feeder.places.kind))
+    shares, likeliest = [], []
+    for stolen in (700 + 0.1 * feeder.load_w, 0.3 * feeder.load_w):
+        found = feeder.fit(stolen)
+        shares.append(found.share[3])
+        weights = weigh.posterior(found.gain, found.follows, feeder.project, even)
+        likeliest.append(feeder.places.kind[int(np.argmax(weights))])
+    assert shares[0] == 0
+    assert shares[1] == pytest.approx(0.3, abs=0.03)
+    assert likeliest == [LINE, HOUSE]
 
 
 def test_who_is_likeliest_only_with_errors_forgiven_is_not_named() -> None:

@@ -81,6 +81,9 @@ def _fitted(
     k, c = (k_right * cc - c_right * kc) / whole, (c_right * kk - k_right * kc) / whole
     k, c = np.where(c < 0, k_right / kk, k), np.clip(c, 0, None)
     weak = (k < _WRONG) | (s["mm"] <= 0)
+    if not project.used[1:].any():  # a house is known by what it draws alone
+        shared = k * s["slow_m"] / blocks
+        weak |= shared < _FOLLOWS * (shared + c)
     k, c = np.where(weak, 0, k), np.where(weak, np.clip(c_right / cc, 0, None), c)
     head = project.places.kind == HEAD  # a meter that reads high by a factor, and nothing beside
     k, c = np.where(head, k_right / kk, k), np.where(head, 0, c)
